@@ -1,0 +1,37 @@
+"""siVAE: cells and genes in one map, so that genes explain the axes on which cells lie.
+
+Choi, Li, Quon. Genome Biology 24:29 (2023), doi 10.1186/s13059-023-02850-y.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sivae import datasets, pl, pp, report
+    from sivae.model._sivae import SiVAE
+    from sivae.nn._module import Architecture
+    from sivae.train._options import TrainOptions
+
+__version__ = "0.1.0"
+__all__ = ["Architecture", "SiVAE", "TrainOptions", "__version__", "datasets", "pl", "pp", "report"]
+
+_OBJECTS = {
+    "SiVAE": "sivae.model._sivae",
+    "Architecture": "sivae.nn._module",
+    "TrainOptions": "sivae.train._options",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Nothing heavy is imported until it is used.
+    if name in _OBJECTS:
+        return getattr(importlib.import_module(_OBJECTS[name]), name)
+    if name in __all__:
+        return importlib.import_module(f"sivae.{name}")
+    raise AttributeError(f"module 'sivae' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

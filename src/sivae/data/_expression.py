@@ -1,0 +1,217 @@
+"""Cells by modelled genes, ready to be cut into blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+import torch
+from anndata import AnnData
+from numpy.typing import NDArray
+from scipy import sparse
+
+from sivae._block import Block, Counts
+from sivae._errors import GeneMismatchError, SetupError, some, warn
+from sivae.data._matrix import Matrix, as_matrix
+from sivae.data._scaling import Scaling
+from sivae.data._setup import Setup
+
+MISSING_SHARE = 0.2
+"""Share of the modelled genes that query data may lack: each is taken at its training mean."""
+
+
+@dataclass(frozen=True)
+class Design:
+    """Covariate columns: one per category, then one per continuous covariate, all centred on the training cells."""
+
+    mean_b: NDArray[np.float32]
+    sd_b: NDArray[np.float32]
+
+    @classmethod
+    def fit(cls, adata: AnnData, setup: Setup) -> Design:
+        """Centre (and scale, where continuous) on the cells given."""
+        raw = _raw_design(adata, setup)
+        n_dummies = sum(len(values) for values in setup.categories.values())
+        sd = raw.std(axis=0)
+        sd[:n_dummies] = 1.0
+        sd[sd == 0] = 1.0
+        return cls(raw.mean(axis=0), sd)
+
+    def of(self, adata: AnnData, setup: Setup) -> NDArray[np.float32]:
+        """Design rows of cells, (cells, columns).
+
+        Raises
+        ------
+        SetupError
+            If a column is missing or holds a category that the training cells had not.
+        """
+        return ((_raw_design(adata, setup) - self.mean_b) / self.sd_b).astype(np.float32)
+
+
+def _raw_design(adata: AnnData, setup: Setup) -> NDArray[np.float32]:
+    columns = [np.zeros((adata.n_obs, 0), np.float32)]
+    for key in (*setup.categorical_keys, *setup.continuous_covariate_keys):
+        if key not in adata.obs:
+            raise SetupError(f"obs has no column {key!r}, which the model was set up with; it has: {some(adata.obs, 20)}.")
+    for key in setup.categorical_keys:
+        values = adata.obs[key].astype(str).to_numpy()
+        known = setup.categories[key]
+        unknown = sorted(set(values) - set(known))
+        if unknown:
+            raise SetupError(f"obs[{key!r}] holds {some(unknown)}, which the training cells had not; they had: {some(known, 20)}.")
+        columns.append((values[:, None] == np.array(known)[None, :]).astype(np.float32))
+    columns += [adata.obs[[key]].to_numpy(np.float32) for key in setup.continuous_covariate_keys]
+    return np.concatenate(columns, axis=1)
+
+
+@final
+class Expression:
+    """Values of cells n x modelled genes g, with what every block needs of them.
+
+    Parameters
+    ----------
+    values_ng
+        Stored values (counts, or already normalised values), CSR or dense.
+    library_n
+        Counts over the modelled genes, or the size factor; ones where values are not counts.
+    scaling
+        Statistics of the training cells.
+    design_nb
+        Covariate columns.
+    """
+
+    def __init__(
+        self, values_ng: Matrix, library_n: NDArray[np.float32], scaling: Scaling, design_nb: NDArray[np.float32]
+    ) -> None:
+        self.values_ng, self.library_n, self.scaling, self.design_nb = values_ng, library_n, scaling, design_nb
+        self.transformed_ng = scaling.transform(values_ng, library_n)
+        self.log_library_n = np.log(np.maximum(library_n, 1e-12)).astype(np.float32)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Cells and genes."""
+        return self.values_ng.shape[0], self.values_ng.shape[1]
+
+    def take(self, cells: NDArray[np.intp]) -> Expression:
+        """Some of the cells, in the order asked."""
+        return Expression(self.values_ng[cells], self.library_n[cells], self.scaling, self.design_nb[cells])
+
+    def standardised(self, cells: NDArray[np.intp] | slice) -> NDArray[np.float32]:
+        """Dense standardised rows, (cells, genes)."""
+        rows = self.transformed_ng[cells]
+        return self.scaling.standardise(rows.toarray() if sparse.issparse(rows) else rows)
+
+    def row_blocks(self, size: int = 1024) -> Iterator[NDArray[np.float32]]:
+        """Standardised rows from first to last."""
+        for start in range(0, self.shape[0], size):
+            yield self.standardised(slice(start, start + size))
+
+    def block(
+        self,
+        cells: NDArray[np.intp],
+        genes: NDArray[np.intp],
+        *,
+        counts: bool,
+        cell_weight: float | None = None,
+        gene_weight: float | None = None,
+    ) -> Block:
+        """The block of some cells and genes; the weights default to those of a block that is all there is."""
+        x_cg = torch.from_numpy(self.standardised(cells))
+        genes_f = torch.from_numpy(genes)
+        return Block(
+            x_cg=x_cg,
+            design_cb=torch.from_numpy(self.design_nb[cells]),
+            log_library_c=torch.from_numpy(self.log_library_n[cells]) if counts else x_cg.new_zeros(len(cells)),
+            genes_f=genes_f,
+            y=self._counts(cells, genes) if counts else x_cg[:, genes_f],
+            cell_weight=1.0 / len(cells) if cell_weight is None else cell_weight,
+            gene_weight=1.0 / len(genes) if gene_weight is None else gene_weight,
+        )
+
+    def _counts(self, cells: NDArray[np.intp], genes: NDArray[np.intp]) -> Counts:
+        rows = self.values_ng[cells]
+        coo = (rows if sparse.issparse(rows) else sparse.csr_matrix(rows)).tocoo()
+        place = np.full(self.shape[1], -1, dtype=np.int64)
+        place[genes] = np.arange(len(genes))
+        column = place[coo.col]
+        kept = column >= 0
+        return Counts(
+            torch.from_numpy(coo.row[kept].astype(np.int64)),
+            torch.from_numpy(column[kept]),
+            torch.from_numpy(coo.data[kept].astype(np.float32)),
+        )
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads the modelled genes of any AnnData by name, the way the training data were read."""
+
+    setup: Setup
+    genes: tuple[str, ...]
+    design: Design
+    scaling: Scaling
+
+    def read(self, adata: AnnData) -> Expression:
+        """Expression of every cell of `adata`, genes in the order of the model.
+
+        Raises
+        ------
+        GeneMismatchError
+            If more than a fifth of the modelled genes are missing. Fewer are reported and taken at their mean.
+        """
+        at = adata.var_names.get_indexer(list(self.genes))
+        missing = at < 0
+        if missing.any():
+            self._judge_missing(missing)
+        values = as_matrix(adata, self.setup.layer or None, at)
+        library = library_size(values, adata, self.setup)
+        if not self.setup.size_factor_key and self.scaling.log:
+            library = library / np.float32(max(1.0 - float(self.scaling.share_g[missing].sum()), 1e-3))
+        expression = Expression(values, library, self.scaling, self.design.of(adata, self.setup))
+        if missing.any():
+            expression.transformed_ng = _fill(expression.transformed_ng, missing, self.scaling.mean_g)
+        return expression
+
+    def _judge_missing(self, missing: NDArray[np.bool_]) -> None:
+        names = [gene for gene, gone in zip(self.genes, missing, strict=True) if gone]
+        share = len(names) / len(self.genes)
+        found = f"{len(names)} of the {len(self.genes)} modelled genes are not in the data ({some(names)})"
+        if share > MISSING_SHARE:
+            raise GeneMismatchError(
+                f"{found}; at most {MISSING_SHARE:.0%} may be missing. Check that var_names are of the same kind as in training."
+            )
+        warn(f"{found}; each is taken at its mean over the training cells.")
+
+
+def _fill(transformed_ng: Matrix, missing: NDArray[np.bool_], mean_g: NDArray[np.float32]) -> Matrix:
+    if sparse.issparse(transformed_ng):
+        constant = sparse.csr_matrix((missing * mean_g)[None, :])
+        ones = sparse.csr_matrix(np.ones((transformed_ng.shape[0], 1), np.float32))
+        return sparse.csr_matrix(transformed_ng + ones @ constant, dtype=np.float32)
+    return np.where(missing, mean_g, transformed_ng).astype(np.float32)
+
+
+def library_size(values_ng: Matrix, adata: AnnData, setup: Setup) -> NDArray[np.float32]:
+    """Counts of each cell over the genes given, or its size factor; ones where nothing is normalised.
+
+    Raises
+    ------
+    SetupError
+        If a cell has no counts over these genes.
+    """
+    if setup.size_factor_key:
+        if setup.size_factor_key not in adata.obs:
+            raise SetupError(f"obs has no column {setup.size_factor_key!r}, the size factor that the model was set up with.")
+        return adata.obs[setup.size_factor_key].to_numpy(np.float32)
+    if not setup.counts and setup.normalize == "none":
+        return np.ones(values_ng.shape[0], np.float32)
+    library = np.asarray(values_ng.sum(axis=1, dtype=np.float64)).ravel()
+    if (library <= 0).any():
+        empty = np.flatnonzero(library <= 0)
+        raise SetupError(
+            f"{len(empty)} cells have no counts over the {values_ng.shape[1]} modelled genes, the first being "
+            f"{adata.obs_names[empty[0]]!r}. Drop them: adata = adata[adata[:, genes].X.sum(1) > 0].copy()."
+        )
+    return library.astype(np.float32)

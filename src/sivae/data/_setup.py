@@ -1,0 +1,150 @@
+"""The set-up record: which parts of an AnnData are modelled, as a plain dictionary in `uns`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from anndata import AnnData
+
+from sivae import _keys
+from sivae._errors import SetupError, some
+from sivae.data._matrix import read_values, whole_numbers
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What `setup_anndata` was told and found; survives copy, subset, view and h5ad as plain values."""
+
+    layer: str = ""
+    batch_key: str = ""
+    categorical_covariate_keys: tuple[str, ...] = ()
+    continuous_covariate_keys: tuple[str, ...] = ()
+    size_factor_key: str = ""
+    normalize: str = "log1p"
+    counts: bool = True
+    """The values are whole numbers, not negative."""
+    categories: dict[str, list[str]] = field(default_factory=dict)
+    """Categories of each categorical column, sorted."""
+
+    def to_record(self) -> dict[str, Any]:
+        """A dictionary of strings, numbers and lists of strings (an empty string stands for None)."""
+        record = asdict(self) | {"format": FORMAT}
+        record["categories"] = {key: list(values) for key, values in self.categories.items()}
+        for key in ("categorical_covariate_keys", "continuous_covariate_keys"):
+            record[key] = list(record[key])
+        return record
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Setup:
+        """Read what `to_record` wrote, also after a trip through h5ad (arrays for lists)."""
+        if int(record.get("format", 0)) != FORMAT:
+            raise SetupError(
+                f"The set-up record has format {record.get('format')!r}; this version reads {FORMAT}. "
+                "Run SiVAE.setup_anndata(adata, ...) again."
+            )
+        return cls(
+            layer=str(record["layer"]),
+            batch_key=str(record["batch_key"]),
+            categorical_covariate_keys=tuple(str(k) for k in record["categorical_covariate_keys"]),
+            continuous_covariate_keys=tuple(str(k) for k in record["continuous_covariate_keys"]),
+            size_factor_key=str(record["size_factor_key"]),
+            normalize=str(record["normalize"]),
+            counts=bool(record["counts"]),
+            categories={str(k): [str(v) for v in values] for k, values in dict(record["categories"]).items()},
+        )
+
+    @property
+    def categorical_keys(self) -> tuple[str, ...]:
+        """The batch column, if any, and further categorical columns."""
+        return (*((self.batch_key,) if self.batch_key else ()), *self.categorical_covariate_keys)
+
+
+def setup(
+    adata: AnnData,
+    *,
+    layer: str | None,
+    batch_key: str | None,
+    categorical_covariate_keys: Sequence[str] | None,
+    continuous_covariate_keys: Sequence[str] | None,
+    size_factor_key: str | None,
+    normalize: str,
+) -> Setup:
+    """Check the AnnData and make its record (see `SiVAE.setup_anndata`)."""
+    if normalize not in ("auto", "log1p", "none"):
+        raise SetupError(f"normalize is {normalize!r}; expected 'auto', 'log1p' or 'none'.")
+    for axis, names in (("obs_names", adata.obs_names), ("var_names", adata.var_names)):
+        if not names.is_unique:
+            raise SetupError(
+                f"{axis} are not unique: {some(names[names.duplicated()].unique())} occur more than once. "
+                f"Everything is matched by name: call adata.{axis}_make_unique() first."
+            )
+    values = read_values(adata, layer)
+    counts = whole_numbers(values)
+    if normalize == "auto":
+        normalize = "log1p" if counts else "none"
+    if normalize == "log1p" and values.size and float(values.min()) < 0:
+        raise SetupError(
+            f"normalize='log1p' needs values of at least 0; the smallest found is {float(values.min()):g}. "
+            "Use normalize='none' for values that are already normalised."
+        )
+    categorical = [*([batch_key] if batch_key else []), *(categorical_covariate_keys or [])]
+    continuous = [*(continuous_covariate_keys or []), *([size_factor_key] if size_factor_key else [])]
+    _check_columns(adata, categorical, continuous, size_factor_key)
+    return Setup(
+        layer=layer or "",
+        batch_key=batch_key or "",
+        categorical_covariate_keys=tuple(categorical_covariate_keys or ()),
+        continuous_covariate_keys=tuple(continuous_covariate_keys or ()),
+        size_factor_key=size_factor_key or "",
+        normalize=normalize,
+        counts=counts,
+        categories={key: sorted(adata.obs[key].astype(str).unique()) for key in categorical},
+    )
+
+
+def _check_columns(adata: AnnData, categorical: list[str], continuous: list[str], size_factor: str | None) -> None:
+    for key in (*categorical, *continuous):
+        if key not in adata.obs:
+            raise SetupError(f"obs has no column {key!r}; it has: {some(adata.obs.columns, 20)}.")
+        missing = adata.obs[key].isna()
+        if missing.any():
+            raise SetupError(
+                f"obs[{key!r}] is missing for {int(missing.sum())} cells, the first being "
+                f"{adata.obs_names[missing.to_numpy()][0]!r}. Fill it in or drop these cells."
+            )
+    for key in continuous:
+        try:
+            values = adata.obs[key].astype(float).to_numpy()
+        except (TypeError, ValueError):
+            raise SetupError(
+                f"obs[{key!r}] is not numeric ({adata.obs[key].dtype}); name it under categorical_covariate_keys."
+            ) from None
+        if not np.isfinite(values).all() or (key == size_factor and (values <= 0).any()):
+            wrong = adata.obs_names[~np.isfinite(values) | ((key == size_factor) & (values <= 0))]
+            expected = "positive" if key == size_factor else "finite"
+            raise SetupError(f"obs[{key!r}] must be {expected}; it is not for cell {wrong[0]!r}.")
+
+
+def read_record(adata: AnnData) -> Setup:
+    """The set-up record of an AnnData.
+
+    Raises
+    ------
+    SetupError
+        If `SiVAE.setup_anndata` was never called on it.
+    """
+    try:
+        record = adata.uns[_keys.UNS]["setup"]
+    except (KeyError, TypeError):
+        raise SetupError("This AnnData was not set up. Call SiVAE.setup_anndata(adata, ...) first.") from None
+    return Setup.from_record(record)
+
+
+def write_record(adata: AnnData, setup_: Setup) -> None:
+    """Store the record, keeping whatever else is in `uns["sivae"]`."""
+    adata.uns[_keys.UNS] = {**dict(adata.uns.get(_keys.UNS, {})), "setup": setup_.to_record()}

@@ -1,0 +1,42 @@
+"""Which cells train and which validate, by a hash of their names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sivae._errors import SetupError
+from sivae._rng import name_fractions
+
+LEAST_CELLS = 10
+
+
+def is_validation(names: Sequence[str], *, fraction: float, seed: int) -> NDArray[np.bool_]:
+    """Choose validation cells; the answer for a cell depends on its name and the seed, not on the other cells.
+
+    Parameters
+    ----------
+    names
+        Cell names.
+    fraction
+        Expected share of validation cells.
+
+    Returns
+    -------
+    Boolean array, one per cell.
+
+    Raises
+    ------
+    SetupError
+        If there are too few cells to leave both sides with some.
+    """
+    if len(names) < LEAST_CELLS:
+        raise SetupError(f"{len(names)} cells are too few to train on; at least {LEAST_CELLS} are needed.")
+    draw = name_fractions(names, seed)
+    chosen = draw < fraction
+    least = max(1, round(0.5 * fraction * len(names))) if fraction > 0 else 0
+    if chosen.sum() < least:  # few cells: take the smallest draws instead
+        chosen = draw <= np.sort(draw)[least - 1]
+    return chosen

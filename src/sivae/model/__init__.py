@@ -1,0 +1,1 @@
+"""SiVAE as users hold it."""

@@ -1,0 +1,175 @@
+"""From training data to a module at its spectral start."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from anndata import AnnData
+from numpy.typing import NDArray
+from scipy import sparse
+
+from sivae._errors import OptionError
+from sivae._rng import torch_generator
+from sivae.data._expression import Design, Expression, Reader, library_size
+from sivae.data._matrix import as_matrix
+from sivae.data._profiles import CellProfiles, PrincipalProfiles, Profiles, covariate_shift
+from sivae.data._scaling import Scaling
+from sivae.data._setup import Setup
+from sivae.nn._likelihoods import make_likelihood
+from sivae.nn._module import Architecture, SiVAEModule
+from sivae.nn._spectral import Sample, Start, log_scale, spectral_start
+from sivae.stats._spectrum import PERMUTATION_CELLS, Spectrum, noise_edge, principal_axes, shrink
+
+START_CELLS = 5000
+"""Training cells on which counts are refitted at the start."""
+SCALE_CAP = 10.0
+"""Cap of s_g for counts (bench/defaults has the measurement)."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """The constructor's choices, resolved."""
+
+    n_latent: int
+    likelihood: str
+    gamma: float
+    decoder: str
+    kl_scale: str
+    profiles: str
+    n_profile: int
+    architecture: Architecture
+    seed: int
+
+
+def make_reader(adata: AnnData, setup: Setup, genes: tuple[str, ...]) -> tuple[Reader, Expression]:
+    """Fit scaling and design on the training cells of `adata` (all of its cells), and read them."""
+    at = adata.var_names.get_indexer(list(genes))
+    values = as_matrix(adata, setup.layer or None, at)
+    library = library_size(values, adata, setup)
+    scaling = Scaling.fit(values, library, log=setup.normalize == "log1p", target=None)
+    reader = Reader(setup, genes, Design.fit(adata, setup), scaling)
+    return reader, Expression(values, library, scaling, reader.design.of(adata, setup))
+
+
+def make_profiles(options: Options, training: Expression, shift_bg: NDArray[np.float32], spectrum: Spectrum) -> Profiles:
+    """The profiles named by the options, from training cells alone."""
+    if options.profiles == "principal":
+        return PrincipalProfiles(spectrum, PrincipalProfiles.scores(training, shift_bg, spectrum))
+    x_ng = training.standardised(slice(None)) - training.design_nb @ shift_bg
+    return CellProfiles(x_ng, np.arange(len(x_ng)))
+
+
+def decompose(training: Expression, shift_bg: NDArray[np.float32], rank: int) -> Spectrum:
+    """Principal axes of the standardised, covariate-centred training matrix."""
+    n, g = training.shape
+
+    def blocks():  # type: ignore[no-untyped-def]
+        for start in range(0, n, 1024):
+            cells = slice(start, start + 1024)
+            yield training.standardised(cells) - training.design_nb[cells] @ shift_bg
+
+    return principal_axes(blocks, (n, g), rank)
+
+
+def build_module(
+    options: Options, training: Expression, profiles: Profiles, shift_bg: NDArray[np.float32], spectrum: Spectrum
+) -> tuple[SiVAEModule, int]:
+    """A module at its start, and the number of axes above the noise edge."""
+    module = blank_module(options, profiles.of_modelled(), training.design_nb.shape[1])
+    module.shift_bg.copy_(torch.from_numpy(shift_bg))
+    scaling = training.scaling
+    counts = module.likelihood.counts
+    if counts:
+        module.scale_g.copy_(log_scale(torch.from_numpy(scaling.mean_g), torch.from_numpy(scaling.sd_g), SCALE_CAP))
+    k, n = options.n_latent, training.shape[0]
+    shrunk = shrink(spectrum.values_q[:k], _edge(training, options.seed), n, training.shape[1])
+    start = Start(
+        *(
+            torch.from_numpy(np.asarray(array, np.float32))
+            for array in (
+                spectrum.values_q[:k],
+                spectrum.vectors_gq[:, :k],
+                shrunk.strength_k,
+                shrunk.feature_k,
+                shrunk.score_k,
+            )
+        )
+    )
+    spectral_start(module, start, _sample(training, counts=counts), kl_weight=kl_scale(options, training))
+    return module, int((shrunk.strength_k > 0).sum())
+
+
+def blank_module(options: Options, profile_gq: NDArray[np.float32], n_design: int) -> SiVAEModule:
+    """A module of the right shape, its perceptrons random from the seed."""
+    return SiVAEModule(
+        torch.from_numpy(profile_gq),
+        n_latent=options.n_latent,
+        n_design=n_design,
+        likelihood=make_likelihood(options.likelihood, options.architecture.sigma_floor),
+        decoder=options.decoder,
+        architecture=options.architecture,
+        generator=torch_generator(options.seed, "weights"),
+    )
+
+
+def kl_scale(options: Options, training: Expression) -> float:
+    """s_v: G / N gives the evidence bound, 1 the published mean over genes."""
+    if options.kl_scale == "bound":
+        return training.shape[1] / training.shape[0]
+    return 1.0
+
+
+def _edge(training: Expression, seed: int) -> float:
+    n = training.shape[0]
+    cells = np.arange(n) if n <= PERMUTATION_CELLS else np.sort(np.random.default_rng(seed).permutation(n)[:PERMUTATION_CELLS])
+    rows = training.transformed_ng[cells]
+    clipped = sparse.csc_matrix(rows, dtype=np.float64)
+    top_g = training.scaling.mean_g + 10.0 * training.scaling.sd_g
+    clipped.data = np.minimum(clipped.data, np.repeat(top_g, np.diff(clipped.indptr)))
+    return noise_edge(clipped[:, training.scaling.sd_g > 0], n, seed=seed)
+
+
+def _sample(training: Expression, *, counts: bool) -> Sample:
+    n, g = training.shape
+    cells = np.arange(n) if n <= START_CELLS else np.sort(np.random.default_rng(0).permutation(n)[:START_CELLS])
+    block = training.block(cells, np.arange(g), counts=counts)
+    return Sample(
+        x_ng=block.x_cg,
+        design_nb=block.design_cb,
+        library_n=torch.exp(block.log_library_c),
+        counts=block.y if counts else None,  # type: ignore[arg-type]
+        n_training=n,
+    )
+
+
+def check_options(options: Options, setup: Setup, n_genes: int) -> None:
+    """Refuse options that cannot work on these data.
+
+    Raises
+    ------
+    OptionError
+        Naming the option, the value found and those expected.
+    """
+    expected = {
+        "likelihood": ("auto", "normal", "nb"),
+        "decoder": ("residual", "published"),
+        "kl_scale": ("bound", "published"),
+        "profiles": ("principal", "cells"),
+    }
+    for name, allowed in expected.items():
+        if getattr(options, name) not in allowed:
+            raise OptionError(f"{name} is {getattr(options, name)!r}; expected one of {', '.join(map(repr, allowed))}.")
+    if not 1 <= options.n_latent <= n_genes:
+        raise OptionError(f"n_latent is {options.n_latent}; expected 1 to {n_genes}, the number of genes.")
+    if options.n_profile < options.n_latent:
+        raise OptionError(f"n_profile is {options.n_profile}; expected at least n_latent, {options.n_latent}.")
+    if not options.gamma >= 0:
+        raise OptionError(f"gamma is {options.gamma}; expected a number of at least 0.")
+    if options.likelihood == "nb" and not (setup.counts and setup.normalize == "log1p"):
+        raise OptionError(
+            "likelihood='nb' needs whole-number counts of at least 0 and normalize='log1p'; this AnnData was set up with "
+            f"{'counts' if setup.counts else 'values that are not counts'} and normalize={setup.normalize!r}. "
+            "Name the layer that holds counts in setup_anndata, or use likelihood='normal'."
+        )

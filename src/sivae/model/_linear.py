@@ -1,0 +1,99 @@
+"""The linear part of a trained model, made unique, and its rotations.
+
+Nothing in training stops h from holding linear parts of z. Regress h on (1, z) over the training cells,
+
+    h = a + z C + r,    then    v <- v + w C',    bias <- bias + s w.a,    h <- r,
+
+which leaves the predictor as it is and puts everything linear into v. Loadings and their uncertainty use this v.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sivae.nn._module import SiVAEModule
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class LinearPart:
+    """Regression of h on (1, z): a and C."""
+
+    intercept_d: Array
+    slope_kd: Array
+
+    @classmethod
+    def fit(cls, z_nk: NDArray[np.floating], h_nd: NDArray[np.floating], ridge: float = 1e-6) -> LinearPart:
+        """Least squares over training cells; axes without variance get no slope (the ridge is relative to unit variance)."""
+        z, h = z_nk.astype(np.float64), h_nd.astype(np.float64)
+        mean_z, mean_h = z.mean(axis=0), h.mean(axis=0)
+        centred = z - mean_z
+        gram = centred.T @ centred / len(z)
+        slope = np.linalg.solve(gram + ridge * np.eye(len(gram)), centred.T @ (h - mean_h) / len(z))
+        return cls(mean_h - mean_z @ slope, slope)
+
+    def remainder(self, z_ck: NDArray[np.floating], h_cd: NDArray[np.floating]) -> Array:
+        """h without its linear part, (c, d)."""
+        return np.asarray(h_cd - self.intercept_d - z_ck @ self.slope_kd, np.float64)
+
+
+@torch.no_grad()
+def gene_posterior(
+    module: SiVAEModule, profile_fq: NDArray[np.float32], linear: LinearPart, *, residual: bool
+) -> tuple[Array, Array, Array]:
+    """Mean (f, k) and covariance (f, k, k) of the loadings, and joint layer w (f, d), of genes from their profiles.
+
+    The loading is v + f(v) C' with f the feature decoder, so by the delta method its covariance is J diag(var) J' with
+    J = I + C f'(v). Under the published predictor v itself has no part in it and the loading is C w.
+    """
+    device = module.bias_g.device
+    q_v = module.encode_features(torch.from_numpy(profile_fq).to(device))
+    slope_kd = torch.from_numpy(linear.slope_kd).float().to(device)
+
+    def loading(v_k: torch.Tensor) -> torch.Tensor:
+        linear_k = slope_kd @ module.feature_tower.decode(v_k[None])[0]
+        return v_k + linear_k if residual else linear_k
+
+    mean_fk = torch.vmap(loading)(q_v.mean_rk)
+    jacobian_fkk = torch.vmap(torch.func.jacfwd(loading))(q_v.mean_rk)
+    covariance_fkk = torch.einsum("fij,fj,flj->fil", jacobian_fkk, q_v.sd_rk.square(), jacobian_fkk)
+    w_fd = module.feature_tower.decode(q_v.mean_rk)
+    return (
+        mean_fk.double().cpu().numpy(),
+        covariance_fkk.double().cpu().numpy(),
+        w_fd.double().cpu().numpy(),
+    )
+
+
+def rotation(kind: str, v_gk: Array) -> Array:
+    """Orthogonal R (k, k) that orders the axes by variance explained, or makes each load on few genes (varimax).
+
+    Axes are signed so that the sum of cubed loadings is positive, and ordered by the sum of squared loadings.
+    Source: Kaiser 1958, Psychometrika 23:187 (doi 10.1007/BF02289233), raw varimax by singular value iterations.
+    """
+    matrix_kk = np.linalg.svd(v_gk, full_matrices=False)[2].T
+    if kind == "varimax":
+        matrix_kk = matrix_kk @ _varimax(v_gk @ matrix_kk)
+    rotated = v_gk @ matrix_kk
+    order = np.argsort(-(rotated**2).sum(axis=0), kind="stable")
+    sign = np.where((rotated**3).sum(axis=0) < 0, -1.0, 1.0)
+    return (matrix_kk * sign)[:, order]
+
+
+def _varimax(loadings_gk: Array, iterations: int = 500, tolerance: float = 1e-9) -> Array:
+    g, k = loadings_gk.shape
+    matrix_kk, before = np.eye(k), 0.0
+    for _ in range(iterations):
+        rotated = loadings_gk @ matrix_kk
+        target = rotated**3 - rotated * (rotated**2).mean(axis=0)
+        left, values, right = np.linalg.svd(loadings_gk.T @ target)
+        matrix_kk = left @ right
+        if values.sum() < before * (1 + tolerance):
+            break
+        before = float(values.sum())
+    return matrix_kk

@@ -1,0 +1,121 @@
+"""Cells through a trained model, in batches and without gradients: arrays out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sivae.data._expression import Expression
+from sivae.model._linear import LinearPart
+from sivae.nn._module import SiVAEModule
+
+Array = NDArray[np.float32]
+BATCH = 1024
+
+
+@dataclass(frozen=True)
+class GeneTable:
+    """What the trained model knows of each gene, in the coordinates of the unique linear part.
+
+    One row per gene; `loading_gk` and `covariance_gkk` are the posterior of v, `noise_g` is sigma_g or theta_g.
+    """
+
+    loading_gk: Array
+    covariance_gkk: Array
+    joint_gd: Array
+    bias_g: Array
+    offset_gb: Array
+    scale_g: Array
+    noise_g: Array
+    r2_g: Array
+    connected_p_g: Array
+
+    def take(self, genes: NDArray[np.intp]) -> GeneTable:
+        """Some of the genes."""
+        return GeneTable(*(getattr(self, name)[genes] for name in self.__dataclass_fields__))
+
+    def append(self, other: GeneTable) -> GeneTable:
+        """The genes of both."""
+        names = self.__dataclass_fields__
+        return GeneTable(*(np.concatenate([getattr(self, name), getattr(other, name)]) for name in names))
+
+
+@torch.no_grad()
+def encode(module: SiVAEModule, expression: Expression) -> tuple[Array, Array]:
+    """Posterior mean and sd of z of every cell, (n, k) each."""
+    device = module.bias_g.device
+    means, sds = [], []
+    for start in range(0, expression.shape[0], BATCH):
+        cells = slice(start, start + BATCH)
+        x_cg = torch.from_numpy(expression.standardised(cells)).to(device)
+        q_z = module.encode_cells(x_cg, torch.from_numpy(expression.design_nb[cells]).to(device))
+        means.append(q_z.mean_rk.cpu().numpy())
+        sds.append(q_z.sd_rk.cpu().numpy())
+    return np.concatenate(means), np.concatenate(sds)
+
+
+@torch.no_grad()
+def joint(module: SiVAEModule, z_nk: Array) -> Array:
+    """Joint layer h as the decoder gives it, (n, d)."""
+    device = module.bias_g.device
+    parts = [
+        module.cell_tower.decode(torch.from_numpy(z_nk[start : start + BATCH]).to(device)).cpu().numpy()
+        for start in range(0, len(z_nk), BATCH)
+    ]
+    return np.concatenate(parts)
+
+
+def predictor(table: GeneTable, z_ck: Array, remainder_cd: Array, design_cb: Array) -> Array:
+    """eta_cg = bias + design offset + s (z.v + h.w), (c, g)."""
+    product_cg = z_ck @ table.loading_gk.T + remainder_cd @ table.joint_gd.T
+    return np.asarray(table.bias_g + design_cb @ table.offset_gb.T + table.scale_g * product_cg, np.float32)
+
+
+def predictor_blocks(
+    module: SiVAEModule, table: GeneTable, linear: LinearPart, expression: Expression, design_nb: Array | None = None
+) -> Iterator[tuple[slice, Array]]:
+    """The predictor of every cell at its own posterior mean, block by block of cells.
+
+    `design_nb` replaces the covariates of the decoder (not those of the encoder).
+    """
+    design_nb = expression.design_nb if design_nb is None else design_nb
+    for start in range(0, expression.shape[0], BATCH):
+        cells = slice(start, min(start + BATCH, expression.shape[0]))
+        z_ck, _ = encode(module, expression.take(np.arange(cells.start, cells.stop)))
+        remainder_cd = linear.remainder(z_ck, joint(module, z_ck)).astype(np.float32)
+        yield cells, predictor(table, z_ck, remainder_cd, design_nb[cells])
+
+
+def to_standardised(eta_cg: Array, expression: Expression, *, counts: bool) -> Array:
+    """Predictor on the standardised scale of the encoder's input: as is, or log1p(target exp(eta)) standardised."""
+    if not counts:
+        return eta_cg
+    return expression.scaling.standardise(np.log1p(expression.scaling.target * np.exp(np.minimum(eta_cg, 10.0))))
+
+
+def to_rate(eta_cg: Array, expression: Expression, genes: NDArray[np.intp], *, counts: bool) -> Array:
+    """Expected share of the library, (c, g); for values that were not log-transformed, the values themselves."""
+    scaling = expression.scaling.take(genes)
+    if counts:
+        return np.exp(np.minimum(eta_cg, 10.0))
+    values = eta_cg * scaling.sd_g + scaling.mean_g
+    if not scaling.log:
+        return np.asarray(values, np.float32)
+    return np.asarray(np.maximum(np.expm1(values), 0.0) / scaling.target, np.float32)
+
+
+def gene_nll(
+    module: SiVAEModule, table: GeneTable, linear: LinearPart, expression: Expression
+) -> NDArray[np.float64]:
+    """Negative log likelihood at posterior means, summed over cells, (g,)."""
+    likelihood, genes = module.likelihood, np.arange(expression.shape[1])
+    total = np.zeros(len(genes))
+    for cells, eta_cg in predictor_blocks(module, table, linear, expression):
+        block = expression.block(np.arange(cells.start, cells.stop), genes, counts=likelihood.counts)
+        eta = torch.from_numpy(eta_cg)
+        total += likelihood.nll([eta], block.y, module.log_noise_g.detach().cpu(), block.log_library_c)[0].double().numpy()
+    return total

@@ -1,0 +1,30 @@
+"""Encoding a cell with one gene hidden, for every gene, at the cost of one rank-one update each."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from sivae.nn._module import SiVAEModule
+
+
+@torch.no_grad()
+def encode_without(module: SiVAEModule, x_cg: Tensor, design_cb: Tensor, genes_f: Tensor) -> Tensor:
+    """Posterior mean of z for each cell with gene f at its mean, (f, c, k).
+
+    Only the first layer sees the gene, so its output for all genes is known and one gene's share is subtracted.
+    """
+    x_cg = x_cg - design_cb @ module.shift_bg
+    tower = module.cell_tower
+    encoder = tower.encoder
+    first = encoder.layers[0]
+    hidden_ch = first(x_cg * tower.input_scale)
+    x_fc = x_cg[:, genes_f].T
+    weight_fh = (first.weight[:, genes_f] * tower.input_scale).T  # type: ignore[index,operator]
+    hidden_fch = hidden_ch - x_fc[:, :, None] * weight_fh[:, None, :]
+    for norm, layer in zip(encoder.norms, list(encoder.layers)[1:], strict=True):
+        hidden_fch = layer(F.relu(norm(hidden_fch)))
+    shift_fck = hidden_fch[..., : tower.n_latent]
+    skip_ck = x_cg @ tower.skip_pk
+    return skip_ck - x_fc[:, :, None] * tower.skip_pk[genes_f][:, None, :] + shift_fck

@@ -1,0 +1,160 @@
+"""The model on one page: two towers, one predictor, one objective. Read this first.
+
+Axes: c cells of a block, g all modelled genes, f genes of a block, k latent, d joint, q profile, b covariate columns.
+
+    cell tower      x_cg -> z_ck ~ N(mean, sd) -> h_cd
+    feature tower   p_fq -> v_fk ~ N(mean, sd) -> w_fd
+    predictor       eta_cf = bias_f + design_cb offset_fb + s_f (z_ck . v_fk + h_cd . w_fd)      "residual"
+                    eta_cf = bias_f + design_cb offset_fb + s_f (h_cd . w_fd)                    "published"
+    linear          eta_cf = bias_f + design_cb offset_fb + s_f (z_ck . v_fk)
+
+Source: Choi, Li, Quon, Genome Biology 2023, 24:29, Methods (doi 10.1186/s13059-023-02850-y), which has the predictor
+"published"; the linear part, the scale s and the profiles are this package's (docs/how_it_works.md gives the reasons).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from sivae._block import Block
+from sivae.nn._likelihoods import Likelihood
+from sivae.nn._objective import Terms, gaussian_kl
+from sivae.nn._tower import Tower
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Sizes and regularisation of the two towers.
+
+    Parameters
+    ----------
+    cell_encoder, feature_encoder
+        Widths of the hidden layers of the encoders.
+    cell_decoder, feature_decoder
+        Widths of the hidden layers of the decoders, before the joint layer.
+    n_joint
+        Width d of the joint layer, whose product h.w is the non-linear part of the predictor.
+    input_dropout
+        Share of a cell's genes hidden from the non-linear part of its encoder at each step.
+    layer_norm
+        Normalise the hidden layers of the encoders.
+    sigma_floor
+        Smallest noise sd of a gene under the Normal likelihood, in units of the gene's own sd.
+    """
+
+    cell_encoder: tuple[int, ...] = (128,)
+    feature_encoder: tuple[int, ...] = (128,)
+    cell_decoder: tuple[int, ...] = (128, 128)
+    feature_decoder: tuple[int, ...] = (128, 128)
+    n_joint: int = 64
+    input_dropout: float = 0.1
+    layer_norm: bool = True
+    sigma_floor: float = 0.3
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """Gaussian over the latent axes, one row per cell or gene."""
+
+    mean_rk: Tensor
+    sd_rk: Tensor
+
+    def sample(self, generator: torch.Generator | None) -> Tensor:
+        """One draw per row; the mean where no generator is given."""
+        if generator is None:
+            return self.mean_rk
+        noise_rk = torch.randn(self.mean_rk.shape, generator=generator).to(self.mean_rk.device)
+        return self.mean_rk + self.sd_rk * noise_rk
+
+
+class SiVAEModule(nn.Module):
+    """Both towers, the predictor and the objective of a block."""
+
+    def __init__(
+        self,
+        profile_gq: Tensor,
+        *,
+        n_latent: int,
+        n_design: int,
+        likelihood: Likelihood,
+        decoder: str,
+        architecture: Architecture,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        n_genes, n_profile = profile_gq.shape
+        self.likelihood, self.residual, self.architecture = likelihood, decoder == "residual", architecture
+        a = architecture
+        self.cell_tower = Tower(
+            n_genes,
+            n_latent=n_latent,
+            encoder=a.cell_encoder,
+            decoder=(*a.cell_decoder, a.n_joint),
+            generator=generator,
+            layer_norm=a.layer_norm,
+        )
+        self.feature_tower = Tower(
+            n_profile,
+            n_latent=n_latent,
+            encoder=a.feature_encoder,
+            decoder=(*a.feature_decoder, a.n_joint),
+            generator=generator,
+            layer_norm=a.layer_norm,
+        )
+        self.bias_g = nn.Parameter(torch.zeros(n_genes))
+        self.offset_gb = nn.Parameter(torch.zeros(n_genes, n_design))
+        self.log_noise_g = nn.Parameter(torch.zeros(n_genes))
+        self.profile_gq: Tensor
+        self.scale_g: Tensor
+        self.shift_bg: Tensor
+        self.register_buffer("profile_gq", profile_gq, persistent=False)
+        self.register_buffer("scale_g", torch.ones(n_genes))  # s_g
+        self.register_buffer("shift_bg", torch.zeros(n_design, n_genes))  # what the encoder subtracts per covariate
+
+    def encode_cells(self, x_cg: Tensor, design_cb: Tensor, generator: torch.Generator | None = None) -> Posterior:
+        """q(z | x): a cell over all genes; with a generator, some genes are hidden from the non-linear part."""
+        x_cg = x_cg - design_cb @ self.shift_bg
+        rate = self.architecture.input_dropout
+        corrupted_cg = None
+        if self.training and generator is not None and rate > 0:
+            kept_cg = torch.rand(x_cg.shape, generator=generator).to(x_cg.device) >= rate
+            corrupted_cg = x_cg * kept_cg
+        return Posterior(*self.cell_tower.encode(x_cg, corrupted_cg))
+
+    def encode_features(self, profile_fq: Tensor) -> Posterior:
+        """q(v | p): a gene over its profile."""
+        return Posterior(*self.feature_tower.encode(profile_fq))
+
+    def predict(
+        self, z_ck: Tensor, v_fk: Tensor, design_cb: Tensor, genes_f: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Full and linear predictor of cells c and genes f, (c, f) each."""
+        h_cd, w_fd = self.cell_tower.decode(z_ck), self.feature_tower.decode(v_fk)
+        scale_f = self.scale_g[genes_f]
+        start_cf = self.bias_g[genes_f] + design_cb @ self.offset_gb[genes_f].T
+        linear_cf = start_cf + z_ck @ (scale_f[:, None] * v_fk).T
+        product_cf = h_cd @ (scale_f[:, None] * w_fd).T
+        return (linear_cf + product_cf if self.residual else start_cf + product_cf), linear_cf
+
+    def forward(self, block: Block, generator: torch.Generator | None = None, *, linear: bool = True) -> Terms:
+        """The terms of the objective for one block; posterior means instead of draws where no generator is given.
+
+        `linear` False skips the interpretability term (its value is then zero).
+        """
+        q_z = self.encode_cells(block.x_cg, block.design_cb, generator)
+        q_v = self.encode_features(self.profile_gq[block.genes_f])
+        z_ck, v_fk = q_z.sample(generator), q_v.sample(generator)
+        eta_cf, linear_cf = self.predict(z_ck, v_fk, block.design_cb, block.genes_f)
+        etas = [eta_cf, linear_cf] if linear else [eta_cf]
+        nll_f = self.likelihood.nll(etas, block.y, self.log_noise_g[block.genes_f], block.log_library_c)
+        n_genes = len(self.bias_g)
+        per_entry = n_genes * block.cell_weight * block.gene_weight
+        return Terms(
+            nll=per_entry * nll_f[0].sum(),
+            kl_cells=block.cell_weight * gaussian_kl(q_z.mean_rk, q_z.sd_rk).sum(),
+            kl_features=block.gene_weight * gaussian_kl(q_v.mean_rk, q_v.sd_rk).sum(),
+            nll_linear=per_entry * nll_f[1].sum() if linear else eta_cf.new_zeros(()),
+        )

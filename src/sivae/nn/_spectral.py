@@ -1,0 +1,152 @@
+"""The spectral start: step 0 is shrunk principal components, brought to the scale of the likelihood.
+
+From the spectrum X / sqrt(N) = U S V' and its shrinkage (theta: strength, c_f, c_s: cosines of loadings and scores),
+
+    cell skip       A = V / S c_s         z = x A      variance c_s^2, posterior variance 1 - c_s^2
+    feature skip    p B = V theta c_f     v            posterior variance 1 / (1 + N information_g)
+
+Encoder perceptrons and the last layer of w start at zero, the cell decoder starts random: with both sides of h.w at
+zero the product would have no gradient. For counts, ridge-Poisson steps per gene then refit bias and v to the counts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sivae._block import Counts
+from sivae.nn._module import SiVAEModule
+
+LEAST_SCORE_VARIANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class Start:
+    """Everything that the start sets, in arrays of the leading k axes."""
+
+    values_k: Tensor  # eigenvalues S^2 (of X'X / N)
+    vectors_gk: Tensor  # V
+    strength_k: Tensor  # theta
+    feature_k: Tensor  # c_f
+    score_k: Tensor  # c_s
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Training cells (all, or a sample) on which counts are refitted and noise is estimated."""
+
+    x_ng: Tensor  # standardised
+    design_nb: Tensor
+    library_n: Tensor
+    counts: Counts | None
+    n_training: int
+
+
+@torch.no_grad()
+def spectral_start(
+    module: SiVAEModule, start: Start, sample: Sample, *, kl_weight: float, poisson_steps: int = 2
+) -> None:
+    """Set both towers, bias, offsets and noise so that step 0 is the shrunk principal component model."""
+    tower = module.cell_tower
+    tower.skip_pk.copy_(start.vectors_gk / start.values_k.clamp(min=1e-12).sqrt() * start.score_k)
+    tower.log_sd_k.copy_(0.5 * torch.log((1 - start.score_k**2).clamp(min=LEAST_SCORE_VARIANCE)))
+    v_gk = start.vectors_gk * (start.strength_k * start.feature_k)
+    module.bias_g.zero_()
+    if module.likelihood.counts:
+        information_g, v_gk = _count_start(module, v_gk, sample, poisson_steps)
+    else:
+        module.offset_gb.copy_(module.shift_bg.T)
+        variance_g = (sample.x_ng.var(dim=0) - v_gk.square().sum(dim=1)).clamp(min=1e-6)
+        module.log_noise_g.copy_(module.likelihood.clamp_noise(0.5 * torch.log(variance_g)))
+        information_g = module.likelihood.information(variance_g, module.log_noise_g)
+    _set_feature_skip(module, v_gk)
+    # Under the objective divided by N the prior's weight per gene is kl_weight / G against information_g per cell.
+    precision_g = 1 + information_g * len(v_gk) / max(kl_weight, 1e-12)
+    module.feature_tower.log_sd_k.fill_(float((-0.5 * torch.log(precision_g)).mean()))
+    module.feature_tower.decoder.layers[-1].weight.zero_()  # type: ignore[union-attr,operator]
+    for tower, rows in ((module.cell_tower, sample.x_ng), (module.feature_tower, module.profile_gq)):
+        tower.input_scale.copy_(1.0 / rows.square().mean().sqrt().clamp(min=1e-6))
+
+
+def _set_feature_skip(module: SiVAEModule, v_gk: Tensor) -> None:
+    """B such that the profiles times B are v: exact for principal profiles, else of least norm."""
+    profile_gq = module.profile_gq.double()
+    solution = torch.linalg.pinv(profile_gq, rtol=1e-5) @ v_gk.double()
+    module.feature_tower.skip_pk.copy_(solution.float())
+
+
+def _count_start(module: SiVAEModule, v_gk: Tensor, sample: Sample, steps: int) -> tuple[Tensor, Tensor]:
+    """Bias, offsets, v and inverse dispersion on the counts; returns the information per cell about v and v itself."""
+    assert sample.counts is not None
+    n, g = sample.x_ng.shape
+    posterior = module.encode_cells(sample.x_ng, sample.design_nb)
+    z_nk = posterior.mean_rk
+    y_ng = torch.zeros(n, g)
+    y_ng[sample.counts.row, sample.counts.column] = sample.counts.value
+    total_g = y_ng.sum(dim=0).clamp(min=0.5)
+    design_n1 = torch.cat([torch.ones(n, 1), sample.design_nb, z_nk], dim=1)
+    n_design = 1 + sample.design_nb.shape[1]
+    beta_gp = torch.cat(
+        [
+            torch.log(total_g / sample.library_n.sum())[:, None],
+            torch.zeros(g, n_design - 1),
+            module.scale_g[:, None] * v_gk,
+        ],
+        dim=1,
+    )
+    # Ridge: each axis has the prior variance that the spectral loadings show; offsets have unit prior variance.
+    prior_k = v_gk.square().mean(dim=0)
+    precision_gp = torch.cat(
+        [
+            torch.full((g, 1), 1e-3),
+            torch.ones(g, n_design - 1),
+            1.0 / (prior_k.clamp(min=1e-8) * module.scale_g[:, None] ** 2),
+        ],
+        dim=1,
+    )
+    for _ in range(steps):
+        beta_gp = _poisson_step(design_n1, y_ng, sample.library_n, beta_gp, precision_gp)
+    mean_ng = sample.library_n[:, None] * torch.exp((design_n1 @ beta_gp.T).clamp(max=10.0))
+    # The bias that makes expected and observed totals equal, in closed form.
+    beta_gp[:, 0] += torch.log(total_g / mean_ng.sum(dim=0).clamp(min=1e-12))
+    mean_ng = sample.library_n[:, None] * torch.exp((design_n1 @ beta_gp.T).clamp(max=10.0))
+    excess_g = ((y_ng - mean_ng).square() - mean_ng).sum(dim=0)
+    theta_g = mean_ng.square().sum(dim=0) / excess_g.clamp(min=1e-6)
+    module.log_noise_g.copy_(torch.log(theta_g.clamp(1e-2, 1e3)))
+    module.bias_g.copy_(beta_gp[:, 0])
+    module.offset_gb.copy_(beta_gp[:, 1:n_design])
+    information_g = module.likelihood.information(mean_ng, module.log_noise_g).mean(dim=0) * module.scale_g**2
+    return information_g, beta_gp[:, n_design:] / module.scale_g[:, None]
+
+
+def _poisson_step(
+    design_np: Tensor, y_ng: Tensor, library_n: Tensor, beta_gp: Tensor, precision_gp: Tensor, chunk: int = 500
+) -> Tensor:
+    """One damped Newton step of ridge-Poisson regression, every gene at once in chunks."""
+    n, p = design_np.shape
+    square_npp = (design_np[:, :, None] * design_np[:, None, :]).reshape(n, p * p)
+    result = beta_gp.clone()
+    for first in range(0, len(beta_gp), chunk):
+        part = slice(first, first + chunk)
+        mean_nf = library_n[:, None] * torch.exp((design_np @ beta_gp[part].T).clamp(max=10.0))
+        ridge = precision_gp[part]
+        centre = torch.zeros_like(beta_gp[part])
+        centre[:, 0] = beta_gp[part, 0]
+        gradient = (mean_nf - y_ng[:, part]).T @ design_np + ridge * (beta_gp[part] - centre)
+        hessian = (mean_nf.T @ square_npp).reshape(-1, p, p) + torch.diag_embed(ridge)
+        step = torch.linalg.solve(hessian, gradient)
+        result[part] -= step * (1.0 / step.abs().amax(dim=1, keepdim=True).clamp(min=1.0))
+    return result
+
+
+def log_scale(mean_g: Tensor, sd_g: Tensor, cap: float) -> Tensor:
+    """s_g for counts: the delta-method factor sd (1 + mean) / mean from log1p to log scale, capped.
+
+    `mean_g` and `sd_g` are of the log1p values in training cells.
+    """
+    factor = sd_g * (1 + mean_g) / mean_g.clamp(min=1e-12)
+    return factor.clamp(min=1e-3, max=cap)
+
+

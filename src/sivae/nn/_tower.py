@@ -1,0 +1,81 @@
+"""One encoder-decoder: rows of a matrix to a Gaussian in the latent axes, and on to the joint layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+LOG_SD_RANGE = (-7.0, 1.0)
+
+
+class Mlp(nn.Module):
+    """Linear layers with ReLU between them and none after the last (Methods: the last hidden layer is linear)."""
+
+    def __init__(self, widths: Sequence[int], *, generator: torch.Generator, layer_norm: bool = False) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(_linear(a, b, generator) for a, b in zip(widths, widths[1:], strict=False))
+        self.norms = nn.ModuleList(nn.LayerNorm(width) if layer_norm else nn.Identity() for width in widths[1:-1])
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer, norm in zip(self.layers, self.norms, strict=False):
+            x = F.relu(norm(layer(x)))
+        last: Tensor = self.layers[-1](x)
+        return last
+
+
+class Tower(nn.Module):
+    """Rows (r, p) -> latent mean and sd (r, k) -> joint layer (r, d).
+
+    The encoder is a linear map (the skip, set by the spectral start) plus a multilayer perceptron whose last layer
+    starts at zero, so that at step 0 the mean is exactly linear in the row.
+    """
+
+    def __init__(
+        self,
+        n_input: int,
+        *,
+        n_latent: int,
+        encoder: Sequence[int],
+        decoder: Sequence[int],
+        generator: torch.Generator,
+        layer_norm: bool = False,
+    ) -> None:
+        super().__init__()
+        self.n_latent = n_latent
+        self.skip_pk = nn.Parameter(torch.zeros(n_input, n_latent))
+        self.log_sd_k = nn.Parameter(torch.zeros(n_latent))
+        self.encoder = Mlp([n_input, *encoder, 2 * n_latent], generator=generator, layer_norm=layer_norm)
+        nn.init.zeros_(self.encoder.layers[-1].weight)  # type: ignore[arg-type]
+        nn.init.zeros_(self.encoder.layers[-1].bias)  # type: ignore[arg-type]
+        self.decoder = Mlp([n_latent, *decoder], generator=generator)
+        self.input_scale: Tensor
+        self.register_buffer("input_scale", torch.ones(()))
+
+    def encode(self, x_rp: Tensor, mlp_input_rp: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Posterior mean and standard deviation of each row, (r, k) each.
+
+        `mlp_input_rp` replaces the row for the non-linear part (a corrupted copy in training).
+        """
+        source_rp = x_rp if mlp_input_rp is None else mlp_input_rp
+        shift_rk, log_sd_rk = self.encoder(source_rp * self.input_scale).chunk(2, dim=1)
+        return x_rp @ self.skip_pk + shift_rk, bounded_sd(self.log_sd_k + log_sd_rk)
+
+    def decode(self, latent_rk: Tensor) -> Tensor:
+        """Joint layer of each row, (r, d)."""
+        joint_rd: Tensor = self.decoder(latent_rk)
+        return joint_rd
+
+
+def bounded_sd(log_sd: Tensor) -> Tensor:
+    """Standard deviation with its logarithm kept in a range where nothing overflows."""
+    return torch.exp(log_sd.clamp(*LOG_SD_RANGE))
+
+
+def _linear(n_input: int, n_output: int, generator: torch.Generator) -> nn.Linear:
+    layer = nn.utils.skip_init(nn.Linear, n_input, n_output)
+    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=generator)
+    nn.init.zeros_(layer.bias)
+    return layer

@@ -1,0 +1,5 @@
+"""Statistics on arrays: NumPy and SciPy only."""
+
+from sivae.stats._pearson import Totals, pearson_residual_variance, totals, value_variance
+
+__all__ = ["Totals", "pearson_residual_variance", "totals", "value_variance"]

@@ -1,0 +1,75 @@
+"""Permutation null of a correlation, within strata. Arrays only."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import pearson3
+
+Array = NDArray[np.float64]
+
+
+def permutation_pvalues(
+    observed_ng: NDArray[np.floating], predicted_ng: NDArray[np.floating], strata_n: NDArray[np.intp], *, n_draws: int = 1000, seed: int = 0
+) -> Array:
+    """One-sided p-values of column-wise association, permuting observed values over cells within strata.
+
+    The statistic is the sum over cells of the products of values centred within strata. Its null mean (zero) and
+    variance under permutation are exact; the skewness is estimated from `n_draws` permutations, and the tail is that
+    of a Pearson type III distribution, so that p-values below 1 / n_draws exist. Where the empirical p-value is above
+    0.1 it is reported as is.
+
+    Parameters
+    ----------
+    observed_ng, predicted_ng
+        Cells x genes.
+    strata_n
+        Stratum of each cell.
+
+    Returns
+    -------
+    p-values, (genes,); 1 where either column is constant within strata.
+    """
+    x_ng, y_ng = _centred(observed_ng, strata_n), _centred(predicted_ng, strata_n)
+    statistic = (x_ng * y_ng).sum(axis=0)
+    variance = np.zeros_like(statistic)
+    for stratum in np.unique(strata_n):
+        rows = strata_n == stratum
+        if rows.sum() > 1:
+            variance += (x_ng[rows] ** 2).sum(axis=0) * (y_ng[rows] ** 2).sum(axis=0) / (rows.sum() - 1)
+    sd = np.sqrt(variance)
+    valid = sd > 1e-9 * (1 + np.abs(statistic))
+    z_score = np.where(valid, statistic / np.where(valid, sd, 1.0), 0.0)
+    rng = np.random.default_rng(seed)
+    draws = np.empty((n_draws, len(statistic)), np.float32)
+    order = np.argsort(strata_n, kind="stable")
+    starts = np.flatnonzero(np.r_[True, np.diff(strata_n[order]) > 0, True])
+    for draw in range(n_draws):
+        permuted = np.concatenate([rng.permutation(order[a:b]) for a, b in zip(starts, starts[1:], strict=False)])
+        draws[draw] = np.einsum("ng,ng->g", x_ng[permuted], y_ng[order])
+    draws /= np.where(valid, sd, 1.0)
+    empirical = (1 + (draws >= z_score - 1e-6).sum(axis=0)) / (n_draws + 1)
+    skew = np.clip((draws.astype(np.float64) ** 3).mean(axis=0), -4.0, 4.0)
+    tail = np.clip(pearson3.sf(z_score, skew), 1e-300, 1.0)
+    return np.where(valid, np.where(empirical > 0.1, empirical, tail), 1.0)
+
+
+def _centred(values_ng: NDArray[np.floating], strata_n: NDArray[np.intp]) -> Array:
+    result = np.asarray(values_ng, dtype=np.float64).copy()
+    for stratum in np.unique(strata_n):
+        rows = strata_n == stratum
+        result[rows] -= result[rows].mean(axis=0)
+    return result
+
+
+def quantile_strata(values_n: NDArray[np.floating], groups_n: NDArray[np.intp], size: int = 20) -> NDArray[np.intp]:
+    """Strata of about `size` cells of like value within each group, (cells,)."""
+    result = np.zeros(len(values_n), np.intp)
+    following = 0
+    for group in np.unique(groups_n):
+        rows = np.flatnonzero(groups_n == group)
+        rank = np.argsort(np.argsort(values_n[rows], kind="stable"), kind="stable")
+        bins = max(1, len(rows) // size)
+        result[rows] = following + rank * bins // len(rows)
+        following += bins
+    return result
