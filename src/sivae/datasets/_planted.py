@@ -125,7 +125,7 @@ def planted(
 
 
 def _loadings(rng: np.random.Generator, shape: tuple[int, int], *, genes_per_factor: int) -> NDArray[np.float64]:
-    """Loadings, (genes, factors): the first genes are the first module, the last genes are null."""
+    """Draw loadings, (genes, factors): the first genes are the first module, the last genes are null."""
     v_gk = np.zeros(shape)
     for k, strength in enumerate(np.linspace(1.0, WEAKEST, shape[1])):
         v_gk[k * genes_per_factor : (k + 1) * genes_per_factor, k] = strength * rng.uniform(*LOADINGS, genes_per_factor)
@@ -169,7 +169,7 @@ def _counts(rng: np.random.Generator, truth: _Truth, dispersion: float) -> spars
 
 
 def _normal(rng: np.random.Generator, truth: _Truth) -> NDArray[np.float32]:
-    """Normal values, (cells, genes), of variance 1 within a batch."""
+    """Draw normal values, (cells, genes), of variance 1 within a batch."""
     noise_g = np.sqrt(1 - (truth.v_gk**2).sum(axis=1))
     mean_cg = truth.z_ck @ truth.v_gk.T + truth.batch_bg[truth.batch_c]
     x_cg: NDArray[np.float32] = (mean_cg + noise_g * rng.standard_normal(mean_cg.shape)).astype(np.float32)
