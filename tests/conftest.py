@@ -1,0 +1,80 @@
+"""What many tests share: one generator, planted data, and models trained once per session."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sivae import SiVAE
+from sivae.datasets import planted
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from builders import SMALL, train  # noqa: E402
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def _planted_counts():
+    adata = planted(240, 50, n_factors=2, genes_per_factor=15, n_batches=2, batch_effect=0.3, signed=True, seed=1)
+    adata = adata[np.asarray(adata.X.sum(axis=1)).ravel() > 0].copy()
+    SiVAE.setup_anndata(adata, batch_key="batch")
+    return adata
+
+
+@pytest.fixture
+def counts_adata(_planted_counts):
+    """240 cells x 50 genes, two factors of 15 genes, two batches, set up; a fresh copy."""
+    return _planted_counts.copy()
+
+
+@pytest.fixture
+def values_adata():
+    """240 cells x 40 genes of normal values, two factors of 12 genes, set up."""
+    adata = planted(240, 40, n_factors=2, genes_per_factor=12, counts=False, seed=2)
+    SiVAE.setup_anndata(adata)
+    return adata
+
+
+def _trained(adata, likelihood):
+    model = SiVAE(adata.copy(), n_latent=3, likelihood=likelihood, n_profile=20, architecture=SMALL, seed=3)
+    train(model)
+    return model
+
+
+@pytest.fixture(scope="session")
+def _normal_model(_planted_counts):
+    return _trained(_planted_counts, "normal")
+
+
+@pytest.fixture(scope="session")
+def _nb_model(_planted_counts):
+    return _trained(_planted_counts, "nb")
+
+
+@pytest.fixture
+def normal_model(_normal_model):
+    """Trained once; its rotation is undone after each test."""
+    yield _normal_model
+    _normal_model.rotate("none")
+
+
+@pytest.fixture
+def nb_model(_nb_model):
+    """Trained once; its rotation is undone after each test."""
+    yield _nb_model
+    _nb_model.rotate("none")
+
+
+@pytest.fixture(params=["normal", "nb"])
+def model(request):
+    """Both trained models in turn."""
+    return request.getfixturevalue(f"{request.param}_model")

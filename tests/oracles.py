@@ -1,0 +1,105 @@
+"""Slow, obvious versions of what the package computes: NumPy and SciPy alone."""
+
+import numpy as np
+from scipy import stats
+
+
+def normal_nll(eta_cf, x_cf, sigma_f):
+    """Negative log likelihood per gene."""
+    return np.array([-sum(stats.norm.logpdf(x_cf[:, f], eta_cf[:, f], sigma_f[f])) for f in range(len(sigma_f))])
+
+
+def nb_nll(eta_cf, y_cf, theta_f, library_c):
+    """Negative log likelihood per gene, mean l exp(eta), inverse dispersion theta."""
+    mu_cf = library_c[:, None] * np.exp(eta_cf)
+    share_cf = theta_f / (theta_f + mu_cf)
+    return np.array([-sum(stats.nbinom.logpmf(y_cf[:, f], theta_f[f], share_cf[:, f])) for f in range(len(theta_f))])
+
+
+def poisson_nll(eta_cf, y_cf, library_c):
+    """Summed over everything."""
+    return -stats.poisson.logpmf(y_cf, library_c[:, None] * np.exp(eta_cf)).sum()
+
+
+def gaussian_kl(mean, sd):
+    """KL(N(mean, sd^2) || N(0, 1)), entry by entry, summed over the last axis."""
+    return np.sum(-np.log(sd) + (sd**2 + mean**2) / 2 - 1 / 2, axis=-1)
+
+
+def layers(mlp):
+    """Weights and biases of an Mlp, and its norms where there are any."""
+    weights = [(layer.weight.detach().numpy(), layer.bias.detach().numpy()) for layer in mlp.layers]
+    norms = [
+        (norm.weight.detach().numpy(), norm.bias.detach().numpy()) if hasattr(norm, "weight") else None for norm in mlp.norms
+    ]
+    return weights, norms
+
+
+def mlp(x_ri, weights, norms):
+    """Linear layers with (layer norm and) ReLU between them, none after the last."""
+    for (weight, bias), norm in zip(weights[:-1], norms, strict=True):
+        x_ri = x_ri @ weight.T + bias
+        if norm is not None:
+            centred = x_ri - x_ri.mean(axis=1, keepdims=True)
+            x_ri = centred / np.sqrt((centred**2).mean(axis=1, keepdims=True) + 1e-5) * norm[0] + norm[1]
+        x_ri = np.maximum(x_ri, 0)
+    weight, bias = weights[-1]
+    return x_ri @ weight.T + bias
+
+
+def encode(tower, x_rp):
+    """Mean and sd of a tower's posterior."""
+    out = mlp(x_rp * float(tower.input_scale), *layers(tower.encoder))
+    k = tower.n_latent
+    log_sd = tower.log_sd_k.detach().numpy() + out[:, k:]
+    return x_rp @ tower.skip_pk.detach().numpy() + out[:, :k], np.exp(np.clip(log_sd, -7, 1))
+
+
+def decode(tower, latent_rk):
+    """Joint layer of a tower."""
+    return mlp(latent_rk, *layers(tower.decoder))
+
+
+def predict(module, z_ck, v_fk, design_cb, genes):
+    """Full and linear predictor, one entry at a time."""
+    h_cd, w_fd = decode(module.cell_tower, z_ck), decode(module.feature_tower, v_fk)
+    bias, offset, scale = (t.detach().numpy() for t in (module.bias_g, module.offset_gb, module.scale_g))
+    full, linear = np.empty((len(z_ck), len(genes))), np.empty((len(z_ck), len(genes)))
+    for c in range(len(z_ck)):
+        for f, g in enumerate(genes):
+            start = bias[g] + sum(design_cb[c, b] * offset[g, b] for b in range(design_cb.shape[1]))
+            zv, hw = z_ck[c] @ v_fk[f], h_cd[c] @ w_fd[f]
+            linear[c, f] = start + scale[g] * zv
+            full[c, f] = start + scale[g] * (zv + hw if module.residual else hw)
+    return full, linear
+
+
+def principal_axes(x_ng, rank):
+    """Eigenvalues of X'X / N and eigenvectors, by the SVD of the whole matrix."""
+    _, s, vt = np.linalg.svd(np.asarray(x_ng, float), full_matrices=False)
+    return s[:rank] ** 2 / len(x_ng), vt[:rank].T
+
+
+def permutation_pvalue(observed_n, predicted_n, strata_n, n_draws, rng):
+    """Share of permutations within strata with a covariance as large, one column."""
+
+    def centred(values):
+        values = values.astype(float).copy()
+        for s in np.unique(strata_n):
+            values[strata_n == s] -= values[strata_n == s].mean()
+        return values
+
+    x, y = centred(observed_n), centred(predicted_n)
+    statistic, as_large = x @ y, 0
+    for _ in range(n_draws):
+        shuffled = x.copy()
+        for s in np.unique(strata_n):
+            rows = np.flatnonzero(strata_n == s)
+            shuffled[rows] = x[rng.permutation(rows)]
+        as_large += shuffled @ y >= statistic - 1e-9
+    return (1 + as_large) / (1 + n_draws)
+
+
+def varimax_criterion(loadings_gk):
+    """Sum over axes of the variance of squared loadings."""
+    return np.var(loadings_gk**2, axis=0).sum()
