@@ -1,0 +1,120 @@
+"""Names beside points, placed so that none covers another."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from sivae.pl import _style
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.axes import Axes
+    from numpy.typing import NDArray
+
+Box = tuple[float, float, float, float]
+RADII: Final = (5.0, 11.0, 18.0, 26.0, 36.0, 48.0)
+"""Distances from the point to the nearest edge of its name, in points of a printer."""
+DIRECTIONS: Final = 16
+LEADER_FROM: Final = 10.0
+"""Distance beyond which a line joins a name to its point."""
+PADDING: Final = 1.5
+"""Room around a name, in pixels."""
+
+
+def place(ax: Axes, xy_m2: NDArray[np.float64], names: Sequence[str], *, others_n2: NDArray[np.float64]) -> list[Any]:
+    """Write names beside their points, the first in the list first; a name for which there is no room is left out.
+
+    The figure is laid out once to learn where everything lies, so names stay apart as long as its size does.
+
+    Parameters
+    ----------
+    ax
+        Axes with everything else already drawn.
+    xy_m2
+        The points to name, in data coordinates.
+    names
+        Their names.
+    others_n2
+        All points drawn, which names avoid to cover.
+
+    Returns
+    -------
+    The annotations drawn.
+    """
+    if not len(names):
+        return []
+    figure: Any = ax.figure
+    while getattr(figure, "figure", figure) is not figure:
+        figure = figure.figure
+    figure.draw_without_rendering()
+    renderer = figure.canvas.get_renderer() if hasattr(figure.canvas, "get_renderer") else None
+    pixels = figure.dpi / 72
+    frame, other_n2 = ax.get_window_extent(renderer), ax.transData.transform(others_n2)
+    taken: list[Box] = []
+    drawn = []
+    for name, anchor, xy in zip(names, ax.transData.transform(xy_m2), xy_m2, strict=True):
+        text = ax.annotate(
+            _style.short(name, 18), xy, xytext=(0, 0), textcoords="offset points", ha="center", va="center",
+            fontsize=7, color=_style.INK, zorder=5, parse_math=False, annotation_clip=False,
+        )  # fmt: skip
+        extent = text.get_window_extent(renderer)
+        size = (extent.width + 2 * PADDING, extent.height + 2 * PADDING)
+        offset = _best(
+            anchor, size, pixels, taken=taken, other_n2=other_n2, frame=(frame.x0, frame.y0, frame.x1, frame.y1)
+        )
+        text.remove()
+        if offset is None:
+            continue
+        taken.append(_box(anchor + offset, size))
+        drawn.append(_draw(ax, _style.short(name, 18), xy, offset / pixels, height=size[1] / pixels))
+    return drawn
+
+
+def _draw(ax: Axes, name: str, xy: NDArray[np.float64], offset: NDArray[np.float64], *, height: float) -> Any:
+    far = abs(offset[1]) > height / 2 + LEADER_FROM or abs(offset[0]) > LEADER_FROM * 4
+    line = {"arrowstyle": "-", "color": _style.FAINT, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 2} if far else None
+    point, shift = (float(xy[0]), float(xy[1])), (float(offset[0]), float(offset[1]))
+    return ax.annotate(
+        name, point, xytext=shift, textcoords="offset points", ha="center", va="center", fontsize=7,
+        color=_style.INK, zorder=5, parse_math=False, arrowprops=line,
+    )  # fmt: skip
+
+
+def _best(
+    anchor: NDArray[np.float64],
+    size: tuple[float, float],
+    pixels: float,
+    *,
+    taken: list[Box],
+    other_n2: NDArray[np.float64],
+    frame: Box,
+) -> NDArray[np.float64] | None:
+    """Return the offset, in pixels, with the least cost among those that cover no other name, or None."""
+    best, least = None, np.inf
+    for radius in RADII:
+        for angle in np.arange(DIRECTIONS) * 2 * np.pi / DIRECTIONS:
+            direction = np.array([np.cos(angle), np.sin(angle)])
+            offset = direction * (radius * pixels + np.abs(direction) * np.array(size) / 2)
+            box = _box(anchor + offset, size)
+            inside = box[0] >= frame[0] and box[1] >= frame[1] and box[2] <= frame[2] and box[3] <= frame[3]
+            if not inside or any(_overlap(box, other) for other in taken):
+                continue
+            covered = (other_n2 >= box[:2]).all(axis=1) & (other_n2 <= box[2:]).all(axis=1)
+            cost = 4.0 * int(covered.sum()) + radius / 6
+            if cost < least:
+                best, least = offset, cost
+    return best
+
+
+def _box(center: NDArray[np.float64], size: tuple[float, float]) -> Box:
+    return (
+        float(center[0] - size[0] / 2), float(center[1] - size[1] / 2),
+        float(center[0] + size[0] / 2), float(center[1] + size[1] / 2),
+    )  # fmt: skip
+
+
+def _overlap(a: Box, b: Box) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]

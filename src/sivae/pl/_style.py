@@ -1,0 +1,103 @@
+"""How plots look: axes, colours that colour-blind readers can tell apart, legends and colour bars."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from sivae._extras import require
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.axes import Axes
+
+OKABE_ITO: Final = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#4D4D4D")
+"""Up to eight categories (Okabe and Ito, 2008)."""
+ORDERED: Final = (
+    "#882E72", "#1965B0", "#5289C7", "#7BAFDE", "#4EB265", "#90C987", "#CAE0AB", "#F7F056", "#F6C141", "#F1932D",
+    "#E8601C", "#DC050C", "#72190E",
+)  # fmt: skip
+"""More than eight categories: an ordered rainbow whose neighbours differ in lightness (after Tol, 2021)."""
+VALUES: Final = "viridis"
+INK: Final = "#333333"
+FAINT: Final = "#B8B8B8"
+HIGH: Final = OKABE_ITO[0]
+LOW: Final = OKABE_ITO[3]
+MARKERS: Final = ("o", "^", "s", "D", "v", "P", "X")
+"""Beyond eight categories, neighbours in colour also differ in shape."""
+LEGEND_LIMIT: Final = 40
+NAME_LIMIT: Final = 28
+
+
+def new_axes(ax: Axes | None, size: tuple[float, float] = (4.2, 3.4)) -> Axes:
+    """Return the axes given, or those of a new figure (inches), with quiet spines."""
+    if ax is None:
+        plt = require("matplotlib.pyplot", extra="plot")
+        _, ax = plt.subplots(figsize=size, layout="constrained")
+    else:
+        require("matplotlib", extra="plot")
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.spines[["left", "bottom"]].set_color(FAINT)
+    ax.tick_params(labelsize=8, color=FAINT, labelcolor=INK)
+    return ax
+
+
+def label_axes(ax: Axes, x: str, y: str) -> None:
+    """Name both axes."""
+    ax.set_xlabel(x, fontsize=9, color=INK)
+    ax.set_ylabel(y, fontsize=9, color=INK)
+
+
+def origin_lines(ax: Axes) -> None:
+    """Draw faint lines through the origin, behind everything."""
+    ax.axhline(0, color="#DDDDDD", linewidth=0.8, zorder=0)
+    ax.axvline(0, color="#DDDDDD", linewidth=0.8, zorder=0)
+
+
+def category_styles(n: int) -> list[tuple[Any, str]]:
+    """Return a colour and a marker for each of n categories."""
+    if n <= len(OKABE_ITO):
+        return [(color, "o") for color in OKABE_ITO[:n]]
+    colors = require("matplotlib.colors", extra="plot")
+    ramp = colors.LinearSegmentedColormap.from_list("sivae_ordered", ORDERED)
+    return [(colors.to_hex(ramp(i / (n - 1))), MARKERS[i % len(MARKERS)]) for i in range(n)]
+
+
+def point_size(n: int) -> float:
+    """Marker area for n points: large for few, small for many."""
+    return float(min(26.0, max(1.5, 9000 / max(n, 1))))
+
+
+def short(name: object, limit: int = NAME_LIMIT) -> str:
+    """Cut a long name for a picture."""
+    text = " ".join(str(name).split())
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def legend(ax: Axes, handles: Sequence[Any], names: Sequence[object], *, title: str) -> None:
+    """Write a legend to the right of the axes; names are drawn as they are, never as markup."""
+    shown = list(handles)[:LEGEND_LIMIT]
+    labels = [short(name) for name in names][:LEGEND_LIMIT]
+    box = ax.legend(
+        shown, [f"category {i}" for i in range(len(shown))],
+        loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0.0, frameon=False, fontsize=7.5,
+        handletextpad=0.3, labelspacing=0.35, ncols=1 if len(shown) <= 20 else 2,
+    )  # fmt: skip
+    for text, label in zip(box.get_texts(), labels, strict=True):
+        text.set_parse_math(False)
+        text.set_text(label)
+    rest = len(names) - len(shown)
+    heading = short(title) + (f" (first {len(shown)} of {len(names)})" if rest > 0 else "")
+    box.set_title(heading)
+    box.get_title().set_fontsize(8)
+    box.get_title().set_parse_math(False)
+    box.set_alignment("left")
+
+
+def color_bar(ax: Axes, drawn: Any, *, title: str) -> None:
+    """Write a colour bar to the right of the axes."""
+    bar = ax.figure.colorbar(drawn, ax=ax, shrink=0.7, aspect=18, pad=0.02)
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(labelsize=7.5, color=FAINT, labelcolor=INK)
+    bar.set_label(title, fontsize=8, color=INK)
+    bar.ax.yaxis.label.set_parse_math(False)
