@@ -1,0 +1,5 @@
+"""One self-contained HTML file to read: what was done, what was found, and how far to trust it."""
+
+from sivae.report._build import build
+
+__all__ = ["build"]

@@ -1,0 +1,98 @@
+"""From an annotated AnnData to one HTML file."""
+
+from __future__ import annotations
+
+import base64
+import os
+import tempfile
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sivae import __version__
+from sivae._errors import ArtefactError, OptionError, some
+from sivae._extras import require
+from sivae.report import _axes, _caveats, _facts, _figures
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from anndata import AnnData
+
+
+def build(adata: AnnData, path: str | Path, *, label: str | None = None) -> Path:
+    """Write a report of a trained model as one HTML file that needs neither network nor model.
+
+    Parameters
+    ----------
+    adata
+        Annotated by `SiVAE.annotate`, with the expression that was modelled.
+    path
+        The file to write; a file there is replaced.
+    label
+        Column of `obs` that names groups of cells; a column such as "cell_type" is looked for if not given.
+
+    Returns
+    -------
+    The path. The file is written under a temporary name and then moved, so it is whole or absent.
+
+    Raises
+    ------
+    MissingExtraError
+        If matplotlib or jinja2 is not installed (extra `report`).
+    SetupError, OptionError
+        If the AnnData is not annotated, or has no such column.
+    ArtefactError
+        If the file cannot be written.
+    """
+    label = check_label(adata, label)
+    return write(adata, Path(path), label=label, pictures=_figures.draw(adata, label=label))
+
+
+def check_label(adata: AnnData, label: str | None) -> str | None:
+    """Return the column that names groups of cells: the one given, or else the likeliest, or None."""
+    if label is not None and label not in adata.obs:
+        raise OptionError(
+            f"Found no column {label!r} in obs, expected one of: {some(adata.obs.columns, 20) or 'none are there'}. "
+            "Name one of these as label, or leave it out."
+        )
+    return label if label is not None else _facts.find_label(adata)
+
+
+def write(adata: AnnData, path: Path, *, label: str | None, pictures: Mapping[str, bytes]) -> Path:
+    """Fill in the page and move it into place."""
+    page = render(adata, label=label, pictures=pictures)
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+        temporary = Path(name)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(page)
+            temporary.chmod(0o644)
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise ArtefactError(f"The report could not be written to {path}: {error}") from error
+    return path
+
+
+def render(adata: AnnData, *, label: str | None, pictures: Mapping[str, bytes]) -> str:
+    """Return the page; every name and number is escaped by the template engine."""
+    jinja2 = require("jinja2", extra="report")
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    template = environment.from_string(
+        resources.files("sivae.report").joinpath("page.html").read_text(encoding="utf-8")
+    )
+    text: str = template.render(
+        facts=_facts.collect(adata, label=label),
+        axes=_axes.describe(adata, label=label),
+        best=_axes.best_explained(adata),
+        caveats=_caveats.find(adata),
+        pictures={name: base64.b64encode(data).decode("ascii") for name, data in pictures.items()},
+        version=__version__,
+    )
+    return text

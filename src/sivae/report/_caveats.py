@@ -1,0 +1,114 @@
+"""How far to trust the result, in plain language: what always holds, and what was found here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from sivae import _keys
+from sivae._errors import some
+from sivae.pl import _read
+from sivae.report import _facts
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+SPARSE: Final = 0.01
+"""Genes seen in a smaller share of the cells are called sparse."""
+LOW_R2: Final = 0.05
+FEW_VALIDATION: Final = 100
+
+
+def find(adata: AnnData) -> list[str]:
+    """Return the caveats that apply, those found in these data first."""
+    return [*_training(adata), *_axes(adata), *_genes(adata), *ALWAYS]
+
+
+ALWAYS: Final = (
+    "A loading says that a gene goes with an axis in these cells. It shows association, not regulation: a gene far out "
+    "on an axis need not cause anything.",
+    "The interval of a loading is the model's own uncertainty given these cells. It does not cover the choice of "
+    "cells, donors or genes.",
+    "Two axes show only part of the map. Groups that overlap in one pair of axes can be apart in another.",
+)
+
+
+def _training(adata: AnnData) -> list[str]:
+    state, facts = _facts.training(adata), dict(_facts.record(adata)["facts"])
+    found = []
+    if not state["known"]:
+        found.append(
+            "No cells were kept for validation, so nothing here shows how the model does on cells it has not seen."
+        )
+    elif not state["improved"]:
+        found.append(
+            "Training did not beat its start on validation cells, so the start was kept. The map is that of a linear "
+            "model, close to principal components."
+        )
+    elif state["end_is_worse"]:
+        found.append(
+            "At its end training was worse on validation cells than at its start. The best step was kept, but the "
+            "model was fitting these cells' noise: more cells, fewer axes or a smaller learning rate may help."
+        )
+    if state["known"] and not state["plateau"] and state["best_step"] >= 0.95 * state["last_step"] > 0:
+        found.append("The validation loss was still falling when training ended: more epochs may give a better map.")
+    if state["known"] and int(facts["n_validation_cells"]) < FEW_VALIDATION:
+        found.append(
+            f"Only {int(facts['n_validation_cells'])} cells were kept for validation. Numbers computed on them, such "
+            "as the share of a gene's variance explained, are rough."
+        )
+    return found
+
+
+def _axes(adata: AnnData) -> list[str]:
+    unused, facts = np.flatnonzero(_read.unused_axes(adata)) + 1, dict(_facts.record(adata)["facts"])
+    k = _read.gene_positions(adata).shape[1]
+    if len(unused):
+        words = f"Axis {unused[0]} is" if len(unused) == 1 else f"Axes {some(unused, 20)} are"
+        return [f"{words} unused: cells hardly differ there, and its genes mean nothing. Fewer axes hold the same map."]
+    if int(facts["n_signal_axes"]) >= k:
+        return [
+            f"All {k} axes stand above the noise. The data may hold more: try more axes if expected groups are missing."
+        ]
+    return []
+
+
+def _genes(adata: AnnData) -> list[str]:
+    trained = _read.modelled(adata)
+    found = []
+    r2_g = adata.var[_keys.R2].to_numpy(dtype=np.float64)[trained]
+    known = r2_g[np.isfinite(r2_g)]
+    if len(known) and np.median(known) < LOW_R2:
+        found.append(
+            f"Half of the modelled genes have at most {_facts.number(float(np.median(known)))} of their variance "
+            "explained on validation cells. Single counts are noisy, so this is common; read single genes with care."
+        )
+    if (known <= 0).any():
+        found.append(
+            f"{int((known <= 0).sum()):,} of {len(known):,} modelled genes are not explained better than by their "
+            "mean. Their place on the map says little."
+        )
+    seen = _share_seen(adata)
+    n_sparse = 0 if seen is None else int((seen[trained] < SPARSE).sum())
+    if n_sparse:
+        found.append(
+            f"{n_sparse:,} modelled genes are seen in fewer than 1 % of the cells. Their loadings rest on few cells."
+        )
+    later = np.isfinite(_read.gene_positions(adata)).all(axis=1) & ~trained
+    if later.any():
+        found.append(
+            f"{int(later.sum()):,} genes were placed on the map after training, from their values in the training "
+            "cells. They are not in the tables of axes."
+        )
+    return found
+
+
+def _share_seen(adata: AnnData) -> NDArray[np.float64] | None:
+    """Return the share of the cells in which each gene is not zero, (g,); None where values are not counts."""
+    matrix = _read.stored_values(adata, None)
+    if matrix is None or str(dict(_facts.record(adata)["setup"]).get("normalize", "")) != "log1p":
+        return None
+    seen_g: NDArray[np.float64] = np.asarray((matrix != 0).sum(axis=0), dtype=np.float64).ravel() / adata.n_obs
+    return seen_g
