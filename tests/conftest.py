@@ -17,6 +17,11 @@ from builders import SMALL, train  # noqa: E402
 torch.set_num_threads(1)
 
 
+def pytest_configure(config):
+    # Some versions of torch say this of themselves when forward differentiation is first used.
+    config.addinivalue_line("filterwarnings", "ignore:`torch.jit.script` is deprecated:DeprecationWarning")
+
+
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)

@@ -1,0 +1,48 @@
+"""The split depends on names and seed alone."""
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from sivae._errors import SetupError
+from sivae.data._split import is_validation
+
+NAMES = [f"cell-{i}" for i in range(200)]
+
+
+def held(names, fraction=0.25, seed=0):
+    return set(np.array(names)[is_validation(names, fraction=fraction, seed=seed)])
+
+
+@settings(max_examples=50, deadline=None)
+@given(data=st.data(), seed=st.integers(0, 5), fraction=st.sampled_from([0.1, 0.25, 0.5]))
+def test_other_cells_and_order_do_not_matter(data, seed, fraction):
+    some = data.draw(st.lists(st.sampled_from(NAMES), min_size=60, unique=True))
+    assume(len(held(some, fraction, seed)) > 0.5 * fraction * len(some) + 1)  # else the rule for few cells holds
+    assert held(some, fraction, seed) == held(NAMES, fraction, seed) & set(some)
+
+
+def test_share_is_that_asked():
+    names = [f"c{i}" for i in range(20_000)]
+    for fraction in (0.05, 0.3):
+        assert len(held(names, fraction)) / 20_000 == pytest.approx(fraction, abs=0.01)
+
+
+def test_seeds_choose_differently():
+    assert held(NAMES, seed=0) != held(NAMES, seed=1)
+
+
+def test_few_cells_still_leave_some_for_validation():
+    for seed in range(30):
+        chosen = held(NAMES[:12], 0.1, seed)
+        assert 1 <= len(chosen) <= 6
+
+
+def test_no_validation_cells_where_none_are_asked():
+    assert held(NAMES, 0.0) == set()
+
+
+def test_too_few_cells():
+    with pytest.raises(SetupError, match="9 cells are too few .* at least 10"):
+        is_validation(NAMES[:9], fraction=0.1, seed=0)

@@ -1,0 +1,130 @@
+"""Principal axes against the SVD, the noise edge against Marchenko and Pastur, shrinkage against planted spikes."""
+
+import numpy as np
+import oracles
+import pytest
+from scipy import sparse
+
+from sivae.stats import _spectrum
+from sivae.stats._spectrum import noise_edge, principal_axes, shrink
+
+
+def in_blocks(x_ng, size=17):
+    return lambda: (x_ng[start : start + size].astype(np.float32) for start in range(0, len(x_ng), size))
+
+
+def low_rank(rng, n, g, rank=4):
+    x = rng.normal(size=(n, rank)) * np.linspace(3, 1.5, rank) @ rng.normal(size=(rank, g)) + rng.normal(size=(n, g))
+    return (x - x.mean(axis=0)).astype(np.float32)
+
+
+def edge_theory(n, g):
+    return (1 + np.sqrt(g / n)) ** 2
+
+
+@pytest.mark.parametrize("shape", [(60, 25), (25, 60), (40, 40)])
+def test_axes_are_those_of_the_svd(rng, shape):
+    x_ng = low_rank(rng, *shape)
+    found = principal_axes(in_blocks(x_ng), shape, 6)
+    values, vectors = oracles.principal_axes(x_ng, 6)
+    np.testing.assert_allclose(found.values_q, values, rtol=1e-4)
+    np.testing.assert_allclose(np.abs((found.vectors_gq * vectors).sum(axis=0)), 1, atol=1e-4)
+    np.testing.assert_allclose(found.vectors_gq.T @ found.vectors_gq, np.eye(6), atol=1e-4)
+    assert (np.diff(found.values_q) <= 0).all()
+    assert found.n_cells == shape[0]
+
+
+@pytest.mark.parametrize("shape", [(60, 25), (25, 60)])
+def test_sign_is_that_of_the_largest_entry(rng, shape):
+    vectors = principal_axes(in_blocks(low_rank(rng, *shape)), shape, 5).vectors_gq
+    assert (vectors[np.abs(vectors).argmax(axis=0), range(5)] > 0).all()
+
+
+@pytest.mark.parametrize("shape", [(120, 60), (60, 120)])
+def test_lanczos_is_dense(rng, shape, monkeypatch):
+    x_ng = low_rank(rng, *shape)
+    dense = principal_axes(in_blocks(x_ng), shape, 4)
+    monkeypatch.setattr(_spectrum, "DENSE_LIMIT", 10)
+    lanczos = principal_axes(in_blocks(x_ng), shape, 4)
+    np.testing.assert_allclose(lanczos.values_q, dense.values_q, rtol=1e-3)
+    np.testing.assert_allclose(lanczos.vectors_gq, dense.vectors_gq, atol=0.02)
+
+
+def test_full_rank_of_a_centred_matrix_is_finite(rng):
+    """With fewer cells than genes the centred matrix has a zero singular value, whose vector must not blow up."""
+    x_ng = low_rank(rng, 20, 50)
+    found = principal_axes(in_blocks(x_ng), (20, 50), 20)
+    assert np.isfinite(found.vectors_gq).all()
+    assert np.linalg.norm(found.vectors_gq, axis=0).max() < 1 + 1e-4
+
+
+@pytest.mark.parametrize(("n", "g"), [(400, 100), (200, 200), (150, 450)])
+def test_noise_edge_of_gaussian_noise_is_that_of_marchenko_and_pastur(rng, n, g):
+    values = sparse.csc_matrix(rng.normal(size=(n, g)))
+    assert noise_edge(values, n, seed=0) == pytest.approx(edge_theory(n, g), rel=0.06)
+
+
+def test_noise_edge_does_not_see_correlation(rng):
+    """Genes that all follow one factor have the edge of independent genes."""
+    x = 3 * rng.normal(size=(400, 1)) + rng.normal(size=(400, 100))
+    assert np.linalg.svd(x - x.mean(axis=0), compute_uv=False)[0] ** 2 / 400 > 100
+    assert noise_edge(sparse.csc_matrix(x), 400, seed=0) == pytest.approx(edge_theory(400, 100), rel=0.06)
+
+
+def test_noise_edge_from_a_sample_is_carried_over_to_all_cells(rng):
+    x = rng.normal(size=(2000, 100))
+    whole = noise_edge(sparse.csc_matrix(x), 2000, seed=0)
+    assert noise_edge(sparse.csc_matrix(x[:400]), 2000, seed=0) == pytest.approx(whole, rel=0.06)
+
+
+def test_noise_edge_of_rarely_seen_genes_is_higher(rng):
+    n, g = 400, 100
+    rare = sparse.csc_matrix((rng.random((n, g)) < 0.01) * rng.lognormal(0, 1.5, (n, g)))
+    rare = rare[:, np.diff(rare.indptr) > 0]
+    assert noise_edge(rare, n, seed=0) > 1.1 * edge_theory(n, g)
+
+
+@pytest.mark.parametrize("g", [1, 2, 3])
+def test_noise_edge_of_few_genes(rng, g):
+    assert noise_edge(sparse.csc_matrix(rng.normal(size=(500, g))), 500, seed=0) == pytest.approx(edge_theory(500, g), rel=0.15)
+
+
+@pytest.mark.parametrize(("n", "g"), [(600, 200), (250, 400)])
+def test_shrinkage_recovers_planted_strength(n, g):
+    """The spiked model, by simulation: what is found is theta times the cosine of estimated and true loadings."""
+    theta = np.array([2.5, 1.6])
+    found, truth = [], []
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        v = np.linalg.qr(rng.normal(size=(g, 2)))[0]
+        x = rng.normal(size=(n, 2)) * theta @ v.T + rng.normal(size=(n, g))
+        values, vectors = oracles.principal_axes(x, 2)
+        found.append(shrink(values, edge_theory(n, g), n, g))
+        truth.append(theta * np.abs((vectors * v).sum(axis=0)))
+    np.testing.assert_allclose(np.mean(found, axis=0), np.mean(truth, axis=0), rtol=0.1)
+    assert (np.mean(truth, axis=0) < 0.97 * theta).any()
+
+
+def test_shrinkage_does_not_depend_on_the_unit():
+    values = np.array([9.0, 5.0, 1.0])
+    np.testing.assert_allclose(shrink(4 * values, 10.0, 300, 100), 2 * shrink(values, 2.5, 300, 100))
+
+
+def test_values_within_the_noise_have_no_strength():
+    strength = shrink(np.array([9.0, 2.6, 2.5, 0.1]), 2.5, 300, 100)
+    assert (strength > 0).tolist() == [True, True, False, False]
+    assert (strength**2 <= [9.0, 2.6, 2.5, 0.1]).all()
+
+
+def test_pure_noise_has_no_axis():
+    """Parallel analysis takes the largest of its permutations, so about one matrix in four passes; none by more than 6 %."""
+    passed = []
+    for seed in range(10):
+        x = np.random.default_rng(seed).normal(size=(300, 120))
+        x = (x - x.mean(axis=0)) / x.std(axis=0)
+        values, _ = oracles.principal_axes(x, 5)
+        edge = noise_edge(sparse.csc_matrix(x), 300, seed=seed)
+        passed.append((shrink(values, edge, 300, 120) > 0).sum())
+        assert (shrink(values, 1.06 * edge, 300, 120) == 0).all()
+    assert sum(passed) <= 5
+    assert max(passed) <= 1

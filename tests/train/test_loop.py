@@ -1,0 +1,65 @@
+"""Blocks of an epoch, schedules and the evaluation of a whole data set."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sivae.nn._objective import Weights
+from sivae.train._loop import _rate, _warmed, cycle, evaluate, partition
+from sivae.train._options import TrainOptions, default_steps
+
+
+@given(n=st.integers(1, 200), size=st.integers(1, 250), seed=st.integers(0, 5))
+def test_partition_holds_each_once_in_near_equal_blocks(n, size, seed):
+    blocks = partition(n, size, np.random.default_rng(seed))
+    assert sorted(np.concatenate(blocks)) == list(range(n))
+    sizes = [len(block) for block in blocks]
+    assert max(sizes) <= size
+    assert max(sizes) - min(sizes) <= 1
+    assert len(blocks) == -(-n // size)
+
+
+@pytest.mark.parametrize(("n", "size"), [(12, 4), (13, 4), (4, 4)])
+def test_each_epoch_shows_every_cell_once_in_new_blocks(n, size):
+    """E-7: also where the size of a block divides the number of cells."""
+    draws, n_blocks = cycle(n, size, np.random.default_rng(0)), -(-n // size)
+    epochs = [[next(draws) for _ in range(n_blocks)] for _ in range(6)]
+    seen = set()
+    for epoch in epochs:
+        assert sorted(np.concatenate([block for block, _ in epoch])) == list(range(n))
+        assert all(weight == n_blocks / n for _, weight in epoch)
+        assert all((np.diff(block) > 0).all() for block, _ in epoch)
+        seen.add(tuple(tuple(block) for block, _ in epoch))
+    assert len(seen) > 1 or n_blocks == 1
+
+
+def test_kl_weights_rise_to_their_value_and_stay():
+    """E-2: short or skipped warm-up must not leave the weights below their value."""
+    whole = Weights(kl_cells=1.0, kl_features=0.4, gamma=0.05)
+    for step, share in ((1, 0.1), (5, 0.5), (10, 1.0), (500, 1.0)):
+        warmed = _warmed(whole, step, 10)
+        assert (warmed.kl_cells, warmed.kl_features, warmed.gamma) == pytest.approx((share, 0.4 * share, 0.05))
+    assert _warmed(whole, 1, 0) == whole
+
+
+def test_learning_rate_rises_then_falls_to_a_twentieth():
+    rate = _rate(TrainOptions(warmup_steps=10), 100)
+    assert rate(0) == pytest.approx(0.1, rel=0.01)
+    assert max(rate(step) for step in range(101)) <= 1
+    assert rate(100) == pytest.approx(0.05)
+    assert all(rate(step + 1) <= rate(step) for step in range(10, 100))
+
+
+def test_more_cells_do_not_mean_endless_training():
+    assert default_steps(100) <= default_steps(10**5) <= default_steps(10**8) <= 40_000
+
+
+@pytest.mark.parametrize("likelihood", ["normal", "nb"])
+@pytest.mark.parametrize("size", [7, 64, 1000])
+def test_evaluation_does_not_depend_on_the_size_of_its_blocks(counts_adata, likelihood, size, request):
+    model = request.getfixturevalue(f"{likelihood}_model")
+    expression = model._state.reader.read(counts_adata)
+    found, whole = (evaluate(model._module, expression, None, at) for at in (size, 10**6))
+    for name in ("nll", "kl_cells", "kl_features", "nll_linear"):
+        assert getattr(found, name) == pytest.approx(getattr(whole, name), rel=1e-4)
