@@ -30,7 +30,9 @@ STOPPED: Final = {
 
 def number(value: float, digits: int = 3) -> str:
     """Write a number with a true minus sign; "–" for one that is not known."""
-    return f"{value:,.{digits}f}".replace("-", "\N{MINUS SIGN}") if np.isfinite(value) else "–"
+    if not np.isfinite(value):
+        return "–"
+    return f"{round(value, digits) + 0.0:,.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def record(adata: AnnData) -> dict[str, Any]:

@@ -1,0 +1,110 @@
+"""Files and folders of a run: read with plain errors, written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from sivae._errors import ArtefactError, SetupError
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+FORMAT: Final = 1
+"""Of `run.json`."""
+RECORD, CELLS, MODEL, REPORT = "run.json", "adata.h5ad", "model", "report.html"
+
+
+def read_cells(path: Path) -> AnnData:
+    """Read an AnnData from .h5ad or .zarr.
+
+    Raises
+    ------
+    SetupError
+        If it is not there, or cannot be read as what its name says.
+    """
+    import anndata
+
+    readers = {".h5ad": anndata.read_h5ad, ".zarr": anndata.read_zarr}
+    if path.suffix not in readers:
+        raise SetupError(
+            f"Found {path.name}, expected a name that ends in .h5ad or .zarr. Write it with anndata first."
+        )
+    if not path.exists():
+        raise SetupError(f"Found no {path}, expected an AnnData there. Check the path.")
+    try:
+        adata: AnnData = readers[path.suffix](path)
+    except Exception as error:  # h5py, zarr and anndata raise what they like
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise SetupError(f"{path} cannot be read as {path.suffix}: {reason}. Check that the file is whole.") from error
+    return adata
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, or of the sorted names and contents of a folder."""
+    digest = hashlib.sha256()
+    for file in [path] if path.is_file() else sorted(entry for entry in path.rglob("*") if entry.is_file()):
+        if file != path:
+            digest.update(file.relative_to(path).as_posix().encode() + b"\0")
+        with file.open("rb") as handle:
+            for block in iter(lambda: handle.read(1 << 20), b""):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def names_hash(names: list[str]) -> str:
+    """SHA-256 of names, sorted and joined by line ends."""
+    return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()
+
+
+def refuse_existing(path: Path, option: str = "-o") -> None:
+    """Refuse a place that is taken."""
+    if os.path.lexists(path):
+        raise ArtefactError(
+            f"{path} exists, expected a new name: nothing is overwritten. Choose another with {option}."
+        )
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `path` that becomes it at the end, or vanishes with the first error."""
+    refuse_existing(path)
+    made = [parent for parent in [path.parent, *path.parent.parents] if not parent.exists()]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    except OSError as error:
+        raise ArtefactError(f"{path} cannot be written: {error}. Choose another place.") from error
+    try:
+        yield temporary
+        refuse_existing(path)
+        temporary.chmod(0o755)
+        temporary.rename(path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        for parent in made:
+            if parent.is_dir() and not any(parent.iterdir()):
+                parent.rmdir()
+        raise
+
+
+def write_cells(adata: AnnData, out: Path) -> None:
+    """Write an AnnData under a temporary name, then move it."""
+    temporary = out.with_name(f".{out.stem}-{os.getpid()}.h5ad")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        adata.write_h5ad(temporary)
+        refuse_existing(out)
+        temporary.rename(out)
+    except OSError as error:
+        raise (
+            error if isinstance(error, ArtefactError) else ArtefactError(f"{out} cannot be written: {error}.")
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,188 @@
+"""From cells to a run: choose genes, train, annotate, write."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from sivae import _keys
+from sivae._errors import OptionError, SetupError, some
+from sivae._extras import require
+from sivae._run import _files, _write
+from sivae._run._clock import Clock
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from anndata import AnnData
+
+    from sivae.model._sivae import SiVAE
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """What `sivae fit` can be told, with the meaning it has in `SiVAE` and `select_genes`."""
+
+    layer: str | None = None
+    batch_key: str | None = None
+    categorical_covariates: tuple[str, ...] = ()
+    continuous_covariates: tuple[str, ...] = ()
+    size_factor_key: str | None = None
+    normalize: str = "auto"
+    n_latent: int = 10
+    likelihood: str = "auto"
+    gamma: float | None = None
+    n_genes: int | None = 2000
+    """None: all."""
+    project_rest: bool = False
+    max_epochs: int | None = None
+    seed: int = 0
+    accelerator: str = "auto"
+    label: str | None = None
+
+
+def fit_file(data: Path, run: Path, options: FitOptions, *, say: Say, progress: bool) -> None:
+    """Fit a file of cells and write a run (see `fit`)."""
+    _check(run, options)
+    clock = Clock()
+    adata = _files.read_cells(data)
+    source = {"source": data.name, "sha256": _files.file_hash(data)}
+    clock.lap("reading")
+    say(f"Read {data}: {adata.n_obs:,} cells x {adata.n_vars:,} genes.")
+    fit(adata, run, options, source=source, clock=clock, say=say, progress=progress)
+
+
+def fit_demo(run: Path, options: FitOptions, *, say: Say, progress: bool) -> None:
+    """Fit the cells that come with scanpy and write a run (see `fit`)."""
+    from sivae.datasets import pbmc700
+
+    _check(run, options)
+    clock = Clock()
+    adata = pbmc700()
+    content = hashlib.sha256(adata.X.tocsr().data.tobytes() + "\n".join(adata.var_names).encode()).hexdigest()
+    clock.lap("reading")
+    say(f"Read the demo: {adata.n_obs:,} blood cells x {adata.n_vars:,} genes that come with scanpy.")
+    source = {"source": "700 blood cells (sivae.datasets.pbmc700)", "sha256": content}
+    fit(adata, run, options, source=source, clock=clock, say=say, progress=progress)
+
+
+def fit(
+    adata: AnnData,
+    run: Path,
+    options: FitOptions,
+    *,
+    source: dict[str, str],
+    clock: Clock,
+    say: Say,
+    progress: bool,
+) -> None:
+    """Choose genes, train, annotate, and write the folder; everything that can be refused is refused before training.
+
+    Parameters
+    ----------
+    adata
+        Cells with raw counts or values; it is annotated in place.
+    run
+        The folder to make.
+    options
+        See `FitOptions`.
+    source
+        Name and hash of the data.
+    clock
+        Counts the seconds of each stage.
+    say
+        Told one line per step.
+    progress
+        Show a bar while training.
+    """
+    _check_data(adata, options)
+    with _files.whole_folder(run) as folder:
+        model, chosen = _prepare(adata, options)
+        clock.lap("choosing genes")
+        say(f"Genes: {chosen}.")
+        say(f"Training {options.n_latent} axes ({model.options.likelihood} likelihood).")
+        history = model.train(options.max_epochs, accelerator=options.accelerator, progress=progress)
+        clock.lap("training")
+        say(_trained_words(history))
+        model.annotate(adata, project=options.project_rest)
+        clock.lap("annotating")
+        n_later = adata.n_vars - len(model.genes)
+        say(f"Annotated cells and genes{f'; placed the other {n_later:,} genes' if options.project_rest else ''}.")
+        genes_sha256 = _files.names_hash(model.genes)
+        _note(adata, {**source, "genes_sha256": genes_sha256, "chosen": chosen, "label": options.label or ""}, clock)
+        _write.write(adata, model, folder, options=asdict(options), clock=clock)
+    say(f"Wrote {run}.")
+    say(f"Open {run / _files.REPORT}")
+
+
+def _check(run: Path, options: FitOptions) -> None:
+    """Refuse what can be refused before the data are read."""
+    _files.refuse_existing(run)
+    for module in ("matplotlib", "jinja2"):
+        require(module, extra="report")
+    if options.n_genes is not None and options.n_genes < 2:
+        raise OptionError(f"Found {options.n_genes} genes, expected at least 2, or all. 2000 is the default.")
+    if options.max_epochs is not None and options.max_epochs < 1:
+        raise OptionError(
+            f"Found {options.max_epochs} epochs, expected at least 1. Leave it out to let the data decide."
+        )
+
+
+def _check_data(adata: AnnData, options: FitOptions) -> None:
+    """Refuse data that lack what was asked for, and write the set-up record."""
+    from sivae.model._sivae import SiVAE
+
+    if options.label is not None and options.label not in adata.obs:
+        raise SetupError(
+            f"Found no column {options.label!r} in obs, expected one of: {some(adata.obs.columns, 20) or 'none'}. "
+            "Name one of these with --label."
+        )
+    SiVAE.setup_anndata(
+        adata,
+        layer=options.layer,
+        batch_key=options.batch_key,
+        categorical_covariate_keys=options.categorical_covariates or None,
+        continuous_covariate_keys=options.continuous_covariates or None,
+        size_factor_key=options.size_factor_key,
+        normalize=options.normalize,  # type: ignore[arg-type]
+    )
+
+
+def _prepare(adata: AnnData, options: FitOptions) -> tuple[SiVAE, str]:
+    """Choose genes and make the model; return it with the choice in words."""
+    from sivae.model._sivae import SiVAE
+    from sivae.pp import select_genes
+
+    if options.n_genes is None or options.n_genes >= adata.n_vars:
+        cells, words = adata, f"all {adata.n_vars:,} are modelled"
+    else:
+        select_genes(adata, options.n_genes, layer=options.layer, batch_key=options.batch_key)
+        cells = adata[:, adata.var["highly_variable"].to_numpy()].copy()
+        counts = bool(adata.uns[_keys.UNS]["setup"]["counts"])
+        measure = "variance of Pearson residuals" if counts else "variance"
+        batches = "" if options.batch_key is None else f", ranked within each {options.batch_key}"
+        words = f"{cells.n_vars:,} of {adata.n_vars:,} chosen by {measure}{batches}"
+    weight = {} if options.gamma is None else {"gamma": options.gamma}
+    model = SiVAE(cells, n_latent=options.n_latent, likelihood=options.likelihood, seed=options.seed, **weight)  # type: ignore[arg-type]
+    return model, words
+
+
+def _trained_words(history: Any) -> str:
+    last = int(history["step"].iloc[-1])
+    if "validation_loss" not in history:
+        return f"Trained {last} steps, without validation cells."
+    best = history.loc[history["best"] > 0].iloc[-1]
+    start = float(history["validation_loss"].iloc[0])
+    return (
+        f"Trained {last} steps; validation loss {start:.2f} at the start, "
+        f"{float(best['validation_loss']):.2f} at the best step, {int(best['step'])}."
+    )
+
+
+def _note(adata: AnnData, entries: dict[str, str], clock: Clock) -> None:
+    """Keep in the AnnData what its report needs to know about the run."""
+    adata.uns[_keys.UNS] = {**dict(adata.uns[_keys.UNS]), "run": {**entries, "seconds": dict(clock.seconds)}}

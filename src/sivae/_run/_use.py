@@ -1,0 +1,84 @@
+"""What is done with a run once it is there: read its record, rebuild its report, place new cells and genes."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from sivae import _keys
+from sivae._errors import ArtefactError, OptionError
+from sivae._run._files import CELLS, FORMAT, MODEL, RECORD, REPORT, read_cells, refuse_existing, write_cells
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from anndata import AnnData
+
+
+def read_record(run: Path) -> dict[str, Any]:
+    """Read `run.json`.
+
+    Raises
+    ------
+    ArtefactError
+        If the folder is not a run, or its record cannot be read.
+    """
+    if not (run / RECORD).is_file():
+        raise ArtefactError(
+            f"Found no {RECORD} in {run}, expected the folder of a run. Make one: sivae fit DATA -o {run}"
+        )
+    try:
+        record = json.loads((run / RECORD).read_text(encoding="utf-8"))
+        known = int(record["format"]) <= FORMAT
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ArtefactError(
+            f"{run / RECORD} cannot be read: {error}. The run is damaged: copy or make it again."
+        ) from error
+    if not known:
+        raise ArtefactError(f"{run} has format {record['format']}, expected up to {FORMAT}. Update sivae-tools.")
+    return dict(record)
+
+
+def rebuild_report(run: Path) -> Path:
+    """Make the report of a run again, from its annotated cells."""
+    from sivae.report import build
+
+    record = read_record(run)
+    return build(read_cells(run / CELLS), run / REPORT, label=record.get("label"))
+
+
+def embed_cells(run: Path, data: Path, out: Path) -> AnnData:
+    """Place new cells with the model of a run: DATA with `obsm["X_sivae"]`, written to `out`, and returned."""
+    from sivae.model._sivae import SiVAE
+
+    _check_embed(run, out)
+    adata = read_cells(data)
+    model = SiVAE.load(run / MODEL)
+    adata.obsm[_keys.CELLS] = model.get_latent_representation(adata)
+    write_cells(adata, out)
+    return adata
+
+
+def embed_genes(run: Path, data: Path, out: Path) -> AnnData:
+    """Place every gene of DATA, which holds the training cells: `varm["X_sivae"]`, `varm["X_sivae_var"]`."""
+    import numpy as np
+
+    from sivae.model._sivae import SiVAE
+
+    _check_embed(run, out)
+    adata = read_cells(data)
+    known = read_cells(run / CELLS)
+    modelled = np.asarray(known.var[_keys.MODELLED], dtype=bool)
+    model = SiVAE.load(run / MODEL, known[:, modelled].copy())
+    mean, variance = model.get_feature_representation(adata, return_dist=True)
+    adata.varm[_keys.GENES], adata.varm[_keys.GENES_VAR] = np.asarray(mean), np.asarray(variance)
+    adata.var[_keys.MODELLED] = adata.var_names.isin(model.genes)
+    write_cells(adata, out)
+    return adata
+
+
+def _check_embed(run: Path, out: Path) -> None:
+    read_record(run)
+    refuse_existing(out)
+    if out.suffix != ".h5ad":
+        raise OptionError(f"Found {out.name}, expected a name that ends in .h5ad. Give one with -o.")

@@ -1,0 +1,68 @@
+"""What a run's folder holds."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from sivae import __version__, _keys
+from sivae._run._files import CELLS, FORMAT, MODEL, RECORD, REPORT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from anndata import AnnData
+
+    from sivae._run._clock import Clock
+    from sivae.model._sivae import SiVAE
+
+
+def write(adata: AnnData, model: SiVAE, folder: Path, *, options: dict[str, Any], clock: Clock) -> None:
+    """Write everything into the temporary folder."""
+    from sivae.report import _build, _figures, _tables
+
+    model.save(folder / MODEL)
+    label = _build.check_label(adata, options["label"])
+    adata.write_h5ad(folder / CELLS)
+    _tables.write(adata, folder / "tables", label=label)
+    pictures = _figures.draw(adata, label=label)
+    (folder / "figures").mkdir()
+    for name, data in pictures.items():
+        (folder / "figures" / f"{name}.png").write_bytes(data)
+    _build.write(adata, folder / REPORT, label=label, pictures=pictures)
+    clock.lap("writing")
+    run = dict(adata.uns[_keys.UNS]["run"])
+    facts = dict(adata.uns[_keys.UNS]["facts"])
+    columns = dict(adata.uns[_keys.UNS]["history"])
+    record = {
+        "format": FORMAT,
+        "package": "sivae-tools",
+        "version": __version__,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "data": {"name": run["source"], "sha256": run["sha256"], "cells": adata.n_obs, "genes": adata.n_vars},
+        "genes": {"modelled": len(model.genes), "sha256": run["genes_sha256"], "chosen": run["chosen"]},
+        "label": label,
+        "options": options,
+        "model": asdict(model.options),
+        "training": {
+            "best_step": int(facts["best_step"]),
+            "stopped": str(facts["stopped"]),
+            "start_validation_loss": _at(columns, 0),
+            "best_validation_loss": _best(columns),
+        },
+        "versions": {str(k): str(v) for k, v in dict(facts["versions"]).items()},
+        "seconds": clock.seconds,
+    }
+    (folder / RECORD).write_text(json.dumps(record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _at(columns: dict[str, Any], row: int) -> float | None:
+    value = float(columns["validation_loss"][row]) if "validation_loss" in columns else float("nan")
+    return value if value == value else None
+
+
+def _best(columns: dict[str, Any]) -> float | None:
+    marked = [row for row, best in enumerate(columns["best"]) if best > 0]
+    return _at(columns, marked[-1]) if marked else None
