@@ -39,7 +39,11 @@ class Block:
         def move(tensor: Tensor) -> Tensor:
             return tensor.to(device, non_blocking=True)  # type: ignore[call-overload,no-any-return]
 
-        y = Counts(move(self.y.row), move(self.y.column), move(self.y.value)) if isinstance(self.y, Counts) else move(self.y)
+        y = (
+            Counts(move(self.y.row), move(self.y.column), move(self.y.value))
+            if isinstance(self.y, Counts)
+            else move(self.y)
+        )
         return replace(
             self,
             x_cg=move(self.x_cg),

@@ -1,15 +1,15 @@
 """Errors and warnings, each saying what was found, what was expected and what to do next.
 
-    SiVAEError
-    |-- SetupError            the AnnData does not hold what set-up asks for (also a ValueError)
-    |-- GeneMismatchError     genes of the data and of the model do not match (also a KeyError)
-    |-- CellMismatchError     training cells are needed and not there (also a KeyError)
-    |-- OptionError           an option has a value that cannot work (also a ValueError)
-    |-- NotTrainedError       a result is asked for before train() (also a RuntimeError)
-    |-- DivergedError         training met a value that is not finite (also a FloatingPointError)
-    |-- ArtefactError         a saved model or run cannot be read or written (also an OSError)
-    `-- MissingExtraError     an optional dependency is not installed (also an ImportError)
-    SiVAEWarning              (a UserWarning)
+SiVAEError
+|-- SetupError            the AnnData does not hold what set-up asks for (also a ValueError)
+|-- GeneMismatchError     genes of the data and of the model do not match (also a KeyError)
+|-- CellMismatchError     training cells are needed and not there (also a KeyError)
+|-- OptionError           an option has a value that cannot work (also a ValueError)
+|-- NotTrainedError       a result is asked for before train() (also a RuntimeError)
+|-- DivergedError         training met a value that is not finite (also a FloatingPointError)
+|-- ArtefactError         a saved model or run cannot be read or written (also an OSError)
+`-- MissingExtraError     an optional dependency is not installed (also an ImportError)
+SiVAEWarning              (a UserWarning)
 """
 
 from __future__ import annotations

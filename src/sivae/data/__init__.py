@@ -1,0 +1,1 @@
+"""From an AnnData to blocks of cells and genes."""

@@ -54,13 +54,17 @@ def _raw_design(adata: AnnData, setup: Setup) -> NDArray[np.float32]:
     columns = [np.zeros((adata.n_obs, 0), np.float32)]
     for key in (*setup.categorical_keys, *setup.continuous_covariate_keys):
         if key not in adata.obs:
-            raise SetupError(f"obs has no column {key!r}, which the model was set up with; it has: {some(adata.obs, 20)}.")
+            raise SetupError(
+                f"obs has no column {key!r}, which the model was set up with; it has: {some(adata.obs, 20)}."
+            )
     for key in setup.categorical_keys:
         values = adata.obs[key].astype(str).to_numpy()
         known = setup.categories[key]
         unknown = sorted(set(values) - set(known))
         if unknown:
-            raise SetupError(f"obs[{key!r}] holds {some(unknown)}, which the training cells had not; they had: {some(known, 20)}.")
+            raise SetupError(
+                f"obs[{key!r}] holds {some(unknown)}, which the training cells had not; they had: {some(known, 20)}."
+            )
         columns.append((values[:, None] == np.array(known)[None, :]).astype(np.float32))
     columns += [adata.obs[[key]].to_numpy(np.float32) for key in setup.continuous_covariate_keys]
     return np.concatenate(columns, axis=1)
@@ -180,7 +184,7 @@ class Reader:
         found = f"{len(names)} of the {len(self.genes)} modelled genes are not in the data ({some(names)})"
         if share > MISSING_SHARE:
             raise GeneMismatchError(
-                f"{found}; at most {MISSING_SHARE:.0%} may be missing. Check that var_names are of the same kind as in training."
+                f"{found}; at most {MISSING_SHARE:.0%} may be missing. Check that var_names are of the same kind."
             )
         warn(f"{found}; each is taken at its mean over the training cells.")
 
@@ -203,8 +207,10 @@ def library_size(values_ng: Matrix, adata: AnnData, setup: Setup) -> NDArray[np.
     """
     if setup.size_factor_key:
         if setup.size_factor_key not in adata.obs:
-            raise SetupError(f"obs has no column {setup.size_factor_key!r}, the size factor that the model was set up with.")
-        return adata.obs[setup.size_factor_key].to_numpy(np.float32)
+            raise SetupError(
+                f"obs has no column {setup.size_factor_key!r}, the size factor that the model was set up with."
+            )
+        return np.asarray(adata.obs[setup.size_factor_key], np.float32)
     if not setup.counts and setup.normalize == "none":
         return np.ones(values_ng.shape[0], np.float32)
     library = np.asarray(values_ng.sum(axis=1, dtype=np.float64)).ravel()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from anndata import AnnData
@@ -20,7 +20,8 @@ SAMPLE = 2_000_000
 def read_values(adata: AnnData, layer: str | None) -> NDArray[np.generic]:
     """The stored values of X or a layer as a flat array (the non-zeros of a sparse matrix), checked to be finite."""
     raw = raw_matrix(adata, layer)
-    values = np.asarray(raw.data if sparse.issparse(raw) else raw).ravel()
+    stored: Any = raw
+    values = np.asarray(stored.data if sparse.issparse(raw) else raw).ravel()
     if values.dtype.kind not in "biuf":
         raise SetupError(f"{_where(layer)} holds values of type {values.dtype}; expected numbers.")
     if values.dtype.kind == "f" and not np.isfinite(values).all():
@@ -35,7 +36,7 @@ def whole_numbers(values: NDArray[np.generic]) -> bool:
     return bool((sample >= 0).all() and (sample == np.round(sample)).all())
 
 
-def raw_matrix(adata: AnnData, layer: str | None) -> object:
+def raw_matrix(adata: AnnData, layer: str | None) -> Any:
     """X or the layer as stored."""
     if adata.n_obs == 0 or adata.n_vars == 0:
         raise SetupError(f"The AnnData is empty: {adata.n_obs} cells x {adata.n_vars} genes.")
@@ -63,10 +64,11 @@ def as_matrix(adata: AnnData, layer: str | None, genes: NDArray[np.intp]) -> Mat
     raw = raw_matrix(adata, layer)
     present = genes >= 0
     if sparse.issparse(raw):
-        csr = sparse.csr_matrix(raw, dtype=np.float32)[:, np.where(present, genes, 0)]
+        stored: Any = raw
+        taken = sparse.csr_matrix(stored, dtype=np.float32)[:, np.where(present, genes, 0)]
         if not present.all():
-            csr = csr @ sparse.diags(present.astype(np.float32))
-        csr = sparse.csr_matrix(csr, dtype=np.float32)
+            taken = taken @ sparse.diags(present.astype(np.float32))
+        csr = sparse.csr_matrix(taken, dtype=np.float32)
         csr.sum_duplicates()
         csr.eliminate_zeros()
         csr.sort_indices()
@@ -80,9 +82,10 @@ def _where(layer: str | None) -> str:
     return f"layers[{layer!r}]" if layer else "X"
 
 
-def _first_not_finite(adata: AnnData, raw: object) -> str:
+def _first_not_finite(adata: AnnData, raw: Any) -> str:
+    stored = raw
     if sparse.issparse(raw):
-        coo = raw.tocoo()  # type: ignore[attr-defined]
+        coo = stored.tocoo()
         at = int(np.flatnonzero(~np.isfinite(coo.data))[0])
         cell, gene, value = coo.row[at], coo.col[at], coo.data[at]
     else:

@@ -11,6 +11,7 @@ from scipy import sparse
 from sivae.data._matrix import Matrix
 
 CLIP = 10.0
+CONVENTIONAL_TARGET = 1e4
 LEAST_SD = 1e-6
 
 
@@ -31,10 +32,12 @@ class Scaling:
 
     @classmethod
     def fit(cls, values_ng: Matrix, library_n: NDArray[np.float32], *, log: bool, target: float | None) -> Scaling:
-        """Statistics of training cells; the target library is their median unless given."""
-        target = float(np.median(library_n)) if target is None else target
+        """Statistics of training cells; the target library is `default_target` unless given."""
+        target = default_target(library_n) if target is None else target
         total = float(library_n.sum(dtype=np.float64))
-        shares = np.asarray(values_ng.sum(axis=0, dtype=np.float64)).ravel() / total if log else np.zeros(values_ng.shape[1])
+        shares = (
+            np.asarray(values_ng.sum(axis=0, dtype=np.float64)).ravel() / total if log else np.zeros(values_ng.shape[1])
+        )
         mean, variance = _moments(transform(values_ng, library_n, log=log, target=target))
         sd = np.sqrt(variance)
         sd[sd < LEAST_SD] = 0.0
@@ -54,6 +57,15 @@ class Scaling:
     def take(self, genes: NDArray[np.intp]) -> Scaling:
         """The statistics of some genes."""
         return Scaling(self.log, self.target, self.mean_g[genes], self.sd_g[genes], self.share_g[genes])
+
+
+def default_target(library_n: NDArray[np.float32]) -> float:
+    """Geometric mean of the median library and the conventional 10,000.
+
+    The median alone leaves rare marker genes of shallow data too little weight, 10,000 alone too much
+    (docs/defaults.md has the measurement).
+    """
+    return float(np.sqrt(np.median(library_n) * CONVENTIONAL_TARGET))
 
 
 def transform(values_ng: Matrix, library_n: NDArray[np.float32], *, log: bool, target: float) -> Matrix:

@@ -21,7 +21,9 @@ def spread(values: NDArray[Any], rows: NDArray[np.intp], n: int) -> NDArray[Any]
     return result
 
 
-def write_genes(adata: AnnData, genes: Sequence[str], columns: Mapping[str, NDArray[Any]], arrays: Mapping[str, NDArray[Any]]) -> None:
+def write_genes(
+    adata: AnnData, genes: Sequence[str], columns: Mapping[str, NDArray[Any]], arrays: Mapping[str, NDArray[Any]]
+) -> None:
     """Write one entry per gene of the model, matched by name; other genes get NaN."""
     rows = adata.var_names.get_indexer(list(genes))
     for key, values in columns.items():

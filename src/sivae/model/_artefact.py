@@ -21,7 +21,12 @@ CONFIG, WEIGHTS, TABLES = "config.json", "weights.safetensors", "tables.safetens
 
 
 def write(
-    folder: Path, config: dict[str, Any], weights: dict[str, torch.Tensor], tables: dict[str, NDArray[Any]], *, overwrite: bool
+    folder: Path,
+    config: dict[str, Any],
+    weights: dict[str, torch.Tensor],
+    tables: dict[str, NDArray[Any]],
+    *,
+    overwrite: bool,
 ) -> None:
     """Write the folder under a temporary name beside its place, then move it there.
 
@@ -75,5 +80,7 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor], dict[st
         weights = load_file(folder / WEIGHTS)
         tables = {name: tensor.numpy() for name, tensor in load_file(folder / TABLES).items()}
     except (OSError, SafetensorError, ValueError) as error:
-        raise ArtefactError(f"The weights in {folder} cannot be read: {error}. The folder is damaged: copy it again.") from error
+        raise ArtefactError(
+            f"The weights in {folder} cannot be read: {error}. The folder is damaged: copy it again."
+        ) from error
     return config, weights, tables

@@ -14,13 +14,13 @@ from sivae._errors import OptionError
 from sivae._rng import torch_generator
 from sivae.data._expression import Design, Expression, Reader, library_size
 from sivae.data._matrix import as_matrix
-from sivae.data._profiles import CellProfiles, PrincipalProfiles, Profiles, covariate_shift
+from sivae.data._profiles import CellProfiles, PrincipalProfiles, Profiles
 from sivae.data._scaling import Scaling
 from sivae.data._setup import Setup
 from sivae.nn._likelihoods import make_likelihood
 from sivae.nn._module import Architecture, SiVAEModule
-from sivae.nn._spectral import Sample, Start, log_scale, spectral_start
-from sivae.stats._spectrum import PERMUTATION_CELLS, Spectrum, noise_edge, principal_axes, shrink
+from sivae.nn._spectral import Sample, log_scale, spectral_start
+from sivae.stats._spectrum import PERMUTATION_CELLS, Spectrum, noise_edge, principal_axes, signal_strength
 
 START_CELLS = 5000
 """Training cells on which counts are refitted at the start."""
@@ -53,7 +53,9 @@ def make_reader(adata: AnnData, setup: Setup, genes: tuple[str, ...]) -> tuple[R
     return reader, Expression(values, library, scaling, reader.design.of(adata, setup))
 
 
-def make_profiles(options: Options, training: Expression, shift_bg: NDArray[np.float32], spectrum: Spectrum) -> Profiles:
+def make_profiles(
+    options: Options, training: Expression, shift_bg: NDArray[np.float32], spectrum: Spectrum
+) -> Profiles:
     """The profiles named by the options, from training cells alone."""
     if options.profiles == "principal":
         return PrincipalProfiles(spectrum, PrincipalProfiles.scores(training, shift_bg, spectrum))
@@ -74,31 +76,29 @@ def decompose(training: Expression, shift_bg: NDArray[np.float32], rank: int) ->
 
 
 def build_module(
-    options: Options, training: Expression, profiles: Profiles, shift_bg: NDArray[np.float32], spectrum: Spectrum
+    options: Options,
+    training: Expression,
+    validation: Expression | None,
+    profiles: Profiles,
+    shift_bg: NDArray[np.float32],
+    spectrum: Spectrum,
 ) -> tuple[SiVAEModule, int]:
-    """A module at its start, and the number of axes above the noise edge."""
+    """A module at its start, and the number of axes with a signal.
+
+    Validation cells decide which weak axes are kept; no gene vector is made from their values.
+    """
     module = blank_module(options, profiles.of_modelled(), training.design_nb.shape[1])
     module.shift_bg.copy_(torch.from_numpy(shift_bg))
     scaling = training.scaling
     counts = module.likelihood.counts
     if counts:
         module.scale_g.copy_(log_scale(torch.from_numpy(scaling.mean_g), torch.from_numpy(scaling.sd_g), SCALE_CAP))
-    k, n = options.n_latent, training.shape[0]
-    shrunk = shrink(spectrum.values_q[:k], _edge(training, options.seed), n, training.shape[1])
-    start = Start(
-        *(
-            torch.from_numpy(np.asarray(array, np.float32))
-            for array in (
-                spectrum.values_q[:k],
-                spectrum.vectors_gq[:, :k],
-                shrunk.strength_k,
-                shrunk.feature_k,
-                shrunk.score_k,
-            )
-        )
-    )
-    spectral_start(module, start, _sample(training, counts=counts), kl_weight=kl_scale(options, training))
-    return module, int((shrunk.strength_k > 0).sum())
+    n, g = training.shape
+    held_out = None if validation is None else _centred(validation, shift_bg)
+    strength_k = signal_strength(spectrum, _edge(training, options.seed), g, options.n_latent, held_out)
+    v_gk = torch.from_numpy((spectrum.vectors_gq[:, : options.n_latent] * strength_k).astype(np.float32))
+    spectral_start(module, v_gk, _sample(training, counts=counts), kl_weight=kl_scale(options, training))
+    return module, int((strength_k > 0).sum())
 
 
 def blank_module(options: Options, profile_gq: NDArray[np.float32], n_design: int) -> SiVAEModule:
@@ -121,9 +121,18 @@ def kl_scale(options: Options, training: Expression) -> float:
     return 1.0
 
 
+def _centred(validation: Expression, shift_bg: NDArray[np.float32], most: int = 2000) -> NDArray[np.float32]:
+    cells = slice(0, most)
+    return np.asarray(validation.standardised(cells) - validation.design_nb[cells] @ shift_bg, np.float32)
+
+
 def _edge(training: Expression, seed: int) -> float:
     n = training.shape[0]
-    cells = np.arange(n) if n <= PERMUTATION_CELLS else np.sort(np.random.default_rng(seed).permutation(n)[:PERMUTATION_CELLS])
+    cells = (
+        np.arange(n)
+        if n <= PERMUTATION_CELLS
+        else np.sort(np.random.default_rng(seed).permutation(n)[:PERMUTATION_CELLS])
+    )
     rows = training.transformed_ng[cells]
     clipped = sparse.csc_matrix(rows, dtype=np.float64)
     top_g = training.scaling.mean_g + 10.0 * training.scaling.sd_g
@@ -169,7 +178,7 @@ def check_options(options: Options, setup: Setup, n_genes: int) -> None:
         raise OptionError(f"gamma is {options.gamma}; expected a number of at least 0.")
     if options.likelihood == "nb" and not (setup.counts and setup.normalize == "log1p"):
         raise OptionError(
-            "likelihood='nb' needs whole-number counts of at least 0 and normalize='log1p'; this AnnData was set up with "
+            "likelihood='nb' needs whole-number counts and normalize='log1p'; this AnnData was set up with "
             f"{'counts' if setup.counts else 'values that are not counts'} and normalize={setup.normalize!r}. "
             "Name the layer that holds counts in setup_anndata, or use likelihood='normal'."
         )

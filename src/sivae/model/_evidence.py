@@ -29,7 +29,9 @@ def explained(
     sums = np.zeros((4, training.shape[1]))
     for cells, eta_cg in predictor_blocks(module, table, linear, training):
         x, y = training.standardised(cells).astype(np.float64), to_standardised(eta_cg, training, counts=counts)
-        sums += np.stack([x.sum(axis=0), y.sum(axis=0), (x * y).sum(axis=0), np.square(y, dtype=np.float64).sum(axis=0)])
+        sums += np.stack(
+            [x.sum(axis=0), y.sum(axis=0), (x * y).sum(axis=0), np.square(y, dtype=np.float64).sum(axis=0)]
+        )
     mean_x, mean_y, cross, square = sums / training.shape[0]
     variance = square - mean_y**2
     slope = np.where(variance > 1e-10, (cross - mean_x * mean_y) / np.maximum(variance, 1e-10), 0.0)
@@ -63,8 +65,8 @@ def connected_pvalues(
         z = z_fck.cpu().numpy()
         remainder = h_fcd - linear.intercept_d - z @ linear.slope_kd
         part = table.take(genes)
-        predicted_cg[:, genes] = (
-            np.einsum("fck,fk->cf", z, part.loading_gk) + np.einsum("fcd,fd->cf", remainder, part.joint_gd)
+        predicted_cg[:, genes] = np.einsum("fck,fk->cf", z, part.loading_gk) + np.einsum(
+            "fcd,fd->cf", remainder, part.joint_gd
         )
     strata = quantile_strata(few.library_n, _groups(few.design_nb))
     return permutation_pvalues(x_cg, predicted_cg, strata, seed=seed)

@@ -13,8 +13,8 @@ from sivae.data._matrix import Matrix, as_matrix
 from sivae.data._profiles import CellProfiles, PrincipalProfiles, Profiles
 from sivae.data._scaling import Scaling
 from sivae.model._build import SCALE_CAP, Options
-from sivae.model._finish import gene_table, with_evidence
-from sivae.model._linear import LinearPart
+from sivae.model._finish import with_evidence
+from sivae.model._linear import LinearPart, gene_posterior
 from sivae.model._predict import GeneTable, encode, joint
 from sivae.nn._module import SiVAEModule
 from sivae.nn._spectral import log_scale
@@ -82,7 +82,11 @@ def _embed_chunk(
     counts = module.likelihood.counts
     scaling = Scaling.fit(values[0], training.library_n, log=training.scaling.log, target=training.scaling.target)
     x_nf = scaling.standardise(_dense(scaling.transform(values[0], training.library_n)))
-    shift_bf = np.linalg.pinv(training.design_nb.astype(np.float64), rcond=1e-6) @ x_nf if training.design_nb.shape[1] else np.zeros((0, x_nf.shape[1]))
+    shift_bf = (
+        np.linalg.pinv(training.design_nb.astype(np.float64), rcond=1e-6) @ x_nf
+        if training.design_nb.shape[1]
+        else np.zeros((0, x_nf.shape[1]))
+    )
     x_centred = (x_nf - training.design_nb @ shift_bf).astype(np.float32)
     encoded = _encode(module, profiles.of_values(x_centred), linear, scaling, residual=residual)
     scale_f = encoded.scale_g
@@ -96,7 +100,10 @@ def _embed_chunk(
         bias_f = (x_nf - start_nf).mean(axis=0)
         noise_f = np.sqrt(((x_nf - start_nf - bias_f) ** 2).mean(axis=0))
     table = GeneTable(
-        **{name: getattr(encoded, name) for name in ("loading_gk", "covariance_gkk", "joint_gd", "scale_g", "r2_g", "connected_p_g")},
+        **{
+            name: getattr(encoded, name)
+            for name in ("loading_gk", "covariance_gkk", "joint_gd", "scale_g", "r2_g", "connected_p_g")
+        },
         bias_g=bias_f.astype(np.float32),
         offset_gb=offset_fb,
         noise_g=noise_f.astype(np.float32),
@@ -110,8 +117,6 @@ def _encode(
     module: SiVAEModule, profile_fq: NDArray[np.float32], linear: LinearPart, scaling: Scaling, *, residual: bool
 ) -> GeneTable:
     """Loading and joint layer of new genes; bias, offsets and noise are filled in by the caller."""
-    from sivae.model._linear import gene_posterior
-
     loading, covariance, w_fd = gene_posterior(module, profile_fq, linear, residual=residual)
     scale = np.ones(len(loading), np.float32)
     if module.likelihood.counts:
@@ -155,7 +160,9 @@ def _judge(
         )
     mean_y, mean_x = eta_nf.mean(axis=0), x_nf.mean(axis=0)
     variance = ((eta_nf - mean_y) ** 2).mean(axis=0)
-    slope = np.where(variance > 1e-10, ((eta_nf - mean_y) * (x_nf - mean_x)).mean(axis=0) / np.maximum(variance, 1e-10), 0)
+    slope = np.where(
+        variance > 1e-10, ((eta_nf - mean_y) * (x_nf - mean_x)).mean(axis=0) / np.maximum(variance, 1e-10), 0
+    )
     error = ((x_cf - mean_x - slope * (eta_cf - mean_y)) ** 2).sum(axis=0)
     base = ((x_cf - mean_x) ** 2).sum(axis=0)
     r2 = np.where(base > 1e-9, 1 - error / np.maximum(base, 1e-9), 0.0)

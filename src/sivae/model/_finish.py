@@ -16,9 +16,15 @@ CHUNK = 2000
 
 
 def finish(
-    module: SiVAEModule, training: Expression, validation: Expression | None, profiles: Profiles, *, residual: bool, seed: int
+    module: SiVAEModule,
+    training: Expression,
+    validation: Expression | None,
+    profiles: Profiles,
+    *,
+    residual: bool,
+    seed: int,
 ) -> tuple[GeneTable, LinearPart, NDArray[np.float64]]:
-    """Gene table, linear part of h, and covariance of (z, h without its linear part) over training cells, (k+d, k+d)."""
+    """Gene table, linear part of h, and covariance of (z, remainder of h) over training cells, (k+d, k+d)."""
     z_nk, _ = encode(module, training)
     h_nd = joint(module, z_nk)
     linear = LinearPart.fit(z_nk, h_nd)

@@ -29,7 +29,7 @@ class LinearPart:
 
     @classmethod
     def fit(cls, z_nk: NDArray[np.floating], h_nd: NDArray[np.floating], ridge: float = 1e-6) -> LinearPart:
-        """Least squares over training cells; axes without variance get no slope (the ridge is relative to unit variance)."""
+        """Least squares over training cells; the small ridge gives axes without variance no slope."""
         z, h = z_nk.astype(np.float64), h_nd.astype(np.float64)
         mean_z, mean_h = z.mean(axis=0), h.mean(axis=0)
         centred = z - mean_z
@@ -38,7 +38,7 @@ class LinearPart:
         return cls(mean_h - mean_z @ slope, slope)
 
     def remainder(self, z_ck: NDArray[np.floating], h_cd: NDArray[np.floating]) -> Array:
-        """h without its linear part, (c, d)."""
+        """H without its linear part, (c, d)."""
         return np.asarray(h_cd - self.intercept_d - z_ck @ self.slope_kd, np.float64)
 
 

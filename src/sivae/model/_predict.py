@@ -108,14 +108,14 @@ def to_rate(eta_cg: Array, expression: Expression, genes: NDArray[np.intp], *, c
     return np.asarray(np.maximum(np.expm1(values), 0.0) / scaling.target, np.float32)
 
 
-def gene_nll(
-    module: SiVAEModule, table: GeneTable, linear: LinearPart, expression: Expression
-) -> NDArray[np.float64]:
+def gene_nll(module: SiVAEModule, table: GeneTable, linear: LinearPart, expression: Expression) -> NDArray[np.float64]:
     """Negative log likelihood at posterior means, summed over cells, (g,)."""
     likelihood, genes = module.likelihood, np.arange(expression.shape[1])
     total = np.zeros(len(genes))
     for cells, eta_cg in predictor_blocks(module, table, linear, expression):
         block = expression.block(np.arange(cells.start, cells.stop), genes, counts=likelihood.counts)
         eta = torch.from_numpy(eta_cg)
-        total += likelihood.nll([eta], block.y, module.log_noise_g.detach().cpu(), block.log_library_c)[0].double().numpy()
+        total += (
+            likelihood.nll([eta], block.y, module.log_noise_g.detach().cpu(), block.log_library_c)[0].double().numpy()
+        )
     return total

@@ -13,12 +13,11 @@ from typing import Any, Literal, final
 import anndata
 import numpy as np
 import pandas as pd
-import torch
 from anndata import AnnData
 from numpy.typing import NDArray
 
 from sivae import _keys
-from sivae._errors import CellMismatchError, GeneMismatchError, NotTrainedError, OptionError, SetupError, some
+from sivae._errors import CellMismatchError, GeneMismatchError, NotTrainedError, OptionError, some
 from sivae._rng import torch_generator
 from sivae.data import _setup
 from sivae.data._expression import Design, Expression, Reader
@@ -121,7 +120,9 @@ class SiVAE:
         _build.check_options(options, self._setup, adata.n_vars)
         if likelihood == "auto":
             chosen = "nb" if self._setup.counts and self._setup.normalize == "log1p" else "normal"
-            log.info("likelihood='auto': %s, because the values are %s", chosen, "counts" if chosen == "nb" else "not counts")
+            log.info(
+                "likelihood='auto': %s, because the values are %s", chosen, "counts" if chosen == "nb" else "not counts"
+            )
             options = replace(options, likelihood=chosen)
         self.options = options
         self.adata: AnnData | None = adata
@@ -229,8 +230,8 @@ class SiVAE:
         rank = min(self.options.n_profile, min(training.shape))
         spectrum = _build.decompose(training, shift_bg, rank)
         profiles = _build.make_profiles(self.options, training, shift_bg, spectrum)
-        module, n_signal = _build.build_module(self.options, training, profiles, shift_bg, spectrum)
-        log.info("training on %d cells x %d genes, %d axes above the noise edge", *training.shape, n_signal)
+        module, n_signal = _build.build_module(self.options, training, validation, profiles, shift_bg, spectrum)
+        log.info("training on %d cells x %d genes, %d axes with a signal", *training.shape, n_signal)
         few = validation
         if validation is not None and validation.shape[0] > options.max_validation_cells:
             few = validation.take(np.arange(options.max_validation_cells))
@@ -263,7 +264,12 @@ class SiVAE:
             "versions": _versions(),
         }
         table, linear, covariance = _finish.finish(
-            self._module, training, validation, profiles, residual=self.options.decoder == "residual", seed=self.options.seed
+            self._module,
+            training,
+            validation,
+            profiles,
+            residual=self.options.decoder == "residual",
+            seed=self.options.seed,
         )
         self._state = _Trained(
             reader, table, linear, covariance, spectrum, history.to_dict(), facts, np.eye(self.options.n_latent)
@@ -368,7 +374,7 @@ class SiVAE:
         """
         state, module = self._trained(), self._module_()
         names = list(self._names) if gene_list is None else [str(gene) for gene in gene_list]
-        at = pd.Index(state.reader.genes).get_indexer(names)
+        at = pd.Index(state.reader.genes).get_indexer(pd.Index(names))
         if (at < 0).any():
             unknown = [name for name, row in zip(names, at, strict=True) if row < 0]
             raise GeneMismatchError(f"The model was not trained on {some(unknown)}; see model.genes for those it was.")
@@ -458,10 +464,15 @@ class SiVAE:
         state = self._trained()
         adata.obsm[_keys.CELLS] = self.get_latent_representation(adata)
         fraction, seed = float(state.facts["validation_fraction"]), self.options.seed
-        held = is_validation(adata.obs_names, fraction=fraction, seed=seed) if adata.n_obs >= 10 else np.zeros(adata.n_obs, bool)
+        held = (
+            is_validation(adata.obs_names, fraction=fraction, seed=seed)
+            if adata.n_obs >= 10
+            else np.zeros(adata.n_obs, bool)
+        )
         trained = np.ones(adata.n_obs, bool) if self.adata is None else np.isin(adata.obs_names, self.adata.obs_names)
         adata.obs[_keys.SPLIT] = pd.Categorical(
-            np.where(trained, np.where(held, "validation", "train"), "unseen"), categories=["train", "validation", "unseen"]
+            np.where(trained, np.where(held, "validation", "train"), "unseen"),
+            categories=["train", "validation", "unseen"],
         )
         table, genes, modelled = state.table, list(state.reader.genes), np.ones(len(state.reader.genes), bool)
         rest = adata.var_names[~adata.var_names.isin(genes)] if project else []
@@ -567,7 +578,8 @@ class SiVAE:
         config, weights, tables = _artefact.read(Path(folder))
         model = cls.__new__(cls)
         model._setup = _setup.Setup.from_record(config["setup"])
-        shape = {key: tuple(v) if isinstance(v, list) else v for key, v in config["options"].pop("architecture").items()}
+        shape: dict[str, Any] = config["options"].pop("architecture")
+        shape = {key: tuple(value) if isinstance(value, list) else value for key, value in shape.items()}
         model.options = _build.Options(**config["options"], architecture=Architecture(**shape))
         model.adata, model._names = adata, tuple(config["gene_order"])
         profile = np.zeros((len(config["genes"]), config["n_profile"]), np.float32)

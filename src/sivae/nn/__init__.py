@@ -1,0 +1,1 @@
+"""The model of the paper, torch only; read `_module.py` first."""

@@ -29,7 +29,9 @@ class Likelihood(ABC):
     """True where y are counts and eta is the logarithm of a share of the library."""
 
     @abstractmethod
-    def nll(self, etas_cf: Sequence[Tensor], y: Tensor | Counts, log_noise_f: Tensor, log_library_c: Tensor) -> list[Tensor]:
+    def nll(
+        self, etas_cf: Sequence[Tensor], y: Tensor | Counts, log_noise_f: Tensor, log_library_c: Tensor
+    ) -> list[Tensor]:
         """Negative log likelihood summed over cells, (genes,) for each predictor."""
 
     @abstractmethod
@@ -54,7 +56,9 @@ class Normal(Likelihood):
     def __init__(self, sigma_floor: float = 0.3) -> None:
         self.sigma_floor = sigma_floor
 
-    def nll(self, etas_cf: Sequence[Tensor], y: Tensor | Counts, log_noise_f: Tensor, log_library_c: Tensor) -> list[Tensor]:
+    def nll(
+        self, etas_cf: Sequence[Tensor], y: Tensor | Counts, log_noise_f: Tensor, log_library_c: Tensor
+    ) -> list[Tensor]:
         assert isinstance(y, Tensor)
         log_sigma_f = self.clamp_noise(log_noise_f)
         precision_f = torch.exp(-2.0 * log_sigma_f)
@@ -79,7 +83,9 @@ class NegativeBinomial(Likelihood):
     name = "nb"
     counts = True
 
-    def nll(self, etas_cf: Sequence[Tensor], y: Tensor | Counts, log_noise_f: Tensor, log_library_c: Tensor) -> list[Tensor]:
+    def nll(
+        self, etas_cf: Sequence[Tensor], y: Tensor | Counts, log_noise_f: Tensor, log_library_c: Tensor
+    ) -> list[Tensor]:
         assert isinstance(y, Counts)
         log_theta_f = self.clamp_noise(log_noise_f)
         theta_f = torch.exp(log_theta_f)
@@ -103,9 +109,7 @@ class NegativeBinomial(Likelihood):
         return log_noise_g.clamp(*LOG_THETA_RANGE)
 
 
-LIKELIHOODS: dict[str, type[Normal] | type[NegativeBinomial]] = {
-    kind.name: kind for kind in (Normal, NegativeBinomial)
-}
+LIKELIHOODS: dict[str, type[Normal] | type[NegativeBinomial]] = {kind.name: kind for kind in (Normal, NegativeBinomial)}
 
 
 def make_likelihood(name: str, sigma_floor: float) -> Likelihood:

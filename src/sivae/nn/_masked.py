@@ -21,10 +21,9 @@ def encode_without(module: SiVAEModule, x_cg: Tensor, design_cb: Tensor, genes_f
     first = encoder.layers[0]
     hidden_ch = first(x_cg * tower.input_scale)
     x_fc = x_cg[:, genes_f].T
-    weight_fh = (first.weight[:, genes_f] * tower.input_scale).T  # type: ignore[index,operator]
+    weight_fh = (first.weight[:, genes_f] * tower.input_scale).T  # type: ignore[index]
     hidden_fch = hidden_ch - x_fc[:, :, None] * weight_fh[:, None, :]
     for norm, layer in zip(encoder.norms, list(encoder.layers)[1:], strict=True):
         hidden_fch = layer(F.relu(norm(hidden_fch)))
-    shift_fck = hidden_fch[..., : tower.n_latent]
-    skip_ck = x_cg @ tower.skip_pk
-    return skip_ck - x_fc[:, :, None] * tower.skip_pk[genes_f][:, None, :] + shift_fck
+    skip_fck = x_cg @ tower.skip_pk - x_fc[:, :, None] * tower.skip_pk[genes_f][:, None, :]
+    return skip_fck if tower.linear_mean else skip_fck + hidden_fch[..., : tower.n_latent]

@@ -37,6 +37,9 @@ class Architecture:
         Widths of the hidden layers of the decoders, before the joint layer.
     n_joint
         Width d of the joint layer, whose product h.w is the non-linear part of the predictor.
+    linear_features
+        The mean of a gene's posterior is linear in its profile; its width is not. A perceptron in the mean learns the
+        noise of rarely seen genes (docs/defaults.md).
     input_dropout
         Share of a cell's genes hidden from the non-linear part of its encoder at each step.
     layer_norm
@@ -50,6 +53,7 @@ class Architecture:
     cell_decoder: tuple[int, ...] = (128, 128)
     feature_decoder: tuple[int, ...] = (128, 128)
     n_joint: int = 64
+    linear_features: bool = True
     input_dropout: float = 0.1
     layer_norm: bool = True
     sigma_floor: float = 0.3
@@ -103,6 +107,7 @@ class SiVAEModule(nn.Module):
             decoder=(*a.feature_decoder, a.n_joint),
             generator=generator,
             layer_norm=a.layer_norm,
+            linear_mean=a.linear_features,
         )
         self.bias_g = nn.Parameter(torch.zeros(n_genes))
         self.offset_gb = nn.Parameter(torch.zeros(n_genes, n_design))
@@ -128,9 +133,7 @@ class SiVAEModule(nn.Module):
         """q(v | p): a gene over its profile."""
         return Posterior(*self.feature_tower.encode(profile_fq))
 
-    def predict(
-        self, z_ck: Tensor, v_fk: Tensor, design_cb: Tensor, genes_f: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def predict(self, z_ck: Tensor, v_fk: Tensor, design_cb: Tensor, genes_f: Tensor) -> tuple[Tensor, Tensor]:
         """Full and linear predictor of cells c and genes f, (c, f) each."""
         h_cd, w_fd = self.cell_tower.decode(z_ck), self.feature_tower.decode(v_fk)
         scale_f = self.scale_g[genes_f]

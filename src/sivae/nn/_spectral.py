@@ -1,10 +1,13 @@
-"""The spectral start: step 0 is shrunk principal components, brought to the scale of the likelihood.
+"""The spectral start: step 0 is a factor model made from shrunk principal components.
 
-From the spectrum X / sqrt(N) = U S V' and its shrinkage (theta: strength, c_f, c_s: cosines of loadings and scores),
+From the spectrum X / sqrt(N) = U S V' and the strength theta_k of the signal along each axis (stats/_spectrum.py),
 
-    cell skip       A = V / S c_s         z = x A      variance c_s^2, posterior variance 1 - c_s^2
-    feature skip    p B = V theta c_f     v            posterior variance 1 / (1 + N information_g)
+    loadings        v = V theta                      sigma_g^2 = 1 - |v_g|^2, with a floor
+    feature skip    p B = v                          posterior variance 1 / (1 + N information_g)
+    cell skip       A = sigma^-2 v M^-1              M = 1 + v' sigma^-2 v, posterior covariance M^-1
 
+so z = x A is the posterior mean under probabilistic PCA with one noise variance per gene (Rubin and Thayer 1982,
+Psychometrika 47:69, doi 10.1007/BF02293851). An axis of strength zero has v = 0, z = 0 and posterior sd 1.
 Encoder perceptrons and the last layer of w start at zero, the cell decoder starts random: with both sides of h.w at
 zero the product would have no gradient. For counts, ridge-Poisson steps per gene then refit bias and v to the counts.
 """
@@ -23,17 +26,6 @@ LEAST_SCORE_VARIANCE = 1e-4
 
 
 @dataclass(frozen=True)
-class Start:
-    """Everything that the start sets, in arrays of the leading k axes."""
-
-    values_k: Tensor  # eigenvalues S^2 (of X'X / N)
-    vectors_gk: Tensor  # V
-    strength_k: Tensor  # theta
-    feature_k: Tensor  # c_f
-    score_k: Tensor  # c_s
-
-
-@dataclass(frozen=True)
 class Sample:
     """Training cells (all, or a sample) on which counts are refitted and noise is estimated."""
 
@@ -46,26 +38,28 @@ class Sample:
 
 @torch.no_grad()
 def spectral_start(
-    module: SiVAEModule, start: Start, sample: Sample, *, kl_weight: float, poisson_steps: int = 2
+    module: SiVAEModule, v_gk: Tensor, sample: Sample, *, kl_weight: float, poisson_steps: int = 2
 ) -> None:
-    """Set both towers, bias, offsets and noise so that step 0 is the shrunk principal component model."""
+    """Set both towers, bias, offsets and noise so that step 0 is the factor model with loadings `v_gk`."""
     tower = module.cell_tower
-    tower.skip_pk.copy_(start.vectors_gk / start.values_k.clamp(min=1e-12).sqrt() * start.score_k)
-    tower.log_sd_k.copy_(0.5 * torch.log((1 - start.score_k**2).clamp(min=LEAST_SCORE_VARIANCE)))
-    v_gk = start.vectors_gk * (start.strength_k * start.feature_k)
+    floor = module.architecture.sigma_floor**2
+    variance_g = (sample.x_ng.var(dim=0) - v_gk.square().sum(dim=1)).clamp(min=floor)
+    weighted_gk = v_gk / variance_g[:, None]
+    covariance_kk = torch.linalg.inv(torch.eye(v_gk.shape[1]) + v_gk.T @ weighted_gk)
+    tower.skip_pk.copy_(weighted_gk @ covariance_kk)
+    tower.log_sd_k.copy_(0.5 * torch.log(covariance_kk.diagonal().clamp(min=LEAST_SCORE_VARIANCE)))
     module.bias_g.zero_()
     if module.likelihood.counts:
         information_g, v_gk = _count_start(module, v_gk, sample, poisson_steps)
     else:
         module.offset_gb.copy_(module.shift_bg.T)
-        variance_g = (sample.x_ng.var(dim=0) - v_gk.square().sum(dim=1)).clamp(min=1e-6)
         module.log_noise_g.copy_(module.likelihood.clamp_noise(0.5 * torch.log(variance_g)))
         information_g = module.likelihood.information(variance_g, module.log_noise_g)
     _set_feature_skip(module, v_gk)
     # Under the objective divided by N the prior's weight per gene is kl_weight / G against information_g per cell.
     precision_g = 1 + information_g * len(v_gk) / max(kl_weight, 1e-12)
     module.feature_tower.log_sd_k.fill_(float((-0.5 * torch.log(precision_g)).mean()))
-    module.feature_tower.decoder.layers[-1].weight.zero_()  # type: ignore[union-attr,operator]
+    module.feature_tower.decoder.layers[-1].weight.zero_()  # type: ignore[operator]
     for tower, rows in ((module.cell_tower, sample.x_ng), (module.feature_tower, module.profile_gq)):
         tower.input_scale.copy_(1.0 / rows.square().mean().sqrt().clamp(min=1e-6))
 
@@ -148,5 +142,3 @@ def log_scale(mean_g: Tensor, sd_g: Tensor, cap: float) -> Tensor:
     """
     factor = sd_g * (1 + mean_g) / mean_g.clamp(min=1e-12)
     return factor.clamp(min=1e-3, max=cap)
-
-

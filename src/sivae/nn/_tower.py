@@ -30,7 +30,8 @@ class Tower(nn.Module):
     """Rows (r, p) -> latent mean and sd (r, k) -> joint layer (r, d).
 
     The encoder is a linear map (the skip, set by the spectral start) plus a multilayer perceptron whose last layer
-    starts at zero, so that at step 0 the mean is exactly linear in the row.
+    starts at zero, so that at step 0 the mean is exactly linear in the row. With `linear_mean` the perceptron gives
+    the width of the posterior only.
     """
 
     def __init__(
@@ -42,12 +43,14 @@ class Tower(nn.Module):
         decoder: Sequence[int],
         generator: torch.Generator,
         layer_norm: bool = False,
+        linear_mean: bool = False,
     ) -> None:
         super().__init__()
-        self.n_latent = n_latent
+        self.n_latent, self.linear_mean = n_latent, linear_mean
         self.skip_pk = nn.Parameter(torch.zeros(n_input, n_latent))
         self.log_sd_k = nn.Parameter(torch.zeros(n_latent))
-        self.encoder = Mlp([n_input, *encoder, 2 * n_latent], generator=generator, layer_norm=layer_norm)
+        n_output = n_latent if linear_mean else 2 * n_latent
+        self.encoder = Mlp([n_input, *encoder, n_output], generator=generator, layer_norm=layer_norm)
         nn.init.zeros_(self.encoder.layers[-1].weight)  # type: ignore[arg-type]
         nn.init.zeros_(self.encoder.layers[-1].bias)  # type: ignore[arg-type]
         self.decoder = Mlp([n_latent, *decoder], generator=generator)
@@ -60,8 +63,11 @@ class Tower(nn.Module):
         `mlp_input_rp` replaces the row for the non-linear part (a corrupted copy in training).
         """
         source_rp = x_rp if mlp_input_rp is None else mlp_input_rp
-        shift_rk, log_sd_rk = self.encoder(source_rp * self.input_scale).chunk(2, dim=1)
-        return x_rp @ self.skip_pk + shift_rk, bounded_sd(self.log_sd_k + log_sd_rk)
+        output = self.encoder(source_rp * self.input_scale)
+        mean_rk, log_sd_rk = x_rp @ self.skip_pk, output[:, -self.n_latent :]
+        if not self.linear_mean:
+            mean_rk = mean_rk + output[:, : self.n_latent]
+        return mean_rk, bounded_sd(self.log_sd_k + log_sd_rk)
 
     def decode(self, latent_rk: Tensor) -> Tensor:
         """Joint layer of each row, (r, d)."""
@@ -75,7 +81,7 @@ def bounded_sd(log_sd: Tensor) -> Tensor:
 
 
 def _linear(n_input: int, n_output: int, generator: torch.Generator) -> nn.Linear:
-    layer = nn.utils.skip_init(nn.Linear, n_input, n_output)
+    layer: nn.Linear = nn.utils.skip_init(nn.Linear, n_input, n_output)  # type: ignore[no-untyped-call]
     nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=generator)
     nn.init.zeros_(layer.bias)
     return layer

@@ -54,6 +54,7 @@ def cells(
     position_nk = _read.cell_positions(adata)
     x, y = _read.check_axes(tuple(axes), position_nk.shape[1])
     source = None if color is None else _read.color_source(adata, color)
+    expression = _read.expression(adata, str(color), layer=layer) if source == "gene" else None
     names = source == "obs" and color is not None and adata.obs[color].dtype.kind not in "fiu"
     ax = _style.new_axes(ax, (5.8, 3.4) if names else (4.2, 3.4))
     _style.origin_lines(ax)
@@ -61,9 +62,8 @@ def cells(
     xy_n2 = position_nk[:, [x, y]]
     if color is None:
         _scatter(ax, xy_n2, c=_style.HIGH)
-    elif source == "gene":
-        values, words = _read.expression(adata, color, layer=layer)
-        _values(ax, xy_n2, values, title=words)
+    elif expression is not None:
+        _values(ax, xy_n2, expression[0], title=expression[1])
     elif adata.obs[color].dtype.kind in "fiu":
         _values(ax, xy_n2, adata.obs[color].to_numpy(dtype=np.float64), title=color)
     else:

@@ -53,8 +53,15 @@ def genes(
     SetupError, OptionError
         If there is no embedding, no such axis or column.
     """
+    position_gk = _read.gene_positions(adata)
+    x, y = _read.check_axes(tuple(axes), position_gk.shape[1])
+    value_g = _values(adata, color)
     ax = _style.new_axes(ax)
-    named, xy_g2 = _draw(adata, axes, color=color, n_labels=n_labels, ax=ax)
+    _style.origin_lines(ax)
+    _style.label_axes(ax, _read.axis_name(adata, x), _read.axis_name(adata, y))
+    xy_g2 = position_gk[:, [x, y]]
+    _points(ax, xy_g2, _read.modelled(adata), value_g=value_g, color=color)
+    named = _farthest(adata, xy_g2, n_labels)
     _labels.place(ax, xy_g2[named], [str(name) for name in adata.var_names[named]], others_n2=_finite(xy_g2))
     return ax
 
@@ -86,8 +93,8 @@ def cells_and_genes(
     """
     _read.gene_positions(adata)
     _read.check_axes(tuple(axes), _read.cell_positions(adata).shape[1])
-    if color is not None:
-        _read.color_source(adata, color)
+    if color is not None and _read.color_source(adata, color) == "gene":
+        _read.expression(adata, color, layer=None)
     plt = require("matplotlib.pyplot", extra="plot")
     _, (left, right) = plt.subplots(1, 2, figsize=(9.6, 3.9), layout="constrained")
     cells(adata, axes, color=color, ax=left)
@@ -97,48 +104,27 @@ def cells_and_genes(
     return left, right
 
 
-def _draw(
-    adata: AnnData, axes: tuple[int, int], *, color: str | None, n_labels: int, ax: Axes
-) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """Draw the points; return the rows of the genes to name, farthest first, and all positions, (g, 2)."""
-    position_gk = _read.gene_positions(adata)
-    x, y = _read.check_axes(tuple(axes), position_gk.shape[1])
-    xy_g2 = position_gk[:, [x, y]]
-    known_g, trained_g = np.isfinite(xy_g2).all(axis=1), _read.modelled(adata)
-    _style.new_axes(ax)
-    _style.origin_lines(ax)
-    _style.label_axes(ax, _read.axis_name(adata, x), _read.axis_name(adata, y))
-    size = _style.point_size(int(known_g.sum()))
-    later = known_g & ~trained_g
+def _points(
+    ax: Axes,
+    xy_g2: NDArray[np.float64],
+    trained_g: NDArray[np.bool_],
+    *,
+    value_g: NDArray[np.float64] | None,
+    color: str | None,
+) -> None:
+    """Draw genes placed after training as rings, and over them those that the model was trained on."""
+    known_g = np.isfinite(xy_g2).all(axis=1)
+    size, later = _style.point_size(int(known_g.sum())), known_g & ~trained_g
     if later.any():
         ax.scatter(
             xy_g2[later, 0], xy_g2[later, 1], s=size * 0.8, facecolors="none", edgecolors=_style.FAINT, linewidths=0.5,
             rasterized=later.sum() > 2000,
         )  # fmt: skip
-    _points(ax, adata, xy_g2, trained_g, color=color, size=size)
-    if known_g.any():
-        ax.margins(0.12)
-    distance_g = np.where(trained_g, np.hypot(xy_g2[:, 0], xy_g2[:, 1]), -1.0)
-    order = np.lexsort((np.asarray(adata.var_names, dtype=str), -distance_g))
-    named: NDArray[np.intp] = order[distance_g[order] > 0][: max(0, n_labels)]
-    return named, xy_g2
-
-
-def _points(
-    ax: Axes,
-    adata: AnnData,
-    xy_g2: NDArray[np.float64],
-    trained_g: NDArray[np.bool_],
-    *,
-    color: str | None,
-    size: float,
-) -> None:
-    """Draw the genes that the model was trained on."""
-    value_g = _values(adata, color)
-    if value_g is None:
-        ax.scatter(xy_g2[trained_g, 0], xy_g2[trained_g, 1], s=size, c=_style.HIGH, linewidths=0)
-        return
+    ax.margins(0.12)
     rows = np.flatnonzero(trained_g)
+    if value_g is None:
+        ax.scatter(xy_g2[rows, 0], xy_g2[rows, 1], s=size, c=_style.HIGH, linewidths=0)
+        return
     rows = rows[np.argsort(np.nan_to_num(value_g[rows], nan=-np.inf), kind="stable")]
     drawn = ax.scatter(
         xy_g2[rows, 0], xy_g2[rows, 1], s=size, c=value_g[rows], cmap=_style.VALUES, linewidths=0,
@@ -146,6 +132,14 @@ def _points(
     )  # fmt: skip
     words = "share of variance explained\n(held-out cells)" if color == _keys.R2 else str(color)
     _style.color_bar(ax, drawn, title=words)
+
+
+def _farthest(adata: AnnData, xy_g2: NDArray[np.float64], n: int) -> NDArray[np.intp]:
+    """Return the rows of the modelled genes farthest from the origin, the farthest first."""
+    distance_g = np.where(_read.modelled(adata), np.hypot(xy_g2[:, 0], xy_g2[:, 1]), -1.0)
+    order = np.lexsort((np.asarray(adata.var_names, dtype=str), -distance_g))
+    named: NDArray[np.intp] = order[distance_g[order] > 0][: max(0, n)]
+    return named
 
 
 def _values(adata: AnnData, color: str | None) -> NDArray[np.float64] | None:

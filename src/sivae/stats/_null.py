@@ -10,7 +10,12 @@ Array = NDArray[np.float64]
 
 
 def permutation_pvalues(
-    observed_ng: NDArray[np.floating], predicted_ng: NDArray[np.floating], strata_n: NDArray[np.intp], *, n_draws: int = 1000, seed: int = 0
+    observed_ng: NDArray[np.floating],
+    predicted_ng: NDArray[np.floating],
+    strata_n: NDArray[np.intp],
+    *,
+    n_draws: int = 1000,
+    seed: int = 0,
 ) -> Array:
     """One-sided p-values of column-wise association, permuting observed values over cells within strata.
 

@@ -15,6 +15,8 @@ DENSE_LIMIT = 4000
 """Up to this many rows or columns the Gram matrix is decomposed exactly; beyond, Lanczos iterations."""
 PERMUTATION_CELLS = 5000
 """Cells used to find the noise edge; the edge is carried over to N by the Marchenko-Pastur law."""
+LEAST_EVIDENCE = 3.0
+LEAST_HELD_OUT = 20
 
 
 @dataclass(frozen=True)
@@ -26,21 +28,7 @@ class Spectrum:
     n_cells: int
 
 
-@dataclass(frozen=True)
-class Shrunk:
-    """What of each axis is signal, by the spiked model."""
-
-    strength_k: Array
-    """theta: sd of the signal along the axis, in units of the data; zero for an axis within the noise."""
-    feature_k: Array
-    """Cosine between estimated and true loading direction."""
-    score_k: Array
-    """Correlation between estimated and true scores."""
-
-
-def principal_axes(
-    blocks: Callable[[], Iterator[NDArray[np.float32]]], shape: tuple[int, int], rank: int
-) -> Spectrum:
+def principal_axes(blocks: Callable[[], Iterator[NDArray[np.float32]]], shape: tuple[int, int], rank: int) -> Spectrum:
     """Leading eigenvectors of X'X / N from blocks of rows.
 
     Parameters
@@ -113,24 +101,23 @@ def noise_edge(values_ng: sparse.csc_matrix, n_cells: int, *, seed: int, repeats
     rng = np.random.default_rng(seed)
     m, g = values_ng.shape
     edge = max(_permuted_top(values_ng, rng) for _ in range(repeats))
-    return edge * ((1 + np.sqrt(g / n_cells)) / (1 + np.sqrt(g / m))) ** 2
+    return float(edge) * float((1 + np.sqrt(g / n_cells)) / (1 + np.sqrt(g / m))) ** 2
 
 
 def _permuted_top(values_ng: sparse.csc_matrix, rng: np.random.Generator) -> float:
     m, g = values_ng.shape
     counts = np.diff(values_ng.indptr)
     rows = np.concatenate([rng.permutation(m)[:count] for count in counts]) if g else np.empty(0, int)
-    shuffled = sparse.csc_matrix((values_ng.data.astype(np.float64), rows, values_ng.indptr), shape=(m, g))
-    mean = np.asarray(shuffled.mean(axis=0)).ravel()
-    variance = np.asarray(shuffled.multiply(shuffled).mean(axis=0)).ravel() - mean**2
+    columns = sparse.csc_matrix((values_ng.data.astype(np.float64), rows, values_ng.indptr), shape=(m, g))
+    mean = np.asarray(columns.mean(axis=0)).ravel()
+    variance = np.asarray(columns.multiply(columns).mean(axis=0)).ravel() - mean**2
     inverse_sd = 1.0 / np.sqrt(np.maximum(variance, 1e-12))
-    transposed = shuffled.T.tocsr()
-    shuffled = shuffled.tocsr()
+    transposed, rows_ng = columns.T.tocsr(), columns.tocsr()
 
     def product(vector: Array) -> Array:
         scaled = vector.ravel() * inverse_sd
-        along = shuffled @ scaled - mean @ scaled
-        return inverse_sd * (transposed @ along - mean * along.sum()) / m
+        along = rows_ng @ scaled - mean @ scaled
+        return np.asarray(inverse_sd * (transposed @ along - mean * along.sum()) / m)
 
     if g <= 2:
         return float(np.max(linalg.eigvalsh(np.column_stack([product(column) for column in np.eye(g)]))))
@@ -138,12 +125,12 @@ def _permuted_top(values_ng: sparse.csc_matrix, rng: np.random.Generator) -> flo
     return float(eigsh(operator, k=1, v0=rng.standard_normal(g), tol=1e-3, return_eigenvectors=False)[0])
 
 
-def shrink(values_k: Array, edge: float, n_cells: int, n_genes: int) -> Shrunk:
-    """Debias eigenvalues above the noise edge and set the rest to zero.
+def shrink(values_k: Array, edge: float, n_cells: int, n_genes: int) -> Array:
+    """Sd of the signal along each axis, as its estimated direction carries it: theta c_f; zero within the noise.
 
     With noise variance s^2 (from the edge), aspect gamma = G / N and y = lambda / s^2, the population spike is
-    l = (y + 1 - gamma + sqrt((y + 1 - gamma)^2 - 4 y)) / 2, theta^2 = l - 1, and the squared cosines are
-    (1 - gamma / theta^4) / (1 + gamma / theta^2) for loadings and (1 - gamma / theta^4) / (1 + 1 / theta^2) for scores.
+    l = (y + 1 - gamma + sqrt((y + 1 - gamma)^2 - 4 y)) / 2, theta^2 = s^2 (l - 1), and the squared cosine between
+    estimated and true loadings is c_f^2 = (1 - gamma / (l - 1)^2) / (1 + gamma / (l - 1)).
     Source: Gavish and Donoho 2017, IEEE Trans. Inf. Theory 63:2137 (doi 10.1109/TIT.2017.2653801).
     """
     gamma = n_genes / n_cells
@@ -151,11 +138,49 @@ def shrink(values_k: Array, edge: float, n_cells: int, n_genes: int) -> Shrunk:
     y = values_k / noise
     above = values_k > edge
     root = np.sqrt(np.maximum((y + 1 - gamma) ** 2 - 4 * y, 0.0))
-    theta2 = np.where(above, np.maximum((y + 1 - gamma + root) / 2 - 1, 1e-12), 1.0)
-    overlap = np.clip(1 - gamma / theta2**2, 0.0, 1.0)
-    zero = np.zeros_like(values_k)
-    return Shrunk(
-        strength_k=np.where(above, np.sqrt(theta2 * noise), zero),
-        feature_k=np.where(above, np.sqrt(overlap / (1 + gamma / theta2)), zero),
-        score_k=np.where(above, np.sqrt(overlap / (1 + 1 / theta2)), zero),
-    )
+    spike = np.where(above, np.maximum((y + 1 - gamma + root) / 2 - 1, 1e-12), 1.0)
+    cosine2 = np.clip(1 - gamma / spike**2, 0.0, 1.0) / (1 + gamma / spike)
+    return np.where(above, np.sqrt(spike * noise * cosine2), 0.0)
+
+
+def masked_evidence(x_cg: NDArray[np.floating], spectrum: Spectrum, rank: int) -> tuple[Array, Array]:
+    """How well each axis predicts genes from all the others, on cells it was not made from.
+
+    Along axis j a gene is predicted as V_gj (z_cj - its own share of z_cj). An axis that is spent on a single gene, or
+    on noise, predicts nothing of it.
+
+    Parameters
+    ----------
+    x_cg
+        Standardised values of held-out cells.
+
+    Returns
+    -------
+    The factor (k,) that best scales the prediction, and its z-score over cells (k,).
+    """
+    factor, z_score = np.zeros(rank), np.zeros(rank)
+    score_ck = x_cg @ spectrum.vectors_gq[:, :rank]
+    for j in range(rank):
+        direction = spectrum.vectors_gq[:, j]
+        predicted_cg = (score_ck[:, j, None] - x_cg * direction) * direction
+        gain_c = (x_cg * predicted_cg).sum(axis=1)
+        factor[j] = gain_c.sum() / max(float((predicted_cg**2).sum()), 1e-12)
+        z_score[j] = gain_c.mean() / max(float(gain_c.std()), 1e-12) * np.sqrt(len(gain_c))
+    return factor, z_score
+
+
+def signal_strength(
+    spectrum: Spectrum, edge: float, n_genes: int, rank: int, held_out_cg: NDArray[np.floating] | None
+) -> Array:
+    """Sd of the signal along each of the leading axes, zero for an axis with nothing to say, (k,).
+
+    An axis is kept if its eigenvalue is above the noise edge (strength by `shrink`), or if on held-out cells it
+    predicts genes from the other genes beyond `LEAST_EVIDENCE` standard errors (strength by its best factor).
+    """
+    values_k = spectrum.values_q[:rank]
+    strength_k = shrink(values_k, edge, spectrum.n_cells, n_genes)
+    if held_out_cg is None or len(held_out_cg) < LEAST_HELD_OUT:
+        return strength_k
+    factor, z_score = masked_evidence(held_out_cg, spectrum, rank)
+    rescued_k = np.sqrt(values_k * np.clip(factor, 0.0, 1.0))
+    return np.where((strength_k == 0) & (z_score > LEAST_EVIDENCE), rescued_k, strength_k)

@@ -88,8 +88,9 @@ def run(job: Job, accelerator: Accelerator, *, progress: bool) -> History:
     optimizer = _optimizer(module, options)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, _rate(options, job.n_steps))
     prepared, optimizer = accelerator.prepare(module, optimizer)
-    average = AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(options.average_decay))
-    keeper = _Keeper(job, average.module)
+    average = AveragedModel(module, multi_avg_fn=_average(options.average_decay))
+    averaged: SiVAEModule = average.module  # type: ignore[assignment]
+    keeper = _Keeper(job, averaged)
     keeper.check(0, 0.0, {})
     blocks = _Blocks(job)
     noise = torch_generator(job.seed, "noise")
@@ -113,7 +114,8 @@ def run(job: Job, accelerator: Accelerator, *, progress: bool) -> History:
             sums.add(terms, loss)
             bar.update()
             if step % every == 0 or step == job.n_steps:
-                row = sums.take() | {"learning_rate": scheduler.get_last_lr()[0], "epoch": step / job.n_cell_blocks}
+                rate = float(scheduler.get_last_lr()[-1])
+                row = sums.take() | {"learning_rate": rate, "epoch": step / job.n_cell_blocks}
                 keeper.check(step, time.perf_counter() - started, row)
                 bar.set_postfix_str(keeper.summary(), refresh=False)
                 if keeper.exhausted:
@@ -161,7 +163,8 @@ class _Keeper:
 
     def __init__(self, job: Job, module: SiVAEModule) -> None:
         self.job, self.module, self.history = job, module, History()
-        self.best_loss, self.best_state, self.waited = math.inf, {}, 0
+        self.best_loss, self.waited = math.inf, 0
+        self.best_state: dict[str, torch.Tensor] = {}
         self.started = time.perf_counter()
 
     def check(self, step: int, seconds: float, row: dict[str, float]) -> None:
@@ -175,7 +178,8 @@ class _Keeper:
                 "validation_nll": terms.nll,
                 "validation_nll_linear": terms.nll_linear,
             }
-        better = terms is None or loss < self.best_loss * (1 - math.copysign(self.job.options.min_improvement, self.best_loss)) or step == 0
+        enough = self.job.options.min_improvement * (abs(self.best_loss) if math.isfinite(self.best_loss) else 0.0)
+        better = terms is None or step == 0 or loss < self.best_loss - enough
         if better:
             self.best_loss, self.waited, self.history.best_step = loss, 0, step
             self.best_state = {name: value.detach().clone() for name, value in self.module.state_dict().items()}
@@ -236,11 +240,21 @@ def evaluate(module: SiVAEModule, expression: Expression, noise: torch.Generator
 
 
 def _optimizer(module: SiVAEModule, options: TrainOptions) -> torch.optim.Optimizer:
+    """AdamW in three groups: the cell skip (slow), kernels of perceptrons (with decay), and the rest."""
+    slow = [module.cell_tower.skip_pk]
     kernels = [p for name, p in module.named_parameters() if p.ndim == 2 and ".layers." in name]
-    chosen = {id(p) for p in kernels}
-    others = [p for p in module.parameters() if id(p) not in chosen]
-    groups = [{"params": kernels, "weight_decay": options.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=options.learning_rate, betas=(0.9, 0.99), fused=True)
+    taken = {id(p) for p in (*slow, *kernels)}
+    rest = [p for p in module.parameters() if id(p) not in taken]
+    groups = [
+        {"params": slow, "lr": options.learning_rate * options.skip_rate, "weight_decay": 0.0},
+        {"params": kernels, "lr": options.learning_rate, "weight_decay": options.weight_decay},
+        {"params": rest, "lr": options.learning_rate, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, betas=(0.9, 0.99), fused=True)
+
+
+def _average(decay: float) -> Callable[..., None]:
+    return get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call,no-any-return]
 
 
 def _rate(options: TrainOptions, n_steps: int) -> Callable[[int], float]:

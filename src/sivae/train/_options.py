@@ -15,6 +15,9 @@ class TrainOptions:
     ----------
     learning_rate
         Peak of the schedule: linear warm-up, then a cosine down to a twentieth.
+    skip_rate
+        Learning rate of the cell encoder's linear skip, relative to the others. Slow, because the spectral start is
+        near its optimum and a free one over-fits (docs/defaults.md); 0 keeps it as it starts.
     warmup_steps
         Steps of the linear warm-up of the learning rate.
     weight_decay
@@ -41,6 +44,7 @@ class TrainOptions:
     """
 
     learning_rate: float = 2e-3
+    skip_rate: float = 0.1
     warmup_steps: int = 50
     weight_decay: float = 1e-2
     kl_warmup_steps: int = 0
