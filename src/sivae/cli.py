@@ -193,6 +193,7 @@ def _plainly() -> Iterator[None]:
     before = signal.signal(signal.SIGTERM, _stop)
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("always", SiVAEWarning)
             show = warnings.showwarning
             warnings.showwarning = lambda message, category, *rest, **named: (
                 typer.echo(f"Note: {message}", err=True)

@@ -1,0 +1,267 @@
+"""The report says what the AnnData holds, asks nothing of the network, and no name can break it."""
+
+import re
+from html.parser import HTMLParser
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from annotated import annotated
+
+from sivae import report
+from sivae._errors import ArtefactError, OptionError, SetupError
+from sivae.report import _axes, _caveats, _facts, _tables
+
+matplotlib.use("Agg")
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, tables by row, and text by id."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.tables, self.by_id = [], [], {}
+        self._cell, self._id = None, None
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self._id = dict(attrs).get("id")
+        if tag == "table":
+            self.tables.append((dict(attrs), []))
+        elif tag == "tr":
+            self.tables[-1][1].append([])
+        elif tag in ("td", "th"):
+            self.tables[-1][1][-1].append("")
+            self._cell = True
+
+    def handle_endtag(self, tag):
+        self._id = None
+        if tag in ("td", "th"):
+            self._cell = None
+
+    def handle_data(self, data):
+        if self._cell:
+            self.tables[-1][1][-1][-1] += data
+        if self._id:
+            self.by_id[self._id] = self.by_id.get(self._id, "") + data
+
+
+def value(text):
+    return float(text.replace("±", "").replace("−", "-").replace(",", ""))
+
+
+@pytest.fixture
+def adata():
+    return annotated()
+
+
+@pytest.fixture(scope="module")
+def page_text(tmp_path_factory):
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    return report.build(annotated(), path).read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def page(page_text):
+    return Page(page_text)
+
+
+def test_loadings_and_deviations_equal_those_of_the_anndata(adata, page):
+    rows = [(int(a["data-axis"]), row) for a, table in page.tables if "data-axis" in a for row in table[1:]]
+    assert {axis for axis, _ in rows} == {1, 2}  # the third is unused
+    assert len(rows) == 2 * 2 * _axes.N_GENES
+    for axis, (gene, loading, sd) in rows:
+        g = adata.var_names.get_loc(gene)
+        assert value(loading) == pytest.approx(adata.varm["X_sivae"][g, axis - 1], abs=5.1e-4)
+        assert value(sd) == pytest.approx(np.sqrt(adata.varm["X_sivae_var"][g, axis - 1]), abs=5.1e-4)
+
+
+def test_the_first_gene_of_each_end_is_the_extreme(adata, page):
+    trained = adata.var["sivae_modelled"].to_numpy()
+    tops = [table[1][0] for a, table in page.tables if a.get("data-axis") == "1"]
+    loading = np.where(trained, adata.varm["X_sivae"][:, 0], 0)
+    assert tops == [adata.var_names[loading.argmax()], adata.var_names[loading.argmin()]]
+
+
+def test_explained_shares_equal_those_of_the_anndata(adata, page):
+    table = next(table for a, table in page.tables if a.get("id") == "best")
+    shown = [value(row[1]) for row in table[1:]]
+    wanted = adata.var["sivae_r2"].dropna().sort_values(ascending=False).to_numpy()[: len(shown)]
+    assert np.allclose(shown, wanted, atol=5.1e-4)
+    assert value(page.by_id["r2-median"]) == pytest.approx(adata.var["sivae_r2"].median(), abs=5.1e-4)
+
+
+def test_losses_equal_those_of_the_history(page):
+    found = {key: value(page.by_id[key]) for key in ("loss-start", "loss-best", "best-step")}
+    assert found == {"loss-start": 50.0, "loss-best": 40.25, "best-step": 20}
+
+
+def test_sizes_options_and_versions_are_there(page):
+    rows = {row[0]: row[1] for _, table in page.tables for row in table if len(row) == 2}
+    assert (rows["Cells"], rows["Genes in the data"], rows["Genes modelled"]) == ("120", "60", "50")
+    assert (rows["Training cells"], rows["Validation cells"], rows["Seed"]) == ("108", "12", "4")
+    assert rows["Axes unused at the end"] == "3"
+    assert (rows["architecture.n_joint"], rows["learning_rate"], rows["torch"]) == ("8", "0.002", "2.0")
+
+
+def test_group_means_are_those_of_the_cells(adata):
+    high, low = _axes.group_ends(adata, 0, "cell_type")
+    mean = adata.obs.assign(z=adata.obsm["X_sivae"][:, 0]).groupby("cell_type", observed=True)["z"].mean()
+    assert (high[0][0], low[0][0]) == (mean.idxmax(), mean.idxmin())
+    assert value(high[0][1]) == pytest.approx(mean.max(), abs=5.1e-3)
+
+
+def test_shares_add_up_and_an_unused_axis_has_none(adata):
+    shares = _axes.shares_of(adata)
+    assert sum(shares) == pytest.approx(1)
+    assert shares[2] == 0
+
+
+def test_the_page_asks_nothing_of_the_network(page, page_text):
+    for tag, attributes in page.tags:
+        assert tag not in ("script", "link", "iframe", "object", "base", "form")
+        for key in ("src", "href", "srcset", "action", "data"):
+            assert re.match(r"data:image/png;base64,|#", attributes.get(key) or "#")
+    assert "@import" not in page_text and "url(" not in page_text
+    assert len(page_text) < 5_000_000
+    assert all(attributes.get("alt") for tag, attributes in page.tags if tag == "img")
+
+
+HOSTILE = "</td><script>alert(1)</script><img src=x onerror=alert(2)>\"'&{{7*7}}$x$"
+
+
+def test_hostile_names_are_text(adata, tmp_path):
+    adata.var_names = [HOSTILE + str(i) for i in range(adata.n_vars)]
+    adata.obs[HOSTILE] = adata.obs["cell_type"].cat.rename_categories([HOSTILE + c for c in "abc"])
+    adata.uns["sivae"]["run"] = {"source": HOSTILE, "chosen": HOSTILE}
+    page = Page(report.build(adata, tmp_path / "r.html", label=HOSTILE).read_text(encoding="utf-8"))
+    assert not [tag for tag, _ in page.tags if tag == "script"]
+    assert all(attributes["src"].startswith("data:") for tag, attributes in page.tags if tag == "img")
+    genes = [row[0] for a, table in page.tables if "data-axis" in a for row in table[1:]]
+    assert set(genes) <= set(adata.var_names)
+
+
+def test_no_figure_stays_open(adata, tmp_path):
+    before = plt.get_fignums()
+    report.build(adata, tmp_path / "r.html")
+    assert plt.get_fignums() == before
+
+
+def test_the_file_is_whole_or_absent(adata, tmp_path, monkeypatch):
+    path = tmp_path / "r.html"
+    path.write_text("before")
+
+    def broken(*_args, **_options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pathlib.Path.replace", broken)
+    with pytest.raises(KeyboardInterrupt):
+        report.build(adata, path)
+    assert path.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_errors_say_what_to_do(adata, tmp_path):
+    with pytest.raises(OptionError, match="no column 'nope'"):
+        report.build(adata, tmp_path / "r.html", label="nope")
+    with pytest.raises(ArtefactError, match="could not be written"):
+        report.build(adata, tmp_path / "no" / "r.html")
+    del adata.uns["sivae"]["facts"]
+    with pytest.raises(SetupError, match="no facts.*annotate"):
+        report.build(adata, tmp_path / "r.html")
+    assert not list(tmp_path.iterdir())
+
+
+def test_one_axis_and_no_groups_make_a_report_too(tmp_path):
+    adata = annotated(k=1, unused=())
+    del adata.obs["cell_type"]
+    assert report.build(adata, tmp_path / "r.html").stat().st_size > 10_000
+
+
+def test_no_validation_cells_make_a_report_too(adata, tmp_path):
+    del adata.uns["sivae"]["history"]["validation_loss"]
+    adata.var["sivae_r2"] = np.nan
+    text = report.build(adata, tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "No cells were kept for validation" in text
+
+
+# --------------------------------------------------------------------------------------------------- label and caveats
+
+
+def test_a_likely_column_is_chosen(adata):
+    adata.obs["a"] = adata.obs["cell_type"]
+    assert _facts.find_label(adata) == "cell_type"
+    adata.obs = adata.obs.rename(columns={"cell_type": "z"})
+    assert _facts.find_label(adata) == "z"
+    adata.uns["sivae"]["run"] = {"label": "a"}
+    assert _facts.find_label(adata) == "a"
+
+
+def test_names_of_cells_and_batches_are_no_label(adata):
+    adata.obs = adata.obs[["cell_type"]].rename(columns={"cell_type": "batch"})
+    adata.obs["barcode"] = adata.obs_names.astype("category")
+    adata.uns["sivae"]["setup"]["batch_key"] = "batch"
+    assert _facts.find_label(adata) is None
+
+
+def change(path, new):
+    def apply(adata):
+        at = adata.uns["sivae"]
+        for key in path[:-1]:
+            at = at[key]
+        at[path[-1]] = new
+
+    return apply
+
+
+def low_r2(adata):
+    adata.var["sivae_r2"] = 0.01
+
+
+def sparse_genes(adata):
+    adata.X = adata.X.multiply(np.where(np.arange(adata.n_vars) < 4, 0.0, 1.0)[None, :]).tocsr()
+
+
+VALIDATION = ("history", "validation_loss")
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda _: None, "Axis 3 is unused"),
+        (lambda _: None, "12 cells were kept for validation"),
+        (lambda _: None, "10 genes were placed on the map after training"),
+        (lambda _: None, "association, not regulation"),
+        (low_r2, "Half of the modelled genes have at most 0.010"),
+        (sparse_genes, "4 modelled genes are seen in fewer than 1 %"),
+        (change(VALIDATION, np.array([50.0, 42, 40, 45, 55])), "worse on validation cells than at its start"),
+        (change(("history", "best"), np.array([1.0, 0, 0, 0, 0])), "did not beat its start"),
+        (change(("facts", "stopped"), "all steps done"), None),
+    ],
+)
+def test_caveats_say_what_was_found(adata, make, words):
+    make(adata)
+    text = " ".join(_caveats.find(adata))
+    assert words in text if words else "still falling" not in text
+
+
+def test_a_loss_that_still_falls_is_said(adata):
+    adata.uns["sivae"]["facts"] |= {"stopped": "all steps done", "best_step": 40}
+    assert "still falling" in " ".join(_caveats.find(adata))
+
+
+# --------------------------------------------------------------------------------------------------------------- tables
+
+
+def test_tables_hold_what_the_anndata_holds(adata):
+    cells, genes, axes = _tables.cells(adata, "cell_type"), _tables.genes(adata), _tables.axes(adata)
+    assert np.array_equal(cells[["axis1", "axis2", "axis3"]].to_numpy(), adata.obsm["X_sivae"])
+    assert list(cells.columns[:3]) == ["cell", "split", "label:cell_type"]
+    assert np.array_equal(genes[["axis1", "axis2", "axis3"]].to_numpy(), adata.varm["X_sivae"])
+    assert np.array_equal(genes["axis2_sd"], np.sqrt(adata.varm["X_sivae_var"][:, 1]))
+    assert np.array_equal(genes["r2"], adata.var["sivae_r2"], equal_nan=True)
+    row = axes[(axes["axis"] == 2) & (axes["end"] == "low") & (axes["rank"] == 1)].iloc[0]
+    trained = adata.varm["X_sivae"][adata.var["sivae_modelled"], 1]
+    assert row["loading"] == trained.min()
