@@ -65,7 +65,7 @@ def as_matrix(adata: AnnData, layer: str | None, genes: NDArray[np.intp]) -> Mat
     present = genes >= 0
     if sparse.issparse(raw):
         stored: Any = raw
-        taken = sparse.csr_matrix(stored, dtype=np.float32)[:, np.where(present, genes, 0)]
+        taken: Any = sparse.csr_matrix(stored, dtype=np.float32)[:, np.where(present, genes, 0)]
         if not present.all():
             taken = taken @ sparse.diags(present.astype(np.float32))
         csr = sparse.csr_matrix(taken, dtype=np.float32)

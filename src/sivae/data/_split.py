@@ -13,6 +13,23 @@ from sivae._rng import name_fractions
 LEAST_CELLS = 10
 
 
+def validation_threshold(names: Sequence[str], *, fraction: float, seed: int) -> float:
+    """The hash value below which a cell validates: `fraction`, or what leaves a small data set with some.
+
+    Raises
+    ------
+    SetupError
+        If there are too few cells to leave both sides with some.
+    """
+    if len(names) < LEAST_CELLS:
+        raise SetupError(f"{len(names)} cells are too few to train on; at least {LEAST_CELLS} are needed.")
+    draw = np.sort(name_fractions(names, seed))
+    least = max(1, round(0.5 * fraction * len(names))) if fraction > 0 else 0
+    if (draw < fraction).sum() >= least:
+        return fraction
+    return float(np.nextafter(draw[least - 1], 1.0))
+
+
 def is_validation(names: Sequence[str], *, fraction: float, seed: int) -> NDArray[np.bool_]:
     """Choose validation cells; the answer for a cell depends on its name and the seed, not on the other cells.
 
@@ -32,11 +49,4 @@ def is_validation(names: Sequence[str], *, fraction: float, seed: int) -> NDArra
     SetupError
         If there are too few cells to leave both sides with some.
     """
-    if len(names) < LEAST_CELLS:
-        raise SetupError(f"{len(names)} cells are too few to train on; at least {LEAST_CELLS} are needed.")
-    draw = name_fractions(names, seed)
-    chosen = draw < fraction
-    least = max(1, round(0.5 * fraction * len(names))) if fraction > 0 else 0
-    if chosen.sum() < least:  # few cells: take the smallest draws instead
-        chosen = draw <= np.sort(draw)[least - 1]
-    return chosen
+    return name_fractions(names, seed) < validation_threshold(names, fraction=fraction, seed=seed)

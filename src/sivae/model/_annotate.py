@@ -2,36 +2,80 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from anndata import AnnData
 from numpy.typing import NDArray
 
 from sivae import _keys
+from sivae._rng import name_fractions
+from sivae.data import _setup
+from sivae.model._build import Options
+from sivae.model._predict import GeneTable
+from sivae.model._trained import Trained, options_to_config
+
+
+def write_cells(
+    adata: AnnData, z_nk: NDArray[np.float32], state: Trained, *, seed: int, training_names: Collection[str] | None
+) -> None:
+    """Write the cell embedding, and which cells trained, validated, or were not seen."""
+    adata.obsm[_keys.CELLS] = z_nk
+    held = name_fractions(adata.obs_names, seed) < float(state.facts["validation_threshold"])
+    seen = np.ones(adata.n_obs, bool) if training_names is None else adata.obs_names.isin(training_names)
+    kind = np.where(seen, np.where(held, "validation", "train"), "unseen")
+    adata.obs[_keys.SPLIT] = pd.Categorical(kind, categories=["train", "validation", "unseen"])
+
+
+def write_genes(
+    adata: AnnData, genes: Sequence[str], table: GeneTable, state: Trained, modelled: NDArray[np.bool_]
+) -> None:
+    """Write one entry per gene of the table, matched by name; other genes get NaN."""
+    rows = adata.var_names.get_indexer(pd.Index(genes))
+    mean_gk, variance_gk = state.loadings(table)
+    columns: dict[str, NDArray[Any]] = {
+        _keys.R2: table.r2_g,
+        _keys.NOISE: table.noise_g,
+        _keys.SCALE: table.scale_g,
+        _keys.BIAS: table.bias_g,
+        _keys.CONNECTED_P: table.connected_p_g,
+        _keys.MODELLED: modelled,
+    }
+    for key, values in columns.items():
+        adata.var[key] = spread(values, rows, adata.n_vars)
+    arrays = {_keys.GENES: mean_gk, _keys.GENES_VAR: variance_gk, _keys.JOINT: table.joint_gd}
+    for key, array in arrays.items():
+        adata.varm[key] = spread(array, rows, adata.n_vars)
+
+
+def write_uns(adata: AnnData, state: Trained, options: Options) -> None:
+    """Update `uns["sivae"]`, keeping what else is in it."""
+    _setup.write_record(adata, state.reader.setup)
+    adata.uns[_keys.UNS] = {
+        **dict(adata.uns[_keys.UNS]),
+        "options": plain(options_to_config(options)),
+        "joint_covariance": state.rotated_covariance(),
+        "rotation": {"kind": state.rotation, "matrix": state.rotation_kk},
+        "history": {key: np.array(value) for key, value in state.history.items()},
+        "facts": plain(state.facts),
+    }
 
 
 def spread(values: NDArray[Any], rows: NDArray[np.intp], n: int) -> NDArray[Any]:
     """Values at their rows of an array of `n` rows, NaN (False for booleans) elsewhere; row -1 is dropped."""
     values = np.asarray(values)
-    empty = False if values.dtype == bool else np.nan
-    result = np.full((n, *values.shape[1:]), empty, dtype=values.dtype if values.dtype == bool else np.float64)
+    is_flag = values.dtype == bool
+    result = np.full((n, *values.shape[1:]), False if is_flag else np.nan, dtype=bool if is_flag else np.float64)
     result[rows[rows >= 0]] = values[rows >= 0]
     return result
 
 
-def write_genes(
-    adata: AnnData, genes: Sequence[str], columns: Mapping[str, NDArray[Any]], arrays: Mapping[str, NDArray[Any]]
-) -> None:
-    """Write one entry per gene of the model, matched by name; other genes get NaN."""
-    rows = adata.var_names.get_indexer(list(genes))
-    for key, values in columns.items():
-        adata.var[key] = spread(values, rows, adata.n_vars)
-    for key, values in arrays.items():
-        adata.varm[key] = spread(values, rows, adata.n_vars)
-
-
-def write_uns(adata: AnnData, entries: Mapping[str, Any]) -> None:
-    """Update `uns["sivae"]`, keeping what else is in it."""
-    adata.uns[_keys.UNS] = {**dict(adata.uns.get(_keys.UNS, {})), **entries}
+def plain(value: Any) -> Any:
+    """Values that h5ad can hold: tuples and lists become arrays, None an empty string."""
+    if isinstance(value, Mapping):
+        return {key: plain(entry) for key, entry in value.items()}
+    if isinstance(value, tuple | list):
+        return np.array(value)
+    return "" if value is None else value

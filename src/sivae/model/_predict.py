@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sivae.data._expression import Expression
 from sivae.model._linear import LinearPart
 from sivae.nn._module import SiVAEModule
+from sivae.stats._spectrum import Spectrum
 
 Array = NDArray[np.float32]
 BATCH = 1024
@@ -119,3 +120,8 @@ def gene_nll(module: SiVAEModule, table: GeneTable, linear: LinearPart, expressi
             likelihood.nll([eta], block.y, module.log_noise_g.detach().cpu(), block.log_library_c)[0].double().numpy()
         )
     return total
+
+
+def principal_profile(spectrum: Spectrum) -> Array:
+    """Profiles of the modelled genes, V S / sqrt(N), (g, q)."""
+    return np.asarray(spectrum.vectors_gq * np.sqrt(spectrum.values_q), np.float32)

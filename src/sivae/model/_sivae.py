@@ -3,51 +3,29 @@
 from __future__ import annotations
 
 import logging
-import platform
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import Literal, final
 
-import anndata
 import numpy as np
 import pandas as pd
 from anndata import AnnData
 from numpy.typing import NDArray
 
-from sivae import _keys
 from sivae._errors import CellMismatchError, GeneMismatchError, NotTrainedError, OptionError, some
 from sivae._rng import torch_generator
 from sivae.data import _setup
-from sivae.data._expression import Design, Expression, Reader
-from sivae.data._profiles import covariate_shift
-from sivae.data._scaling import Scaling
-from sivae.data._split import is_validation
-from sivae.model import _annotate, _artefact, _build, _features, _finish, _linear, _predict
+from sivae.data._expression import Expression
+from sivae.model import _annotate, _artefact, _build, _features, _linear, _predict
+from sivae.model._fit import Training, fit, split_rows
+from sivae.model._trained import Trained, options_from_config, options_to_config
 from sivae.nn._module import Architecture, SiVAEModule
-from sivae.nn._objective import Weights
-from sivae.stats._spectrum import Spectrum
 from sivae.train import _loop
 from sivae.train._options import TrainOptions
 
 log = logging.getLogger("sivae")
 Array = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class _Trained:
-    """Everything that training leaves behind beside the module."""
-
-    reader: Reader
-    table: _predict.GeneTable
-    linear: _linear.LinearPart
-    joint_covariance: NDArray[np.float64]
-    spectrum: Spectrum
-    history: dict[str, Any]
-    facts: dict[str, Any]
-    rotation_kk: NDArray[np.float64]
-    rotation: str = "none"
 
 
 @final
@@ -61,7 +39,8 @@ class SiVAE:
     n_latent
         Number of axes k.
     likelihood
-        "normal" (standardised log values), "nb" (counts), or "auto": "nb" for counts, else "normal".
+        "normal" (standardised, for counts after log1p), "nb" (counts), or "auto": "normal", which was at or above
+        "nb" on cells and held-out expression on every data set measured (docs/defaults.md).
     gamma
         Weight of the interpretability term, the same likelihood under the linear predictor alone; 0 leaves it out.
     decoder
@@ -119,16 +98,14 @@ class SiVAE:
         )  # fmt: skip
         _build.check_options(options, self._setup, adata.n_vars)
         if likelihood == "auto":
-            chosen = "nb" if self._setup.counts and self._setup.normalize == "log1p" else "normal"
-            log.info(
-                "likelihood='auto': %s, because the values are %s", chosen, "counts" if chosen == "nb" else "not counts"
-            )
-            options = replace(options, likelihood=chosen)
+            values = "log1p of size-corrected counts" if self._setup.normalize == "log1p" else "the values as they are"
+            log.info("likelihood='auto': normal, on %s", values)
+            options = replace(options, likelihood="normal")
         self.options = options
         self.adata: AnnData | None = adata
         self._names = tuple(str(name) for name in adata.var_names)
         self._module: SiVAEModule | None = None
-        self._state: _Trained | None = None
+        self._state: Trained | None = None
 
     @staticmethod
     def setup_anndata(
@@ -216,64 +193,19 @@ class SiVAE:
         DivergedError
             If the loss stops being finite; names the term, the step and the gene and cell with the worst value.
         """
-        options = options or TrainOptions()
         for name, value in (("batch_size", batch_size), ("feature_batch_size", feature_batch_size)):
             if value < 1:
                 raise OptionError(f"{name} is {value}; expected at least 1.")
-        device = _loop.make_accelerator(accelerator)
-        adata = self._training_adata()
-        genes = tuple(sorted(self._names))
-        train_rows, validation_rows = split_rows(adata, fraction=options.validation_fraction, seed=self.options.seed)
-        reader, training = _build.make_reader(adata[train_rows], self._setup, genes)
-        validation = reader.read(adata[validation_rows]) if len(validation_rows) else None
-        shift_bg = covariate_shift(training)
-        rank = min(self.options.n_profile, min(training.shape))
-        spectrum = _build.decompose(training, shift_bg, rank)
-        profiles = _build.make_profiles(self.options, training, shift_bg, spectrum)
-        module, n_signal = _build.build_module(self.options, training, validation, profiles, shift_bg, spectrum)
-        log.info("training on %d cells x %d genes, %d axes with a signal", *training.shape, n_signal)
-        few = validation
-        if validation is not None and validation.shape[0] > options.max_validation_cells:
-            few = validation.take(np.arange(options.max_validation_cells))
-        job = _loop.Job(
-            module=module,
-            training=training,
-            validation=few,
-            weights=Weights(1.0, _build.kl_scale(self.options, training), self.options.gamma),
-            options=options,
-            batch_size=batch_size,
-            feature_batch_size=feature_batch_size,
-            max_epochs=max_epochs,
-            early_stopping=early_stopping,
-            seed=self.options.seed,
-            genes=genes,
-            cell_name=lambda row: str(adata.obs_names[train_rows[row]]),
-        )
-        history = _loop.run(job, device, progress=progress)
-        self._module = module.to("cpu").eval()
-        facts = {
-            "n_training_cells": training.shape[0],
-            "n_validation_cells": len(validation_rows),
-            "n_signal_axes": min(n_signal, self.options.n_latent),
-            "best_step": history.best_step,
-            "stopped": history.stopped,
-            "validation_fraction": options.validation_fraction,
-            "train_options": asdict(options),
-            "batch_size": batch_size,
-            "feature_batch_size": feature_batch_size,
-            "versions": _versions(),
-        }
-        table, linear, covariance = _finish.finish(
-            self._module,
-            training,
-            validation,
-            profiles,
-            residual=self.options.decoder == "residual",
-            seed=self.options.seed,
-        )
-        self._state = _Trained(
-            reader, table, linear, covariance, spectrum, history.to_dict(), facts, np.eye(self.options.n_latent)
-        )
+        self._module, self._state = fit(
+            self._training_adata(),
+            self._setup,
+            tuple(sorted(self._names)),
+            self.options,
+            Training(
+                max_epochs, batch_size, feature_batch_size, early_stopping, accelerator, progress,
+                options or TrainOptions(),
+            ),
+        )  # fmt: skip
         return self.history
 
     # ---------------------------------------------------------------------------------------------- reading out
@@ -336,15 +268,12 @@ class SiVAE:
             table, names = state.table, state.reader.genes
         else:
             table, names = self._embed_genes(adata), tuple(str(name) for name in adata.var_names)
-        rotation = state.rotation_kk
         columns = [f"axis{i + 1}" for i in range(self.options.n_latent)]
         index = pd.Index(names, name="gene")
-        mean = pd.DataFrame(table.loading_gk @ rotation, index=index, columns=columns)
-        variance = np.einsum("ik,gij,jk->gk", rotation, table.covariance_gkk, rotation)
-        spread = pd.DataFrame(variance, index=index, columns=columns)
+        mean, variance = (pd.DataFrame(array, index=index, columns=columns) for array in state.loadings(table))
         if adata is None:
-            mean, spread = mean.loc[list(self._names)], spread.loc[list(self._names)]
-        return (mean, spread) if return_dist else mean
+            mean, variance = mean.loc[list(self._names)], variance.loc[list(self._names)]
+        return (mean, variance) if return_dist else mean
 
     def get_normalized_expression(
         self,
@@ -369,8 +298,8 @@ class SiVAE:
 
         Returns
         -------
-        Frame on the count scale, whatever the likelihood: library_size * exp(eta), or for the Normal the back-transformed
-        log value, clipped at 0. With `normalize="none"` the values are on the scale of the data.
+        Frame on the count scale, whatever the likelihood: library_size * exp(eta), or for the Normal the
+        back-transformed log value, clipped at 0. With `normalize="none"` the values are on the scale of the data.
         """
         state, module = self._trained(), self._module_()
         names = list(self._names) if gene_list is None else [str(gene) for gene in gene_list]
@@ -397,8 +326,8 @@ class SiVAE:
         module, expression = self._module_(), self._read(adata)
         if not module.profile_gq.any():
             raise CellMismatchError(
-                "The bound needs the profiles of the genes, which profiles='cells' keeps out of the saved model because "
-                "they are expression values. Train again, or use profiles='principal'."
+                "The bound needs the profiles of the genes, which profiles='cells' keeps out of the saved model "
+                "because they are expression values. Train again, or use profiles='principal'."
             )
         noise = torch_generator(self.options.seed, "elbo")
         terms = _loop.evaluate(module, expression, noise)
@@ -456,63 +385,26 @@ class SiVAE:
 
         Returns
         -------
-        Nothing. Writes `obsm["X_sivae"]` (n, k), `varm["X_sivae"]`, `varm["X_sivae_var"]` (g, k), `varm["X_sivae_joint"]`
-        (g, d), `var["sivae_r2"]`, `["sivae_noise"]`, `["sivae_scale"]`, `["sivae_bias"]`, `["sivae_modelled"]`,
-        `["sivae_connected_pvalue"]`, `obs["sivae_split"]` and `uns["sivae"]` (set-up, options, joint covariance of
-        (z, h), rotation, history, facts).
+        Nothing. Writes
+
+        - `obsm["X_sivae"]` (n, k) and `obs["sivae_split"]`;
+        - `varm["X_sivae"]`, `varm["X_sivae_var"]` (g, k): the loadings and their variance;
+        - `varm["X_sivae_joint"]` (g, d): w;
+        - `var["sivae_r2"]`, `["sivae_noise"]`, `["sivae_scale"]`, `["sivae_bias"]`, `["sivae_modelled"]` and
+          `["sivae_connected_pvalue"]`;
+        - `uns["sivae"]`: set-up, options, joint covariance of (z, h), rotation, history, facts.
         """
         state = self._trained()
-        adata.obsm[_keys.CELLS] = self.get_latent_representation(adata)
-        fraction, seed = float(state.facts["validation_fraction"]), self.options.seed
-        held = (
-            is_validation(adata.obs_names, fraction=fraction, seed=seed)
-            if adata.n_obs >= 10
-            else np.zeros(adata.n_obs, bool)
-        )
-        trained = np.ones(adata.n_obs, bool) if self.adata is None else np.isin(adata.obs_names, self.adata.obs_names)
-        adata.obs[_keys.SPLIT] = pd.Categorical(
-            np.where(trained, np.where(held, "validation", "train"), "unseen"),
-            categories=["train", "validation", "unseen"],
-        )
         table, genes, modelled = state.table, list(state.reader.genes), np.ones(len(state.reader.genes), bool)
-        rest = adata.var_names[~adata.var_names.isin(genes)] if project else []
-        if len(rest):
+        rest = [str(name) for name in adata.var_names[~adata.var_names.isin(genes)]] if project else []
+        z_nk = self.get_latent_representation(adata)
+        if rest:
             table = table.append(self._embed_genes(adata[:, rest]))
-            genes, modelled = genes + [str(name) for name in rest], np.r_[modelled, np.zeros(len(rest), bool)]
-        self._write_genes(adata, genes, table, modelled)
-        _setup.write_record(adata, self._setup)
-        k = self.options.n_latent
-        turn = np.eye(len(state.joint_covariance))
-        turn[:k, :k] = state.rotation_kk
-        _annotate.write_uns(
-            adata,
-            {
-                "options": _plain(asdict(self.options)),
-                "joint_covariance": turn.T @ state.joint_covariance @ turn,
-                "rotation": {"kind": state.rotation, "matrix": state.rotation_kk},
-                "history": {key: np.array(value) for key, value in state.history.items()},
-                "facts": _plain(state.facts),
-            },
-        )
-
-    def _write_genes(
-        self, adata: AnnData, genes: Sequence[str], table: _predict.GeneTable, modelled: NDArray[np.bool_]
-    ) -> None:
-        rotation = self._trained().rotation_kk
-        variance = np.einsum("ik,gij,jk->gk", rotation, table.covariance_gkk, rotation)
-        _annotate.write_genes(
-            adata,
-            genes,
-            {
-                _keys.R2: table.r2_g,
-                _keys.NOISE: table.noise_g,
-                _keys.SCALE: table.scale_g,
-                _keys.BIAS: table.bias_g,
-                _keys.CONNECTED_P: table.connected_p_g,
-                _keys.MODELLED: modelled,
-            },
-            {_keys.GENES: table.loading_gk @ rotation, _keys.GENES_VAR: variance, _keys.JOINT: table.joint_gd},
-        )
+            genes, modelled = genes + rest, np.r_[modelled, np.zeros(len(rest), bool)]
+        names = None if self.adata is None else self.adata.obs_names
+        _annotate.write_cells(adata, np.asarray(z_nk), state, seed=self.options.seed, training_names=names)
+        _annotate.write_genes(adata, genes, table, state, modelled)
+        _annotate.write_uns(adata, state, self.options)
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
         """Write the trained model as safetensors and JSON: no expression values, no cell names, no pickle.
@@ -530,34 +422,14 @@ class SiVAE:
             If the folder exists or cannot be written.
         """
         state, module = self._trained(), self._module_()
-        scaling, design = state.reader.scaling, state.reader.design
-        tables = {f"gene/{name}": getattr(state.table, name) for name in _predict.GeneTable.__dataclass_fields__}
-        tables |= {
-            "scaling/mean_g": scaling.mean_g,
-            "scaling/sd_g": scaling.sd_g,
-            "scaling/share_g": scaling.share_g,
-            "design/mean_b": design.mean_b,
-            "design/sd_b": design.sd_b,
-            "linear/intercept_d": state.linear.intercept_d,
-            "linear/slope_kd": state.linear.slope_kd,
-            "spectrum/values_q": state.spectrum.values_q,
-            "spectrum/vectors_gq": state.spectrum.vectors_gq,
-            "joint_covariance": state.joint_covariance,
-            "rotation_kk": state.rotation_kk,
-        }
-        config = {
+        config = state.to_config() | {
             "package": "sivae-tools",
-            "setup": self._setup.to_record(),
-            "options": asdict(self.options),
-            "genes": list(state.reader.genes),
+            "options": options_to_config(self.options),
             "gene_order": list(self._names),
-            "scaling": {"log": scaling.log, "target": scaling.target},
-            "n_profile": module.feature_tower.skip_pk.shape[0],
-            "rotation": state.rotation,
-            "history": state.history,
-            "facts": state.facts,
+            "n_profile": module.profile_gq.shape[1],
         }
-        _artefact.write(Path(folder), config, dict(module.state_dict()), tables, overwrite=overwrite)
+        weights, tables = dict(module.state_dict()), state.to_tables()
+        _artefact.write(Path(folder), config, weights, tables, overwrite=overwrite)
 
     @classmethod
     def load(cls, folder: str | Path, adata: AnnData | None = None) -> SiVAE:
@@ -577,45 +449,26 @@ class SiVAE:
         """
         config, weights, tables = _artefact.read(Path(folder))
         model = cls.__new__(cls)
-        model._setup = _setup.Setup.from_record(config["setup"])
-        shape: dict[str, Any] = config["options"].pop("architecture")
-        shape = {key: tuple(value) if isinstance(value, list) else value for key, value in shape.items()}
-        model.options = _build.Options(**config["options"], architecture=Architecture(**shape))
-        model.adata, model._names = adata, tuple(config["gene_order"])
-        profile = np.zeros((len(config["genes"]), config["n_profile"]), np.float32)
+        state = Trained.from_saved(config, tables)
+        model._setup, model.options = state.reader.setup, options_from_config(config["options"])
+        model.adata, model._names, model._state = adata, tuple(config["gene_order"]), state
+        profile_gq = np.zeros((len(state.reader.genes), int(config["n_profile"])), np.float32)
         if model.options.profiles == "principal":
-            profile = (tables["spectrum/vectors_gq"] * np.sqrt(tables["spectrum/values_q"])).astype(np.float32)
-        module = _build.blank_module(model.options, profile, len(tables["design/mean_b"]))
+            profile_gq = _predict.principal_profile(state.spectrum)
+        module = _build.blank_module(model.options, profile_gq, len(state.reader.design.mean_b))
         module.load_state_dict(weights)
         model._module = module.eval()
-        scaling = Scaling(
-            bool(config["scaling"]["log"]), float(config["scaling"]["target"]),
-            tables["scaling/mean_g"], tables["scaling/sd_g"], tables["scaling/share_g"],
-        )  # fmt: skip
-        design = Design(tables["design/mean_b"], tables["design/sd_b"])
-        model._state = _Trained(
-            reader=Reader(model._setup, tuple(config["genes"]), design, scaling),
-            table=_predict.GeneTable(*(tables[f"gene/{name}"] for name in _predict.GeneTable.__dataclass_fields__)),
-            linear=_linear.LinearPart(tables["linear/intercept_d"], tables["linear/slope_kd"]),
-            joint_covariance=tables["joint_covariance"],
-            spectrum=Spectrum(
-                tables["spectrum/values_q"], tables["spectrum/vectors_gq"], int(config["facts"]["n_training_cells"])
-            ),
-            history=config["history"],
-            facts=config["facts"],
-            rotation_kk=tables["rotation_kk"],
-            rotation=config["rotation"],
-        )
         return model
 
     def __repr__(self) -> str:
         o = self.options
         state = f"trained, best step {self._state.facts['best_step']}" if self._state else "not trained"
-        return f"SiVAE({len(self._names)} genes, n_latent={o.n_latent}, likelihood={o.likelihood!r}, gamma={o.gamma}, {state})"
+        options = f"n_latent={o.n_latent}, likelihood={o.likelihood!r}, gamma={o.gamma}"
+        return f"SiVAE({len(self._names)} genes, {options}, {state})"
 
     # ------------------------------------------------------------------------------------------------- inside
 
-    def _trained(self) -> _Trained:
+    def _trained(self) -> Trained:
         if self._state is None:
             raise NotTrainedError("The model is not trained yet. Call model.train() first.")
         return self._state
@@ -628,7 +481,8 @@ class SiVAE:
     def _training_adata(self) -> AnnData:
         if self.adata is None:
             raise CellMismatchError(
-                "The training cells are needed here and are not stored with a model. Pass them: SiVAE.load(folder, adata)."
+                "The training cells are needed here and are not stored with a model. "
+                "Pass them: SiVAE.load(folder, adata)."
             )
         return self.adata
 
@@ -649,15 +503,11 @@ class SiVAE:
         known = self._setup.categories[self._setup.batch_key]
         if transform_batch not in known:
             raise OptionError(f"transform_batch is {transform_batch!r}; the batches are: {some(known, 20)}.")
-        moved = anndata.AnnData(obs=cells.obs.assign(**{self._setup.batch_key: transform_batch}))
-        return self._trained().reader.design.of(moved, self._setup)
-
-    def _split_rows(self, adata: AnnData) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        fraction = float(self._trained().facts["validation_fraction"])
-        return split_rows(adata, fraction=fraction, seed=self.options.seed)
+        moved = cells.obs.assign(**{self._setup.batch_key: transform_batch})
+        return self._trained().reader.design.of(AnnData(obs=moved), self._setup)
 
     def _embed_genes(self, adata: AnnData) -> _predict.GeneTable:
-        known = self._training_adata()
+        state, known = self._trained(), self._training_adata()
         rows = adata.obs_names.get_indexer(known.obs_names)
         if (rows < 0).any():
             gone = known.obs_names[rows < 0]
@@ -665,8 +515,8 @@ class SiVAE:
                 f"{len(gone)} of the {known.n_obs} cells of the training AnnData are not in this one ({some(gone)}). "
                 "Genes are embedded from their values in the training cells, matched by obs_names: pass those cells."
             )
-        state = self._trained()
-        train_rows, validation_rows = self._split_rows(known)
+        threshold = float(state.facts["validation_threshold"])
+        train_rows, validation_rows = split_rows(known, threshold, seed=self.options.seed)
         return _features.embed(
             self._module_(),
             options=self.options,
@@ -679,30 +529,3 @@ class SiVAE:
             rows=rows[train_rows],
             validation_rows=rows[validation_rows],
         )
-
-
-def split_rows(adata: AnnData, *, fraction: float, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Rows of training and of validation cells, each in the order of their names."""
-    names = adata.obs_names.to_numpy().astype(str)
-    held = is_validation(names, fraction=fraction, seed=seed)
-    order = np.argsort(names, kind="stable")
-    return order[~held[order]], order[held[order]]
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for package in ("sivae-tools", "torch", "accelerate", "anndata", "numpy", "scipy"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "unknown"
-    return found
-
-
-def _plain(value: Any) -> Any:
-    """Values that h5ad can hold: tuples become arrays, None an empty string."""
-    if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
-    if isinstance(value, tuple | list):
-        return np.array(value)
-    return "" if value is None else value

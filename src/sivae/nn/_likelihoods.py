@@ -76,7 +76,8 @@ class Normal(Likelihood):
 class NegativeBinomial(Likelihood):
     """y_cg ~ NB(mean l_c exp(eta_cg), inverse dispersion theta_g); the noise is log theta_g.
 
-    log p(y) = lgamma(y + theta) - lgamma(theta) - lgamma(y + 1) + theta log(theta / (theta + mu)) + y log(mu / (theta + mu)),
+    log p(y) = lgamma(y + theta) - lgamma(theta) - lgamma(y + 1)
+               + theta log(theta / (theta + mu)) + y log(mu / (theta + mu)),
     variance mu + mu^2 / theta. At y = 0 only the fourth term is left, so lgamma is evaluated at the non-zeros alone.
     """
 

@@ -23,7 +23,7 @@ class Weights:
 
 @dataclass(frozen=True)
 class Terms:
-    """The four terms of the objective as means per cell: unbiased estimates of their values over all cells and genes."""
+    """The four terms of the objective: unbiased estimates of their values over all cells and genes."""
 
     nll: Tensor  # sum over genes, mean over cells
     kl_cells: Tensor  # mean over cells

@@ -20,7 +20,7 @@ RADII: Final = (5.0, 11.0, 18.0, 26.0, 36.0, 48.0)
 DIRECTIONS: Final = 16
 LEADER_FROM: Final = 10.0
 """Distance beyond which a line joins a name to its point."""
-PADDING: Final = 1.5
+PADDING: Final = 2.0
 """Room around a name, in pixels."""
 
 
@@ -77,10 +77,12 @@ def _draw(ax: Axes, name: str, xy: NDArray[np.float64], offset: NDArray[np.float
     far = abs(offset[1]) > height / 2 + LEADER_FROM or abs(offset[0]) > LEADER_FROM * 4
     line = {"arrowstyle": "-", "color": _style.FAINT, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 2} if far else None
     point, shift = (float(xy[0]), float(xy[1])), (float(offset[0]), float(offset[1]))
-    return ax.annotate(
+    text = ax.annotate(
         name, point, xytext=shift, textcoords="offset points", ha="center", va="center", fontsize=7,
         color=_style.INK, zorder=5, parse_math=False, arrowprops=line,
     )  # fmt: skip
+    text.set_in_layout(False)
+    return text
 
 
 def _best(

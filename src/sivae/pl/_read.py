@@ -115,7 +115,7 @@ def expression(adata: AnnData, gene: str, *, layer: str | None) -> tuple[NDArray
     if normalize != "log1p":
         return values, gene
     total_n = np.asarray(matrix.sum(axis=1), dtype=np.float64).ravel()
-    return np.log1p(TARGET * values / np.maximum(total_n, 1e-12)), f"{gene}, log(1 + counts per 10,000)"
+    return np.log1p(TARGET * values / np.maximum(total_n, 1e-12)), f"{gene}\nlog(1 + counts per 10,000)"
 
 
 def _whole(values: NDArray[np.float64]) -> bool:

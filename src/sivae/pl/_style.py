@@ -69,9 +69,12 @@ def point_size(n: int) -> float:
 
 
 def short(name: object, limit: int = NAME_LIMIT) -> str:
-    """Cut a long name for a picture."""
+    """Cut a long name for a picture, in the middle, because names often differ at their end."""
     text = " ".join(str(name).split())
-    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+    if len(text) <= limit:
+        return text
+    tail = (limit - 1) // 2
+    return f"{text[: limit - 1 - tail]}…{text[-tail:]}"
 
 
 def legend(ax: Axes, handles: Sequence[Any], names: Sequence[object], *, title: str) -> None:
@@ -95,9 +98,9 @@ def legend(ax: Axes, handles: Sequence[Any], names: Sequence[object], *, title: 
 
 
 def color_bar(ax: Axes, drawn: Any, *, title: str) -> None:
-    """Write a colour bar to the right of the axes."""
+    """Write a colour bar to the right of the axes, with a title of one or more lines."""
     bar = ax.figure.colorbar(drawn, ax=ax, shrink=0.7, aspect=18, pad=0.02)
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=7.5, color=FAINT, labelcolor=INK)
-    bar.set_label(title, fontsize=8, color=INK)
+    bar.set_label("\n".join(short(line) for line in title.split("\n")), fontsize=8, color=INK)
     bar.ax.yaxis.label.set_parse_math(False)

@@ -278,7 +278,7 @@ def _diagnose(job: Job, terms: Terms, last: tuple[NDArray[np.intp], NDArray[np.i
     x_cf = np.abs(job.training.standardised(cells)[:, genes])
     cell, gene = np.unravel_index(int(np.nan_to_num(x_cf, nan=np.inf).argmax()), x_cf.shape)
     return (
-        f"Training diverged at step {step}: {' and '.join(bad) or 'the loss'} is not finite. The most extreme value of this "
-        f"block is {x_cf[cell, gene]:.3g} sd, gene {job.genes[genes[gene]]!r} in cell {job.cell_name(int(cells[cell]))!r}. "
-        "Look at that gene and cell, or lower TrainOptions(learning_rate=...)."
+        f"Training diverged at step {step}: {' and '.join(bad) or 'the loss'} is not finite. The most "
+        f"extreme value of this block is {x_cf[cell, gene]:.3g} sd, gene {job.genes[genes[gene]]!r} "
+        f"in cell {job.cell_name(int(cells[cell]))!r}. Look at them, or lower TrainOptions(learning_rate=...)."
     )

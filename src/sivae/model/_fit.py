@@ -1,0 +1,111 @@
+"""From a set-up AnnData to a trained module and what training leaves behind."""
+
+from __future__ import annotations
+
+import logging
+import platform
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import numpy as np
+from anndata import AnnData
+from numpy.typing import NDArray
+
+from sivae._rng import name_fractions
+from sivae.data._profiles import covariate_shift
+from sivae.data._setup import Setup
+from sivae.data._split import validation_threshold
+from sivae.model import _build
+from sivae.model._finish import finish
+from sivae.model._trained import Trained
+from sivae.nn._module import SiVAEModule
+from sivae.nn._objective import Weights
+from sivae.train import _loop
+from sivae.train._options import TrainOptions
+
+log = logging.getLogger("sivae")
+
+
+@dataclass(frozen=True)
+class Training:
+    """The arguments of `SiVAE.train`."""
+
+    max_epochs: int | None
+    batch_size: int
+    feature_batch_size: int
+    early_stopping: bool
+    accelerator: str
+    progress: bool
+    options: TrainOptions
+
+
+def fit(
+    adata: AnnData, setup: Setup, genes: tuple[str, ...], options: _build.Options, training: Training
+) -> tuple[SiVAEModule, Trained]:
+    """Split, decompose, start, train, finish. Cells and genes are taken in the order of their names."""
+    accelerator = _loop.make_accelerator(training.accelerator)
+    threshold = validation_threshold(adata.obs_names, fraction=training.options.validation_fraction, seed=options.seed)
+    train_rows, validation_rows = split_rows(adata, threshold, seed=options.seed)
+    reader, known = _build.make_reader(adata[train_rows], setup, genes)
+    held_out = reader.read(adata[validation_rows]) if len(validation_rows) else None
+    shift_bg = covariate_shift(known)
+    spectrum = _build.decompose(known, shift_bg, min(options.n_profile, *known.shape))
+    profiles = _build.make_profiles(options, known, shift_bg, spectrum)
+    module, n_signal = _build.build_module(options, known, held_out, profiles, shift_bg, spectrum)
+    log.info("training on %d cells x %d genes, %d axes with a signal", *known.shape, n_signal)
+    watched = held_out
+    if held_out is not None and held_out.shape[0] > training.options.max_validation_cells:
+        watched = held_out.take(np.arange(training.options.max_validation_cells))
+    job = _loop.Job(
+        module=module,
+        training=known,
+        validation=watched,
+        weights=Weights(1.0, _build.kl_scale(options, known), options.gamma),
+        options=training.options,
+        batch_size=training.batch_size,
+        feature_batch_size=training.feature_batch_size,
+        max_epochs=training.max_epochs,
+        early_stopping=training.early_stopping,
+        seed=options.seed,
+        genes=genes,
+        cell_name=lambda row: str(adata.obs_names[train_rows[row]]),
+    )
+    history = _loop.run(job, accelerator, progress=training.progress)
+    module = module.to("cpu").eval()
+    table, linear, covariance = finish(
+        module, known, held_out, profiles, residual=options.decoder == "residual", seed=options.seed
+    )
+    facts: dict[str, Any] = {
+        "n_training_cells": known.shape[0],
+        "n_validation_cells": len(validation_rows),
+        "n_signal_axes": n_signal,
+        "best_step": history.best_step,
+        "stopped": history.stopped,
+        "validation_threshold": threshold,
+        "train_options": asdict(training.options),
+        "batch_size": training.batch_size,
+        "feature_batch_size": training.feature_batch_size,
+        "versions": versions(),
+    }
+    rotation_kk = np.eye(options.n_latent)
+    return module, Trained(reader, table, linear, covariance, spectrum, history.to_dict(), facts, rotation_kk)
+
+
+def split_rows(adata: AnnData, threshold: float, *, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Rows of training and of validation cells, each in the order of their names."""
+    names = adata.obs_names.to_numpy().astype(str)
+    held = name_fractions(names, seed) < threshold
+    order = np.argsort(names, kind="stable")
+    return order[~held[order]], order[held[order]]
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the numbers depend on."""
+    found = {"python": platform.python_version()}
+    for package in ("sivae-tools", "torch", "accelerate", "anndata", "numpy", "scipy"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "unknown"
+    return found
