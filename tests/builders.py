@@ -5,6 +5,7 @@ import torch
 
 from sivae import Architecture, TrainOptions
 from sivae._block import Block, Counts
+from sivae.data._split import is_validation
 from sivae.nn._likelihoods import make_likelihood
 from sivae.nn._module import SiVAEModule
 
@@ -22,6 +23,13 @@ def train(model, *, max_steps=60, batch_size=64, feature_batch_size=32, early_st
         progress=False,
         options=options,
     )
+
+
+def split(model, adata):
+    """Rows of training and of validation cells, in the order of their names."""
+    held = is_validation(list(adata.obs_names), fraction=0.15, seed=model.options.seed)
+    order = np.argsort(np.asarray(adata.obs_names, str), kind="stable")
+    return order[~held[order]], order[held[order]]
 
 
 STILL = {"max_steps": 1, "checks": 1, "learning_rate": 1e-30}

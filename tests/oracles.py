@@ -51,8 +51,10 @@ def encode(tower, x_rp):
     """Mean and sd of a tower's posterior."""
     out = mlp(x_rp * float(tower.input_scale), *layers(tower.encoder))
     k = tower.n_latent
-    log_sd = tower.log_sd_k.detach().numpy() + out[:, k:]
-    return x_rp @ tower.skip_pk.detach().numpy() + out[:, :k], np.exp(np.clip(log_sd, -7, 1))
+    mean = x_rp @ tower.skip_pk.detach().numpy()
+    if not tower.linear_mean:
+        mean = mean + out[:, :k]
+    return mean, np.exp(np.clip(tower.log_sd_k.detach().numpy() + out[:, -k:], -7, 1))
 
 
 def decode(tower, latent_rk):

@@ -102,8 +102,9 @@ def test_size_factors_log_and_standardisation():
     y = table().astype(float)
     reader, expression = read(cells(y))
     library = y.sum(axis=1)
-    log = np.log1p(y / library[:, None] * np.median(library))
-    np.testing.assert_allclose(reader.scaling.target, np.median(library))
+    target = np.sqrt(np.median(library) * 1e4)  # between the median and the conventional 10,000
+    log = np.log1p(y / library[:, None] * target)
+    np.testing.assert_allclose(reader.scaling.target, target)
     np.testing.assert_allclose(reader.scaling.mean_g, log.mean(axis=0), rtol=1e-5)
     np.testing.assert_allclose(reader.scaling.sd_g, log.std(axis=0), rtol=1e-5)
     np.testing.assert_allclose(reader.scaling.share_g, y.sum(axis=0) / y.sum(), rtol=1e-6)
@@ -116,11 +117,22 @@ def test_size_factor_of_the_user():
     adata = cells(y)
     adata.obs["depth"] = np.linspace(0.5, 2, N)
     SiVAE.setup_anndata(adata, size_factor_key="depth")
-    _, expression = read(adata)
+    reader, expression = read(adata)
     depth = adata.obs["depth"].to_numpy()
-    log = np.log1p(y / depth[:, None] * np.median(depth))
+    log = np.log1p(y / depth[:, None] * reader.scaling.target)
     np.testing.assert_allclose(expression.standardised(slice(None)), (log - log.mean(axis=0)) / log.std(axis=0), atol=1e-4)
     np.testing.assert_allclose(expression.log_library_n, np.log(depth), rtol=1e-5)
+
+
+def test_the_unit_of_a_size_factor_does_not_matter():
+    """Depth with mean 1 or in counts: the same cells on the standardised scale."""
+    adata = cells(table())
+    found = []
+    for unit in (1.0, 5000.0):
+        adata.obs["depth"] = unit * np.linspace(0.5, 2, N)
+        SiVAE.setup_anndata(adata, size_factor_key="depth")
+        found.append(read(adata)[1].standardised(slice(None)))
+    np.testing.assert_allclose(*found, atol=1e-4)
 
 
 def test_values_as_they_are():
@@ -254,7 +266,7 @@ def test_too_many_missing_genes_are_refused_by_name():
         reader.read(cells(table())[:, :9].copy())
     other = cells(table())
     other.var_names = [f"ENSG{i}" for i in range(G)]
-    with pytest.raises(GeneMismatchError, match="12 of the 12 .*g04 and 7 more.*same kind as in training"):
+    with pytest.raises(GeneMismatchError, match="12 of the 12 .*g04 and 7 more.*of the same kind"):
         reader.read(other)
 
 

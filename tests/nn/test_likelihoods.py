@@ -117,3 +117,11 @@ def test_information_is_the_expected_squared_score():
         assert float(information) == pytest.approx(expected, rel=1e-6)
     normal = Normal(0.3).information(*tensors(mean_g, np.log([0.1, 0.5, 2.0])))
     np.testing.assert_allclose(normal, [1 / 0.09, 4.0, 0.25])
+
+
+def test_nb_predictor_is_kept_in_range():
+    """A predictor that ran away costs no more than one at the edge, instead of infinity."""
+    y = Counts(torch.tensor([0]), torch.tensor([0]), torch.tensor([3.0]))
+    wild, edge = (NegativeBinomial().nll([torch.full((2, 1), eta)], y, torch.tensor([9.0]), torch.zeros(2))[0] for eta in (1e38, 20.0))
+    assert torch.isfinite(wild).all()
+    torch.testing.assert_close(wild, edge)

@@ -36,9 +36,9 @@ def test_published_predictor_is_bias_and_product_alone(rng):
     np.testing.assert_allclose(eta, module.bias_g.detach() + product, rtol=1e-12)
 
 
-@pytest.mark.parametrize("layer_norm", [True, False])
-def test_encoders(cells, layer_norm):
-    module = make_module(n_design=B, layer_norm=layer_norm)
+@pytest.mark.parametrize("sizes", [{}, {"layer_norm": False}, {"linear_features": False}])
+def test_encoders(cells, sizes):
+    module = make_module(n_design=B, **sizes)
     module.cell_tower.input_scale.fill_(0.7)
     x, design = cells
     shift = module.shift_bg.detach().numpy()
