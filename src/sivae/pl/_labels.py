@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from sivae._extras import require
 from sivae.pl import _style
 
 if TYPE_CHECKING:
@@ -81,6 +82,8 @@ def _draw(ax: Axes, name: str, xy: NDArray[np.float64], offset: NDArray[np.float
         name, point, xytext=shift, textcoords="offset points", ha="center", va="center", fontsize=7,
         color=_style.INK, zorder=5, parse_math=False, arrowprops=line,
     )  # fmt: skip
+    effects = require("matplotlib.patheffects", extra="plot")
+    text.set_path_effects([effects.withStroke(linewidth=1.6, foreground="white")])
     text.set_in_layout(False)
     return text
 
