@@ -37,11 +37,27 @@ STILL = {"max_steps": 1, "checks": 1, "learning_rate": 1e-30}
 
 
 def make_module(
-    likelihood="normal", *, n_genes=7, n_latent=2, n_design=0, n_profile=4, decoder="residual", seed=0, noise=0.4, grad=False, **sizes
+    likelihood="normal",
+    *,
+    n_genes=7,
+    n_latent=2,
+    n_design=0,
+    n_profile=4,
+    decoder="residual",
+    seed=0,
+    noise=0.4,
+    grad=False,
+    **sizes,
 ):
-    """A module in which every parameter is random, in double precision and evaluation mode, without gradients unless asked."""
+    """A module in which every parameter is random, in double precision; gradients only where asked."""
     generator = torch.Generator().manual_seed(seed)
-    sizes = {"cell_encoder": (5,), "feature_encoder": (6,), "cell_decoder": (5,), "feature_decoder": (4,), "n_joint": 3} | sizes
+    sizes = {
+        "cell_encoder": (5,),
+        "feature_encoder": (6,),
+        "cell_decoder": (5,),
+        "feature_decoder": (4,),
+        "n_joint": 3,
+    } | sizes
     module = SiVAEModule(
         torch.randn(n_genes, n_profile, generator=generator),
         n_latent=n_latent,
@@ -64,10 +80,14 @@ def coordinates(y_cf, *, seed=0):
     row, column = np.nonzero(y_cf)
     order = np.random.default_rng(seed).permutation(len(row))
     row, column = row[order], column[order]
-    return Counts(torch.tensor(row), torch.tensor(column), torch.tensor(np.asarray(y_cf)[row, column], dtype=torch.float64))
+    return Counts(
+        torch.tensor(row), torch.tensor(column), torch.tensor(np.asarray(y_cf)[row, column], dtype=torch.float64)
+    )
 
 
-def make_block(x_cg, y_cg=None, *, cells=None, genes=None, design_cb=None, library_c=None, cell_weight=None, gene_weight=None):
+def make_block(
+    x_cg, y_cg=None, *, cells=None, genes=None, design_cb=None, library_c=None, cell_weight=None, gene_weight=None
+):
     """The block of some cells and genes of dense arrays; counts where `y_cg` is given."""
     x_cg = np.asarray(x_cg, float)
     cells = np.arange(len(x_cg)) if cells is None else np.asarray(cells)

@@ -30,7 +30,8 @@ def layers(mlp):
     """Weights and biases of an Mlp, and its norms where there are any."""
     weights = [(layer.weight.detach().numpy(), layer.bias.detach().numpy()) for layer in mlp.layers]
     norms = [
-        (norm.weight.detach().numpy(), norm.bias.detach().numpy()) if hasattr(norm, "weight") else None for norm in mlp.norms
+        (norm.weight.detach().numpy(), norm.bias.detach().numpy()) if hasattr(norm, "weight") else None
+        for norm in mlp.norms
     ]
     return weights, norms
 

@@ -108,7 +108,9 @@ def test_size_factors_log_and_standardisation():
     np.testing.assert_allclose(reader.scaling.mean_g, log.mean(axis=0), rtol=1e-5)
     np.testing.assert_allclose(reader.scaling.sd_g, log.std(axis=0), rtol=1e-5)
     np.testing.assert_allclose(reader.scaling.share_g, y.sum(axis=0) / y.sum(), rtol=1e-6)
-    np.testing.assert_allclose(expression.standardised(slice(None)), (log - log.mean(axis=0)) / log.std(axis=0), atol=1e-4)
+    np.testing.assert_allclose(
+        expression.standardised(slice(None)), (log - log.mean(axis=0)) / log.std(axis=0), atol=1e-4
+    )
     np.testing.assert_allclose(expression.log_library_n, np.log(library), rtol=1e-6)
 
 
@@ -120,7 +122,9 @@ def test_size_factor_of_the_user():
     reader, expression = read(adata)
     depth = adata.obs["depth"].to_numpy()
     log = np.log1p(y / depth[:, None] * reader.scaling.target)
-    np.testing.assert_allclose(expression.standardised(slice(None)), (log - log.mean(axis=0)) / log.std(axis=0), atol=1e-4)
+    np.testing.assert_allclose(
+        expression.standardised(slice(None)), (log - log.mean(axis=0)) / log.std(axis=0), atol=1e-4
+    )
     np.testing.assert_allclose(expression.log_library_n, np.log(depth), rtol=1e-5)
 
 
@@ -234,7 +238,9 @@ def test_empty_cells_are_named():
     reader, _ = read(adata)
     adata.X[[6, 8]] = 0
     for attempt in (lambda: read(adata), lambda: reader.read(adata)):
-        with pytest.raises(SetupError, match="2 cells have no counts over the 12 modelled genes, the first being 'c06'"):
+        with pytest.raises(
+            SetupError, match="2 cells have no counts over the 12 modelled genes, the first being 'c06'"
+        ):
             attempt()
 
 

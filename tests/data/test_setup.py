@@ -58,7 +58,11 @@ def test_record_survives(options, trip, tmp_path):
         adata.write_h5ad(tmp_path / "a.h5ad")
         after = ad.read_h5ad(tmp_path / "a.h5ad")
     else:
-        after = {"copy": lambda: adata.copy(), "view": lambda: adata[:7, :3], "subset": lambda: adata[[5, 2, 1]].copy()}[trip]()
+        after = {
+            "copy": lambda: adata.copy(),
+            "view": lambda: adata[:7, :3],
+            "subset": lambda: adata[[5, 2, 1]].copy(),
+        }[trip]()
     assert read_record(after) == before
 
 
@@ -84,7 +88,9 @@ def test_set_up_changes_nothing_else():
     assert set(adata.uns) == {"sivae"}
 
 
-@pytest.mark.parametrize(("shift", "normalize", "counts"), [(0.0, "log1p", True), (0.5, "none", False), (-3.0, "none", False)])
+@pytest.mark.parametrize(
+    ("shift", "normalize", "counts"), [(0.0, "log1p", True), (0.5, "none", False), (-3.0, "none", False)]
+)
 def test_auto_normalises_whole_numbers_alone(shift, normalize, counts):
     adata = cells()
     adata.X = adata.X.toarray() + shift

@@ -15,7 +15,9 @@ UNS = {"setup", "options", "joint_covariance", "rotation", "history", "facts"}
 def wider(adata, n_extra=3):
     """The same cells in another order, the genes shuffled, and genes that the model never saw."""
     rng = np.random.default_rng(4)
-    extra = ad.AnnData(sparse.csr_matrix(rng.poisson(1.5, (adata.n_obs, n_extra)).astype(np.float32)), obs=adata.obs[[]].copy())
+    extra = ad.AnnData(
+        sparse.csr_matrix(rng.poisson(1.5, (adata.n_obs, n_extra)).astype(np.float32)), obs=adata.obs[[]].copy()
+    )
     extra.var_names = [f"extra_{i}" for i in range(n_extra)]
     wide = ad.concat([adata, extra], axis=1, merge="first", uns_merge="first")
     wide.obs = adata.obs.copy()

@@ -22,7 +22,10 @@ def folder(model, tmp_path):
 
 def same_answers(one, two, adata):
     for a, b in (
-        (one.get_latent_representation(adata, return_dist=True), two.get_latent_representation(adata, return_dist=True)),
+        (
+            one.get_latent_representation(adata, return_dist=True),
+            two.get_latent_representation(adata, return_dist=True),
+        ),
         (one.get_feature_representation(return_dist=True), two.get_feature_representation(return_dist=True)),
         (one.get_normalized_expression(adata), two.get_normalized_expression(adata)),
         (one.get_reconstruction_error(adata, per_feature=True), two.get_reconstruction_error(adata, per_feature=True)),
@@ -45,7 +48,9 @@ def test_what_is_loaded_answers_to_the_last_bit(model, folder, counts_adata):
 def test_loading_with_the_training_cells_embeds_genes(model, folder, counts_adata):
     loaded = SiVAE.load(folder, counts_adata)
     np.testing.assert_array_equal(loaded.get_latent_representation(), model.get_latent_representation())
-    pd.testing.assert_frame_equal(loaded.get_feature_representation(counts_adata), model.get_feature_representation(counts_adata))
+    pd.testing.assert_frame_equal(
+        loaded.get_feature_representation(counts_adata), model.get_feature_representation(counts_adata)
+    )
 
 
 def test_annotating_from_a_loaded_model_is_the_same(model, folder, counts_adata):
@@ -66,7 +71,11 @@ def test_saving_what_was_loaded_gives_the_same_files(folder, tmp_path):
 
 def test_it_holds_no_cell_names_and_no_values(folder, counts_adata):
     """E-24, E-40: the folder can be given away without giving away cells."""
-    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "tables.safetensors", "weights.safetensors"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "config.json",
+        "tables.safetensors",
+        "weights.safetensors",
+    ]
     everything = b"".join(path.read_bytes() for path in folder.iterdir())
     for name in counts_adata.obs_names:
         assert f'"{name}"'.encode() not in everything
@@ -86,7 +95,12 @@ def test_its_size_does_not_grow_with_the_cells(tmp_path):
         model = SiVAE(adata, n_latent=2, n_profile=12, architecture=SMALL)
         train(model, max_steps=4, checks=2)
         model.save(tmp_path / str(n_cells))
-        sizes.append(sum((tmp_path / str(n_cells) / name).stat().st_size for name in ("weights.safetensors", "tables.safetensors")))
+        sizes.append(
+            sum(
+                (tmp_path / str(n_cells) / name).stat().st_size
+                for name in ("weights.safetensors", "tables.safetensors")
+            )
+        )
     assert sizes[0] == sizes[1]
 
 
@@ -128,17 +142,29 @@ def drop_table(folder, key):
 
 DAMAGES = {
     "no configuration": (lambda f: (f / "config.json").unlink(), "no config.json in it"),
-    "cut configuration": (lambda f: (f / "config.json").write_text((f / "config.json").read_text()[:200]), "cannot be read"),
+    "cut configuration": (
+        lambda f: (f / "config.json").write_text((f / "config.json").read_text()[:200]),
+        "cannot be read",
+    ),
     "binary configuration": (lambda f: (f / "config.json").write_bytes(b"\xff\xfe\x00"), "cannot be read"),
     "a list": (lambda f: (f / "config.json").write_text("[1]"), "no format number"),
-    "newer format": (lambda f: edit(f, lambda c: c.update(format=99)), "format 99; this version reads up to 1. Update siVAE"),
+    "newer format": (
+        lambda f: edit(f, lambda c: c.update(format=99)),
+        "format 99; this version reads up to 1. Update siVAE",
+    ),
     "no format": (lambda f: edit(f, lambda c: c.pop("format")), "no format number"),
     "no weights": (lambda f: (f / "weights.safetensors").unlink(), "damaged"),
-    "cut weights": (lambda f: (f / "weights.safetensors").write_bytes((f / "weights.safetensors").read_bytes()[:-100]), "damaged"),
+    "cut weights": (
+        lambda f: (f / "weights.safetensors").write_bytes((f / "weights.safetensors").read_bytes()[:-100]),
+        "damaged",
+    ),
     "empty tables": (lambda f: (f / "tables.safetensors").write_bytes(b""), "damaged"),
     "a table is missing": (lambda f: drop_table(f, "gene/loading_gk"), "damaged"),
     "a part of the configuration is missing": (lambda f: edit(f, lambda c: c.pop("genes")), "damaged"),
-    "weights of another shape": (lambda f: edit(f, lambda c: c["options"]["architecture"].update(n_joint=5)), "damaged"),
+    "weights of another shape": (
+        lambda f: edit(f, lambda c: c["options"]["architecture"].update(n_joint=5)),
+        "damaged",
+    ),
     "an unknown option": (lambda f: edit(f, lambda c: c["options"].update(flavour="x")), "damaged"),
 }
 

@@ -70,7 +70,10 @@ def test_a_batch_effect_alone_is_no_evidence_for_an_unseen_gene(split_genes):
     new.X = rng.poisson(np.repeat(rate, new.n_vars, axis=1)).astype(np.float32)
     new.var_names = [f"batch_only_{i}" for i in range(new.n_vars)]
     modelled = half.get_feature_representation()
-    assert np.linalg.norm(half.get_feature_representation(new), axis=1).max() < 0.7 * np.linalg.norm(modelled, axis=1).max()
+    assert (
+        np.linalg.norm(half.get_feature_representation(new), axis=1).max()
+        < 0.7 * np.linalg.norm(modelled, axis=1).max()
+    )
     both = ad.concat([adata[:, ::2], new], axis=1, merge="first", uns_merge="first")
     half.annotate(both, project=True)
     p = both.var.loc[new.var_names, "sivae_connected_pvalue"]
@@ -93,4 +96,6 @@ def test_validation_values_do_not_place_a_new_gene(model, counts_adata):
     dense = changed.X.toarray()
     dense[held] = 9
     changed.X = type(changed.X)(dense)
-    np.testing.assert_array_equal(model.get_feature_representation(changed), model.get_feature_representation(counts_adata))
+    np.testing.assert_array_equal(
+        model.get_feature_representation(changed), model.get_feature_representation(counts_adata)
+    )

@@ -54,7 +54,9 @@ def test_permuting_the_data_permutes_the_answers(model, counts_adata, seed):
     rng = np.random.default_rng(seed)
     c, g = rng.permutation(counts_adata.n_obs), rng.permutation(counts_adata.n_vars)
     permuted = counts_adata[c][:, g].copy()
-    np.testing.assert_allclose(model.get_latent_representation(permuted), model.get_latent_representation()[c], rtol=0, atol=2e-6)
+    np.testing.assert_allclose(
+        model.get_latent_representation(permuted), model.get_latent_representation()[c], rtol=0, atol=2e-6
+    )
     x = model.get_normalized_expression(permuted)
     assert list(x.index) == list(permuted.obs_names)
     x = x.loc[counts_adata.obs_names, counts_adata.var_names]
@@ -80,7 +82,9 @@ def test_elbo_does_not_depend_on_the_order_of_cells_beyond_its_noise(model, coun
 def test_indices_keep_their_order(model, counts_adata):
     z = model.get_latent_representation()
     np.testing.assert_allclose(model.get_latent_representation(indices=[9, 2, 5]), z[[9, 2, 5]], rtol=0, atol=2e-6)
-    np.testing.assert_allclose(model.get_latent_representation(counts_adata, [9, 2, 5]), z[[9, 2, 5]], rtol=0, atol=2e-6)
+    np.testing.assert_allclose(
+        model.get_latent_representation(counts_adata, [9, 2, 5]), z[[9, 2, 5]], rtol=0, atol=2e-6
+    )
     mean, variance = model.get_latent_representation(indices=[4], return_dist=True)
     assert mean.shape == variance.shape == (1, 3)
 

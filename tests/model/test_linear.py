@@ -18,7 +18,9 @@ from sivae.model._predict import encode, joint, predictor_blocks
 def wide(request, _planted_counts):
     """Trained hard on few cells, so that h holds linear parts of z and more."""
     likelihood, decoder = request.param
-    model = SiVAE(_planted_counts, n_latent=3, likelihood=likelihood, decoder=decoder, n_profile=20, architecture=SMALL, seed=1)
+    model = SiVAE(
+        _planted_counts, n_latent=3, likelihood=likelihood, decoder=decoder, n_profile=20, architecture=SMALL, seed=1
+    )
     train(model, max_steps=80, learning_rate=0.01, average_decay=0.5)
     return model
 
@@ -34,7 +36,9 @@ def test_predictor_is_as_before(wide):
     z, _ = encode(module, expression)
     with torch.no_grad():
         v = module.encode_features(module.profile_gq).mean_rk
-        before, _ = module.predict(torch.from_numpy(z), v, torch.from_numpy(expression.design_nb), torch.arange(expression.shape[1]))
+        before, _ = module.predict(
+            torch.from_numpy(z), v, torch.from_numpy(expression.design_nb), torch.arange(expression.shape[1])
+        )
     state = wide._state
     after = np.concatenate([eta for _, eta in predictor_blocks(module, state.table, state.linear, expression)])
     np.testing.assert_allclose(after, before, atol=1e-4 * max(1.0, float(before.abs().max())))
@@ -57,7 +61,9 @@ def test_loading_is_the_regression_of_the_predictor_on_z(wide):
     eta = np.concatenate([eta for _, eta in predictor_blocks(wide._module, state.table, state.linear, expression)])
     eta = eta - expression.design_nb @ state.table.offset_gb.T
     slope = np.linalg.lstsq(np.column_stack([np.ones(len(z)), z]), eta, rcond=None)[0][1:]
-    np.testing.assert_allclose((slope / state.table.scale_g).T, state.table.loading_gk, atol=5e-3 * np.abs(state.table.loading_gk).max())
+    np.testing.assert_allclose(
+        (slope / state.table.scale_g).T, state.table.loading_gk, atol=5e-3 * np.abs(state.table.loading_gk).max()
+    )
 
 
 def test_covariance_of_loadings_is_that_of_draws(wide):

@@ -31,7 +31,9 @@ def test_options_of_the_model(counts_adata, options, match):
 
 
 def test_nb_needs_counts(values_adata, counts_adata):
-    with pytest.raises(OptionError, match="likelihood='nb' needs whole-number counts.*values that are not counts.*'normal'"):
+    with pytest.raises(
+        OptionError, match="likelihood='nb' needs whole-number counts.*values that are not counts.*'normal'"
+    ):
         SiVAE(values_adata, likelihood="nb")
     SiVAE.setup_anndata(counts_adata, normalize="none")
     with pytest.raises(OptionError, match="set up with counts and normalize='none'"):
@@ -78,7 +80,9 @@ def test_train_options(name, value):
         TrainOptions(**{name: value})
 
 
-@pytest.mark.parametrize("sizes", [{"n_joint": 0}, {"cell_encoder": (0,)}, {"input_dropout": 1.5}, {"sigma_floor": 0.0}])
+@pytest.mark.parametrize(
+    "sizes", [{"n_joint": 0}, {"cell_encoder": (0,)}, {"input_dropout": 1.5}, {"sigma_floor": 0.0}]
+)
 def test_architecture(counts_adata, sizes):
     with pytest.raises(OptionError, match=next(iter(sizes))):
         train(SiVAE(counts_adata, n_latent=2, architecture=Architecture(**sizes)), max_steps=2)

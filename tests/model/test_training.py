@@ -12,7 +12,9 @@ from sivae._rng import name_fractions
 
 
 def fitted(adata, likelihood="normal", *, seed=0, n_latent=2, training=None, **options):
-    model = SiVAE(adata, likelihood=likelihood, seed=seed, n_latent=n_latent, n_profile=12, architecture=SMALL, **options)
+    model = SiVAE(
+        adata, likelihood=likelihood, seed=seed, n_latent=n_latent, n_profile=12, architecture=SMALL, **options
+    )
     train(model, **({"max_steps": 12, "checks": 3} | (training or {})))
     return model
 
@@ -81,7 +83,9 @@ def test_held_out_cells_never_reach_the_feature_side(counts_adata, likelihood):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-12)
     assert state_bytes(one) == state_bytes(two)
     for name in ("mean_g", "sd_g", "share_g"):
-        np.testing.assert_array_equal(getattr(one._state.reader.scaling, name), getattr(two._state.reader.scaling, name))
+        np.testing.assert_array_equal(
+            getattr(one._state.reader.scaling, name), getattr(two._state.reader.scaling, name)
+        )
     assert one.get_elbo(changed) != one.get_elbo(counts_adata)  # the change is a real one
 
 
@@ -151,10 +155,14 @@ def test_kl_scale_is_that_of_the_bound_or_of_the_paper(counts_adata):
         row["nll"] + row["kl_cells"] + 50 / n * row["kl_features"] + 0.05 * row["nll_linear"], rel=1e-5
     )
     row = published.history.iloc[-1]
-    assert row["loss"] == pytest.approx(row["nll"] + row["kl_cells"] + row["kl_features"] + 0.05 * row["nll_linear"], rel=1e-5)
+    assert row["loss"] == pytest.approx(
+        row["nll"] + row["kl_cells"] + row["kl_features"] + 0.05 * row["nll_linear"], rel=1e-5
+    )
 
 
-@pytest.mark.parametrize("options", [{"decoder": "published"}, {"profiles": "cells"}, {"n_latent": 1}, {"kl_scale": "published"}])
+@pytest.mark.parametrize(
+    "options", [{"decoder": "published"}, {"profiles": "cells"}, {"n_latent": 1}, {"kl_scale": "published"}]
+)
 @pytest.mark.parametrize("likelihood", ["normal", "nb"])
 def test_every_choice_runs_through(counts_adata, likelihood, options):
     model = fitted(counts_adata, likelihood, **options)

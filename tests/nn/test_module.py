@@ -59,7 +59,10 @@ def test_shapes():
     q_v = module.encode_features(module.profile_gq)
     assert q_v.mean_rk.shape == q_v.sd_rk.shape == (G, 3)
     full, linear = module.predict(
-        torch.zeros(5, 3, dtype=torch.float64), q_v.mean_rk[:2], torch.zeros(5, 0, dtype=torch.float64), torch.tensor([1, 4])
+        torch.zeros(5, 3, dtype=torch.float64),
+        q_v.mean_rk[:2],
+        torch.zeros(5, 0, dtype=torch.float64),
+        torch.tensor([1, 4]),
     )
     assert full.shape == linear.shape == (5, 2)
 
@@ -67,7 +70,9 @@ def test_shapes():
 def test_last_layer_of_the_decoders_is_linear():
     """The joint layer takes negative values too."""
     module = make_module()
-    joint = module.cell_tower.decode(torch.randn(200, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0)))
+    joint = module.cell_tower.decode(
+        torch.randn(200, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    )
     assert (joint < 0).any()
 
 

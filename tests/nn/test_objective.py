@@ -82,7 +82,9 @@ def test_gamma_reaches_loss_and_gradients(rng, decoder):
         loss = module(make_block(**values)).loss(Weights(1.0, 1.0, gamma))
         loss.backward()
         losses.append(loss.item())
-        gradients.append([t.grad.clone() for t in (module.cell_tower.skip_pk, module.feature_tower.skip_pk, module.bias_g)])
+        gradients.append(
+            [t.grad.clone() for t in (module.cell_tower.skip_pk, module.feature_tower.skip_pk, module.bias_g)]
+        )
     terms = module(make_block(**values))
     assert losses[2] - losses[0] == pytest.approx(terms.nll_linear.item(), rel=1e-9)
     assert losses[1] - losses[0] == pytest.approx(0.05 * terms.nll_linear.item(), rel=1e-9)
@@ -95,7 +97,9 @@ def test_gamma_zero_skips_the_linear_term(rng, monkeypatch):
     module, values = make_module(n_design=2), data(rng, "normal")
     asked = []
     nll = type(module.likelihood).nll
-    monkeypatch.setattr(type(module.likelihood), "nll", lambda self, etas, *rest: asked.append(len(etas)) or nll(self, etas, *rest))
+    monkeypatch.setattr(
+        type(module.likelihood), "nll", lambda self, etas, *rest: asked.append(len(etas)) or nll(self, etas, *rest)
+    )
     with_it, without = module(make_block(**values)), module(make_block(**values), linear=False)
     assert asked == [2, 1]
     assert float(without.nll_linear) == 0.0
@@ -112,7 +116,7 @@ def test_gamma_zero_skips_the_linear_term(rng, monkeypatch):
     seed=st.integers(0, 99),
 )
 def test_block_estimate_is_unbiased(likelihood, n, g, cell_size, gene_size, seed):
-    """The mean over every pair of a cell block and a gene block is the loss of the whole, uneven last blocks included."""
+    """The mean over every pair of a cell block and a gene block is the loss of the whole, uneven blocks too."""
     rng = np.random.default_rng(seed)
     module, values = make_module(likelihood, n_genes=g, n_design=2, seed=seed), data(rng, likelihood, n, g)
     weights = Weights(kl_cells=0.7, kl_features=1.3, gamma=0.4)
@@ -120,7 +124,13 @@ def test_block_estimate_is_unbiased(likelihood, n, g, cell_size, gene_size, seed
     losses = [
         float(
             module(
-                make_block(**values, cells=cells, genes=genes, cell_weight=len(cell_blocks) / n, gene_weight=len(gene_blocks) / g)
+                make_block(
+                    **values,
+                    cells=cells,
+                    genes=genes,
+                    cell_weight=len(cell_blocks) / n,
+                    gene_weight=len(gene_blocks) / g,
+                )
             ).loss(weights)
         )
         for cells in cell_blocks

@@ -24,7 +24,17 @@ def standardised(values_ng):
     return (values_ng - values_ng.mean(axis=0)) / np.maximum(values_ng.std(axis=0), 1e-9)
 
 
-def start_at(x_ng, *, likelihood="normal", y_ng=None, library_n=None, design_nb=None, profile_gq=None, strength_k=STRENGTH, **options):
+def start_at(
+    x_ng,
+    *,
+    likelihood="normal",
+    y_ng=None,
+    library_n=None,
+    design_nb=None,
+    profile_gq=None,
+    strength_k=STRENGTH,
+    **options,
+):
     """A module at its spectral start on standardised values (counts, if given, behind them), its block, and v."""
     n, g = x_ng.shape
     design_nb = np.zeros((n, 0)) if design_nb is None else design_nb
@@ -59,7 +69,13 @@ def start_at(x_ng, *, likelihood="normal", y_ng=None, library_n=None, design_nb=
     spectral_start(module, torch.tensor(v_gk, dtype=torch.float32), sample, **options)
     module.eval()
     block = Block(
-        sample.x_ng, sample.design_nb, torch.log(sample.library_n), torch.arange(g), sample.x_ng if counts is None else counts, 1 / n, 1 / g
+        sample.x_ng,
+        sample.design_nb,
+        torch.log(sample.library_n),
+        torch.arange(g),
+        sample.x_ng if counts is None else counts,
+        1 / n,
+        1 / g,
     )
     return module, block, v_gk
 
@@ -90,7 +106,7 @@ def planted_counts(rng):
 
 
 def factor_model(x_ng, v_gk):
-    """Posterior mean and covariance of z given x under x = z v' + noise, one noise variance per gene, by Bayes' rule."""
+    """Posterior mean and covariance of z given x under x = z v' + noise, by Bayes' rule; noise variances."""
     variance_g = np.maximum(x_ng.var(axis=0, ddof=1) - (v_gk**2).sum(axis=1), 0.3**2)
     joint_gg = v_gk @ v_gk.T + np.diag(variance_g)
     gain_gk = np.linalg.solve(joint_gg, v_gk)
@@ -112,7 +128,9 @@ def test_other_profiles_start_as_near_as_they_can(x_ng, rng):
     np.testing.assert_allclose(predictors(module, block)[1], v_gk, atol=1e-3)
     noise = rng.normal(size=(G, 3))
     module, block, v_gk = start_at(x_ng, profile_gq=noise)
-    np.testing.assert_allclose(predictors(module, block)[1], noise @ np.linalg.lstsq(noise, v_gk, rcond=None)[0], atol=1e-4)
+    np.testing.assert_allclose(
+        predictors(module, block)[1], noise @ np.linalg.lstsq(noise, v_gk, rcond=None)[0], atol=1e-4
+    )
 
 
 def test_an_axis_without_signal_is_empty(x_ng):

@@ -88,7 +88,9 @@ def test_same_seed_same_values_and_units_do_not_matter(rng):
     x, y = rng.normal(size=(50, 6)), rng.normal(size=(50, 6))
     first = permutation_pvalues(x, y, one_stratum(50), n_draws=100, seed=4)
     np.testing.assert_array_equal(first, permutation_pvalues(x, y, one_stratum(50), n_draws=100, seed=4))
-    np.testing.assert_allclose(first, permutation_pvalues(1e3 * x + 7, 1e-2 * y - 1, one_stratum(50), n_draws=100, seed=4), rtol=1e-3)
+    np.testing.assert_allclose(
+        first, permutation_pvalues(1e3 * x + 7, 1e-2 * y - 1, one_stratum(50), n_draws=100, seed=4), rtol=1e-3
+    )
 
 
 def test_strata_are_of_like_size_and_like_value(rng):

@@ -86,7 +86,9 @@ def test_noise_edge_of_rarely_seen_genes_is_higher(rng):
 
 @pytest.mark.parametrize("g", [1, 2, 3])
 def test_noise_edge_of_few_genes(rng, g):
-    assert noise_edge(sparse.csc_matrix(rng.normal(size=(500, g))), 500, seed=0) == pytest.approx(edge_theory(500, g), rel=0.15)
+    assert noise_edge(sparse.csc_matrix(rng.normal(size=(500, g))), 500, seed=0) == pytest.approx(
+        edge_theory(500, g), rel=0.15
+    )
 
 
 @pytest.mark.parametrize(("n", "g"), [(600, 200), (250, 400)])
@@ -117,7 +119,7 @@ def test_values_within_the_noise_have_no_strength():
 
 
 def test_pure_noise_has_no_axis():
-    """Parallel analysis takes the largest of its permutations, so about one matrix in four passes; none by more than 6 %."""
+    """Parallel analysis takes the largest of its permutations, so one matrix in four passes; none by more than 6 %."""
     passed = []
     for seed in range(10):
         x = np.random.default_rng(seed).normal(size=(300, 120))
