@@ -170,7 +170,7 @@ class Reader:
         if missing.any():
             self._judge_missing(missing)
         values = as_matrix(adata, self.setup.layer or None, at)
-        library = library_size(values, adata, self.setup)
+        library = library_size(values, adata, self.setup, unit=self.scaling.unit)
         if not self.setup.size_factor_key and self.scaling.log:
             library = library / np.float32(max(1.0 - float(self.scaling.share_g[missing].sum()), 1e-3))
         expression = Expression(values, library, self.scaling, self.design.of(adata, self.setup))
@@ -197,8 +197,16 @@ def _fill(transformed_ng: Matrix, missing: NDArray[np.bool_], mean_g: NDArray[np
     return np.where(missing, mean_g, transformed_ng).astype(np.float32)
 
 
-def library_size(values_ng: Matrix, adata: AnnData, setup: Setup) -> NDArray[np.float32]:
-    """Counts of each cell over the genes given, or its size factor; ones where nothing is normalised.
+def size_factor_unit(values_ng: Matrix, adata: AnnData, setup: Setup) -> float:
+    """Counts per unit of size factor over the cells given; 1 without size factors or counts."""
+    if not setup.size_factor_key or setup.normalize == "none":
+        return 1.0
+    factors = np.asarray(adata.obs[setup.size_factor_key], np.float64)
+    return float(values_ng.sum(dtype=np.float64) / factors.sum())
+
+
+def library_size(values_ng: Matrix, adata: AnnData, setup: Setup, *, unit: float) -> NDArray[np.float32]:
+    """Counts of each cell over the genes given, or its size factor times `unit`; ones where nothing is normalised.
 
     Raises
     ------
@@ -210,7 +218,7 @@ def library_size(values_ng: Matrix, adata: AnnData, setup: Setup) -> NDArray[np.
             raise SetupError(
                 f"obs has no column {setup.size_factor_key!r}, the size factor that the model was set up with."
             )
-        return np.asarray(adata.obs[setup.size_factor_key], np.float32)
+        return np.asarray(adata.obs[setup.size_factor_key], np.float32) * np.float32(unit)
     if not setup.counts and setup.normalize == "none":
         return np.ones(values_ng.shape[0], np.float32)
     library = np.asarray(values_ng.sum(axis=1, dtype=np.float64)).ravel()

@@ -29,6 +29,8 @@ class Scaling:
     sd_g: NDArray[np.float32]
     share_g: NDArray[np.float32]
     """Share of the library that is the gene's, over training cells (zero where not `log`)."""
+    unit: float = 1.0
+    """Counts per unit of size factor, over training cells: brings a size factor to the scale of a library."""
 
     @classmethod
     def fit(cls, values_ng: Matrix, library_n: NDArray[np.float32], *, log: bool, target: float | None) -> Scaling:
@@ -56,7 +58,7 @@ class Scaling:
 
     def take(self, genes: NDArray[np.intp]) -> Scaling:
         """The statistics of some genes."""
-        return Scaling(self.log, self.target, self.mean_g[genes], self.sd_g[genes], self.share_g[genes])
+        return Scaling(self.log, self.target, self.mean_g[genes], self.sd_g[genes], self.share_g[genes], self.unit)
 
 
 def default_target(library_n: NDArray[np.float32]) -> float:

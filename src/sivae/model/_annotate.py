@@ -45,7 +45,7 @@ def write_genes(
     }
     for key, values in columns.items():
         adata.var[key] = spread(values, rows, adata.n_vars)
-    arrays = {_keys.GENES: mean_gk, _keys.GENES_VAR: variance_gk, _keys.JOINT: table.joint_gd}
+    arrays: dict[str, NDArray[Any]] = {_keys.GENES: mean_gk, _keys.GENES_VAR: variance_gk, _keys.JOINT: table.joint_gd}
     for key, array in arrays.items():
         adata.varm[key] = spread(array, rows, adata.n_vars)
 

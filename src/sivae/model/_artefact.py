@@ -48,6 +48,8 @@ def write(
             text = json.dumps(config | {"format": FORMAT}, indent=1, allow_nan=True)
             (temporary / CONFIG).write_text(text, encoding="utf-8")
             temporary.chmod(0o755)
+            for file in temporary.iterdir():
+                file.chmod(0o644)
             if folder.exists():
                 shutil.rmtree(folder)
             temporary.rename(folder)

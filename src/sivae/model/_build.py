@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from scipy import sparse
 
 from sivae._errors import OptionError
 from sivae._rng import torch_generator
-from sivae.data._expression import Design, Expression, Reader, library_size
+from sivae.data._expression import Design, Expression, Reader, library_size, size_factor_unit
 from sivae.data._matrix import as_matrix
 from sivae.data._profiles import CellProfiles, PrincipalProfiles, Profiles
 from sivae.data._scaling import Scaling
@@ -47,8 +47,9 @@ def make_reader(adata: AnnData, setup: Setup, genes: tuple[str, ...]) -> tuple[R
     """Fit scaling and design on the training cells of `adata` (all of its cells), and read them."""
     at = adata.var_names.get_indexer(list(genes))
     values = as_matrix(adata, setup.layer or None, at)
-    library = library_size(values, adata, setup)
-    scaling = Scaling.fit(values, library, log=setup.normalize == "log1p", target=None)
+    unit = size_factor_unit(values, adata, setup)
+    library = library_size(values, adata, setup, unit=unit)
+    scaling = replace(Scaling.fit(values, library, log=setup.normalize == "log1p", target=None), unit=unit)
     reader = Reader(setup, genes, Design.fit(adata, setup), scaling)
     return reader, Expression(values, library, scaling, reader.design.of(adata, setup))
 

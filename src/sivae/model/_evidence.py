@@ -68,11 +68,12 @@ def connected_pvalues(
         predicted_cg[:, genes] = np.einsum("fck,fk->cf", z, part.loading_gk) + np.einsum(
             "fcd,fd->cf", remainder, part.joint_gd
         )
-    strata = quantile_strata(few.library_n, _groups(few.design_nb))
+    strata = quantile_strata(few.library_n, batch_groups(few.design_nb))
     return permutation_pvalues(x_cg, predicted_cg, strata, seed=seed)
 
 
-def _groups(design_nb: NDArray[np.float32]) -> NDArray[np.intp]:
+def batch_groups(design_nb: NDArray[np.float32]) -> NDArray[np.intp]:
+    """Cells with equal covariates, (cells,)."""
     if design_nb.shape[1] == 0:
         return np.zeros(len(design_nb), np.intp)
     return np.asarray(np.unique(design_nb.round(4), axis=0, return_inverse=True)[1].ravel(), np.intp)

@@ -13,6 +13,7 @@ from sivae.data._matrix import Matrix, as_matrix
 from sivae.data._profiles import CellProfiles, PrincipalProfiles, Profiles
 from sivae.data._scaling import Scaling
 from sivae.model._build import SCALE_CAP, Options
+from sivae.model._evidence import batch_groups
 from sivae.model._finish import with_evidence
 from sivae.model._linear import LinearPart, gene_posterior
 from sivae.model._predict import GeneTable, encode, joint
@@ -166,7 +167,7 @@ def _judge(
     error = ((x_cf - mean_x - slope * (eta_cf - mean_y)) ** 2).sum(axis=0)
     base = ((x_cf - mean_x) ** 2).sum(axis=0)
     r2 = np.where(base > 1e-9, 1 - error / np.maximum(base, 1e-9), 0.0)
-    strata = quantile_strata(validation.library_n, np.zeros(len(x_cf), np.intp))
+    strata = quantile_strata(validation.library_n, batch_groups(validation.design_nb))
     return with_evidence(table, r2, permutation_pvalues(x_cf, eta_cf, strata))
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from anndata import AnnData
 from numpy.typing import NDArray
 
+from sivae._errors import OptionError
 from sivae._rng import name_fractions
 from sivae.data._profiles import covariate_shift
 from sivae.data._setup import Setup
@@ -48,6 +49,11 @@ def fit(
     threshold = validation_threshold(adata.obs_names, fraction=training.options.validation_fraction, seed=options.seed)
     train_rows, validation_rows = split_rows(adata, threshold, seed=options.seed)
     reader, known = _build.make_reader(adata[train_rows], setup, genes)
+    if options.n_latent > min(known.shape):
+        raise OptionError(
+            f"n_latent is {options.n_latent}; expected at most {min(known.shape)}, because {known.shape[0]} cells of "
+            f"{known.shape[1]} genes are left for training."
+        )
     held_out = reader.read(adata[validation_rows]) if len(validation_rows) else None
     shift_bg = covariate_shift(known)
     spectrum = _build.decompose(known, shift_bg, min(options.n_profile, *known.shape))

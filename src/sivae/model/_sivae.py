@@ -13,7 +13,7 @@ import pandas as pd
 from anndata import AnnData
 from numpy.typing import NDArray
 
-from sivae._errors import CellMismatchError, GeneMismatchError, NotTrainedError, OptionError, some
+from sivae._errors import ArtefactError, CellMismatchError, GeneMismatchError, NotTrainedError, OptionError, some
 from sivae._rng import torch_generator
 from sivae.data import _setup
 from sivae.data._expression import Expression
@@ -449,14 +449,20 @@ class SiVAE:
         """
         config, weights, tables = _artefact.read(Path(folder))
         model = cls.__new__(cls)
-        state = Trained.from_saved(config, tables)
-        model._setup, model.options = state.reader.setup, options_from_config(config["options"])
-        model.adata, model._names, model._state = adata, tuple(config["gene_order"]), state
-        profile_gq = np.zeros((len(state.reader.genes), int(config["n_profile"])), np.float32)
-        if model.options.profiles == "principal":
-            profile_gq = _predict.principal_profile(state.spectrum)
-        module = _build.blank_module(model.options, profile_gq, len(state.reader.design.mean_b))
-        module.load_state_dict(weights)
+        try:
+            state = Trained.from_saved(config, tables)
+            model._setup, model.options = state.reader.setup, options_from_config(config["options"])
+            model.adata, model._names, model._state = adata, tuple(config["gene_order"]), state
+            profile_gq = np.zeros((len(state.reader.genes), int(config["n_profile"])), np.float32)
+            if model.options.profiles == "principal":
+                profile_gq = _predict.principal_profile(state.spectrum)
+            module = _build.blank_module(model.options, profile_gq, len(state.reader.design.mean_b))
+            module.load_state_dict(weights)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise ArtefactError(
+                f"The parts of {folder} do not fit together ({type(error).__name__}: {error}). "
+                "The folder is damaged: copy it again."
+            ) from error
         model._module = module.eval()
         return model
 

@@ -69,7 +69,7 @@ class Trained:
         return {
             "setup": self.reader.setup.to_record(),
             "genes": list(self.reader.genes),
-            "scaling": {"log": scaling.log, "target": scaling.target},
+            "scaling": {"log": scaling.log, "target": scaling.target, "unit": scaling.unit},
             "n_training_cells": self.spectrum.n_cells,
             "rotation": self.rotation,
             "history": self.history,
@@ -85,6 +85,7 @@ class Trained:
             tables["scaling/mean_g"],
             tables["scaling/sd_g"],
             tables["scaling/share_g"],
+            float(config["scaling"]["unit"]),
         )
         design = Design(tables["design/mean_b"], tables["design/sd_b"])
         spectrum = Spectrum(tables["spectrum/values_q"], tables["spectrum/vectors_gq"], int(config["n_training_cells"]))

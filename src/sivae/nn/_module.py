@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from sivae._block import Block
+from sivae._errors import OptionError
 from sivae.nn._likelihoods import Likelihood
 from sivae.nn._objective import Terms, gaussian_kl
 from sivae.nn._tower import Tower
@@ -57,6 +58,17 @@ class Architecture:
     input_dropout: float = 0.1
     layer_norm: bool = True
     sigma_floor: float = 0.3
+
+    def __post_init__(self) -> None:
+        for name in ("cell_encoder", "feature_encoder", "cell_decoder", "feature_decoder"):
+            if any(width < 1 for width in getattr(self, name)):
+                raise OptionError(f"Architecture.{name} is {getattr(self, name)}; expected widths of at least 1.")
+        if self.n_joint < 1:
+            raise OptionError(f"Architecture.n_joint is {self.n_joint}; expected at least 1.")
+        if not 0 <= self.input_dropout < 1:
+            raise OptionError(f"Architecture.input_dropout is {self.input_dropout}; expected at least 0, less than 1.")
+        if not self.sigma_floor > 0:
+            raise OptionError(f"Architecture.sigma_floor is {self.sigma_floor}; expected more than 0.")
 
 
 @dataclass(frozen=True)

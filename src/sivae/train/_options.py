@@ -58,9 +58,13 @@ class TrainOptions:
     max_validation_cells: int = 2000
 
     def __post_init__(self) -> None:
-        for name in ("learning_rate", "clip_norm", "checks", "patience"):
-            if not getattr(self, name) > 0:
-                raise OptionError(f"TrainOptions.{name} is {getattr(self, name)}; expected more than 0.")
+        for name in ("learning_rate", "clip_norm", "checks", "patience", "max_validation_cells", "max_steps"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise OptionError(f"TrainOptions.{name} is {value}; expected more than 0.")
+        for name in ("skip_rate", "warmup_steps", "weight_decay", "kl_warmup_steps", "min_improvement"):
+            if not getattr(self, name) >= 0:
+                raise OptionError(f"TrainOptions.{name} is {getattr(self, name)}; expected at least 0.")
         for name in ("validation_fraction", "average_decay"):
             if not 0 <= getattr(self, name) < 1:
                 raise OptionError(f"TrainOptions.{name} is {getattr(self, name)}; expected at least 0 and less than 1.")
