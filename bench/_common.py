@@ -1,0 +1,138 @@
+"""What the benchmarks share: data, machine, results, and a look at the module at every check of its training."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import torch
+from anndata import AnnData
+from scipy import sparse
+
+import sivae
+from sivae.nn._module import SiVAEModule
+from sivae.train import _loop
+from sivae.train._options import TrainOptions
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results"
+
+
+def counts(n_cells: int, n_genes: int, *, kept: float, seed: int = 0) -> AnnData:
+    """Planted counts, ten factors over four fifths of the genes, thinned binomially (still negative binomial)."""
+    adata = sivae.datasets.planted(n_cells, n_genes, n_factors=10, genes_per_factor=2 * n_genes // 25, seed=seed)
+    thinned = sparse.csr_matrix(adata.X)
+    rng = np.random.default_rng(seed)
+    thinned.data = rng.binomial(thinned.data.astype(np.int64), kept).astype(np.float32)
+    thinned.eliminate_zeros()
+    adata.X = thinned
+    return adata[np.asarray(thinned.sum(axis=1)).ravel() > 0].copy()
+
+
+def split(adata: AnnData) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of the training and of the validation cells, as the model itself says after one step; also a warm-up."""
+    copy = adata.copy()
+    sivae.SiVAE.setup_anndata(copy)
+    model = sivae.SiVAE(copy, n_latent=2)
+    model.train(accelerator="cpu", progress=False, options=TrainOptions(max_steps=1))
+    model.annotate(copy)
+    held = (copy.obs["sivae_split"] == "validation").to_numpy()
+    return np.flatnonzero(~held), np.flatnonzero(held)
+
+
+def describe(adata: AnnData) -> dict[str, Any]:
+    return {
+        "cells": adata.n_obs,
+        "genes": adata.n_vars,
+        "density": round(adata.X.nnz / (adata.n_obs * adata.n_vars), 4),
+        "counts_per_cell": round(float(adata.X.sum() / adata.n_obs), 1),
+    }
+
+
+def machine() -> dict[str, Any]:
+    """Cores, versions, threads, and the load before the benchmark starts."""
+    cpu = Path("/proc/cpuinfo")
+    models = re.findall(r"model name\s*:\s*(.*)", cpu.read_text()) if cpu.exists() else []
+    return {
+        "cpu": models[0] if models else platform.processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "load_at_start": [round(x, 2) for x in os.getloadavg()],
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+    }
+
+
+def write(name: str, result: dict[str, Any]) -> Path:
+    """Write a result so that the file is the old one or the new one, never part of one."""
+    result = result | {
+        "load_at_end": [round(x, 2) for x in os.getloadavg()],
+        "written": time.strftime("%Y-%m-%d", time.gmtime()),
+    }
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(result, indent=2) + "\n")
+    part.replace(path)
+    return path
+
+
+class Clock:
+    """Wall time since it was made, less the time spent in `paused` blocks."""
+
+    def __init__(self) -> None:
+        self.started, self.away, self.stopped = time.perf_counter(), 0.0, 0.0
+
+    @property
+    def seconds(self) -> float:
+        return (self.stopped or time.perf_counter()) - self.started - self.away
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        self.stopped = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.away += time.perf_counter() - self.stopped
+            self.stopped = 0.0
+
+
+@contextmanager
+def at_checks(probe: Callable[[SiVAEModule, Any], None]) -> Iterator[None]:
+    """Call `probe` with the weights and the cells that every check of the validation loss looks at."""
+    original = _loop.evaluate
+
+    def wrapped(module: SiVAEModule, expression: Any, *args: Any, **options: Any) -> Any:
+        result = original(module, expression, *args, **options)
+        probe(module, expression)
+        return result
+
+    with mock.patch.object(_loop, "evaluate", wrapped):
+        yield
+
+
+@torch.no_grad()
+def predictions(module: SiVAEModule, expression: Any, cells: np.ndarray) -> np.ndarray:
+    """The predictor of some cells and every gene at posterior means, (cells, genes)."""
+    was_training = module.training
+    module.eval()
+    every = np.arange(expression.shape[1])
+    v_gk = module.encode_features(module.profile_gq).mean_rk
+    rows = []
+    for part in np.array_split(cells, max(1, len(cells) // 512)):
+        x_cg = torch.from_numpy(expression.standardised(part))
+        design_cb = torch.from_numpy(expression.design_nb[part])
+        z_ck = module.encode_cells(x_cg, design_cb).mean_rk
+        rows.append(module.predict(z_ck, v_gk, design_cb, torch.from_numpy(every))[0].numpy())
+    module.train(was_training)
+    return np.concatenate(rows)

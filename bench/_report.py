@@ -1,0 +1,102 @@
+"""The tables of README.md, made from the JSON files in results/."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from bench._common import HERE, RESULTS
+
+START, END = "<!-- results: written by python -m bench -->", "<!-- end of results -->"
+LABELS = {
+    "published": "published design, all genes",
+    "ours_all_genes": "ours, Normal, all genes",
+    "ours_blocks": "ours, Normal, blocks of 512 genes (default)",
+    "ours_nb_all_genes": "ours, negative binomial, all genes",
+    "ours_nb_blocks": "ours, negative binomial, blocks of 512 genes",
+}
+
+
+def rewrite() -> None:
+    """Put the tables of every result there is between the two marks of README.md."""
+    sections = []
+    for name, make in (("steps", _steps), ("ldvae", _ldvae)):
+        path = RESULTS / f"{name}.json"
+        result = json.loads(path.read_text()) if path.exists() else None
+        sections.append(f"### {name}\n\n" + (make(result) if result else "Not run yet.\n"))
+    readme = HERE / "README.md"
+    before, rest = readme.read_text().split(START)
+    after = rest.split(END)[1]
+    readme.write_text(before + START + "\n\n" + "\n".join(sections) + "\n" + END + after)
+
+
+def _conditions(result: dict[str, Any]) -> str:
+    m, d = result["machine"], result["data"]
+    return (
+        f"{d['cells']} cells x {d['genes']} genes, {d['density']:.1%} non-zero, "
+        f"{d['counts_per_cell']:.0f} counts per cell, {result['n_latent']} axes. {m['cpu']}, {m['cores']} cores, "
+        f"{m['threads']} thread(s) for torch, torch {m['torch']}, Python {m['python']}; load average "
+        f"{m['load_at_start'][0]} at the start and {result['load_at_end'][0]} at the end on {m['cores']} "
+        f"cores; {result['written']}.\n"
+    )
+
+
+def _steps(result: dict[str, Any]) -> str:
+    steps = result["steps"]
+    ratios = steps["published_over"]
+    lines = [
+        _conditions(result),
+        f"{steps['batch_cells']} cells a step; median (least to most) over "
+        f"{steps['milliseconds']['published']['repeats']} turns.\n",
+        "| design | ms a step | published / this |",
+        "| --- | --- | --- |",
+    ]
+    for name, value in steps["milliseconds"].items():
+        ratio = _spread(ratios[name]) if name in ratios else "1"
+        lines.append(f"| {LABELS[name]} | {_spread(value)} | {ratio} |")
+    if "to_held_out_loss" in result:
+        lines.append("\n" + _to_loss(result["to_held_out_loss"]))
+    return "\n".join(lines) + "\n"
+
+
+def _to_loss(found: dict[str, Any]) -> str:
+    p, o = found["published"], found["ours"]
+    reached = f"{o['seconds']} s (step {o['step']})" if o["reached"] else "not reached"
+    return "\n".join(
+        [
+            "| held-out Gaussian loss per cell | published design | ours, defaults |",
+            "| --- | --- | --- |",
+            f"| without any axis | {found['no_structure']} | {found['no_structure']} |",
+            f"| at the start | {p['start_loss']} | {o['start_loss']} |",
+            f"| best | {p['best_loss']} (step {p['best_step']} of {p['steps']}) | {o['best_loss']} |",
+            f"| time to {p['best_loss']} or below | {p['best_seconds']} s | {reached} |",
+            f"| ratio | | {found['published_over_ours']} |",
+            f"| time of the whole training | {p['seconds']} s | {o['seconds_in_all']} s ({o['steps_in_all']} steps) |",
+        ]
+    )
+
+
+def _ldvae(result: dict[str, Any]) -> str:
+    t, o = result["ldvae"], result["ours"]
+    reached = f"{o['seconds']} s (step {o['step']})" if o["reached"] else "not reached"
+    return (
+        "\n".join(
+            [
+                _conditions(result),
+                f"{result['data']['held_out_cells']} held-out cells; without any axis their log likelihood is "
+                f"{result['no_structure']}. scvi-tools {t['scvi_tools']}.\n",
+                "| held-out log likelihood per cell (higher is better) | LDVAE | ours, defaults |",
+                "| --- | --- | --- |",
+                f"| at the end | {t['final']} ({t['epochs']} epochs) | {o['final']} |",
+                f"| time of the whole training | {t['seconds']} s | {o['seconds_in_all']} s |",
+                f"| time to {t['final']} or above, first look | {t['first_seconds_at_final']} s | {reached} |",
+                f"| LDVAE's whole training / ours to its end | | {result['ldvae_over_ours']} |",
+                f"| LDVAE's first look at its end / ours | | {result['ldvae_first_over_ours']} |",
+            ]
+        )
+        + "\n"
+    )
+
+
+def _spread(value: dict[str, Any]) -> str:
+    return f"{value['median']:.3g} ({value['least']:.3g} to {value['most']:.3g})"

@@ -1,0 +1,156 @@
+"""Wall time to the held-out likelihood that scvi-tools' LDVAE (LinearSCVI) ends with, on the same cells, in one run.
+
+Both models are scored by one function: the negative binomial log likelihood of a held-out cell under the model's own
+mean, at the posterior mean of the cell, and its own inverse dispersion of each gene.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+import torch
+from anndata import AnnData
+from scipy.special import gammaln
+
+import sivae
+from bench import _common
+from sivae.nn._module import SiVAEModule
+
+N_LATENT = 10
+LOOK_EVERY = 5  # epochs of LDVAE
+
+
+def nb_log_likelihood(y_cg: np.ndarray, mean_cg: np.ndarray, theta_g: np.ndarray) -> float:
+    """Mean over cells of the log likelihood summed over genes; `theta_g` is the inverse dispersion."""
+    y, mean, theta = (np.asarray(a, np.float64) for a in (y_cg, mean_cg, theta_g))
+    mean = np.maximum(mean, 1e-10)
+    log_p = gammaln(y + theta) - gammaln(theta) - gammaln(y + 1)
+    log_p += theta * np.log(theta / (theta + mean)) + y * np.log(mean / (theta + mean))
+    return float(log_p.sum(axis=1).mean())
+
+
+@torch.no_grad()
+def ldvae_score(module: Any, y_cg: np.ndarray) -> float:
+    """Held-out log likelihood of an scvi-tools module."""
+    was_training = module.training
+    module.eval()
+    batch = torch.zeros(len(y_cg), 1, dtype=torch.long)
+    latent = module.inference(x=torch.from_numpy(y_cg), batch_index=batch)
+    made = module.generative(z=latent["qz"].loc, library=latent["library"], batch_index=batch)["px"]
+    mean_cg, theta_cg = made.mu.numpy(), made.theta.numpy()
+    module.train(was_training)
+    return nb_log_likelihood(y_cg, mean_cg, theta_cg)
+
+
+def run_ldvae(
+    adata: AnnData, train_rows: np.ndarray, held_rows: np.ndarray, *, max_epochs: int | None
+) -> dict[str, Any]:
+    """LDVAE as scvi-tools trains it, stopped by its own rule; looking is not on the clock."""
+    import scvi
+    from lightning.pytorch.callbacks import Callback
+
+    scvi.settings.seed = 0
+    adata, seen = adata.copy(), []
+    y_cg = adata.X[held_rows].toarray()
+    clock = _common.Clock()
+    scvi.model.LinearSCVI.setup_anndata(adata)
+    model = scvi.model.LinearSCVI(adata, n_latent=N_LATENT, gene_likelihood="nb")
+
+    class Look(Callback):
+        def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+            if trainer.current_epoch % LOOK_EVERY == 0:
+                with clock.paused():
+                    seen.append((clock.seconds, ldvae_score(model.module, y_cg)))
+
+    model.train(
+        max_epochs=max_epochs, accelerator="cpu", early_stopping=True, callbacks=[Look()], enable_progress_bar=False,
+        datasplitter_kwargs={"external_indexing": [train_rows, held_rows, np.array([], dtype=int)]},
+    )  # fmt: skip
+    seconds, final = clock.seconds, ldvae_score(model.module, y_cg)
+    epochs = len(model.history["elbo_train"])
+    hits = [at for at, score in seen if score >= final]
+    return {
+        "scvi_tools": scvi.__version__,
+        "epochs": epochs,
+        "seconds": round(seconds, 1),
+        "final": round(final, 3),
+        "first_seconds_at_final": round(hits[0], 1) if hits else round(seconds, 1),
+        "best": round(max([final, *(score for _, score in seen)]), 3),
+        "curve": [[round(a, 2), round(b, 3)] for a, b in seen],
+    }
+
+
+def run_ours(adata: AnnData, held_rows: np.ndarray, *, target: float) -> dict[str, Any]:
+    """Everything a user does from set-up on, with every default; the first check at or above the target."""
+    adata, seen = adata.copy(), []
+    total = adata.X[held_rows].sum()
+    clock = _common.Clock()
+    sivae.SiVAE.setup_anndata(adata)
+    model = sivae.SiVAE(adata, n_latent=N_LATENT, likelihood="nb")
+
+    def probe(module: SiVAEModule, expression: Any) -> None:
+        with clock.paused():
+            eta_cg = _common.predictions(module, expression, np.arange(expression.shape[0]))
+            theta_g = torch.exp(module.likelihood.clamp_noise(module.log_noise_g.detach())).numpy()
+            mean_cg = np.exp(expression.log_library_n[:, None] + np.minimum(eta_cg, 20.0))
+            counts_cg = expression.values_ng.toarray()
+            assert len(counts_cg) == len(held_rows) and counts_cg.sum() == total, "not the same cells"
+            seen.append((clock.seconds, nb_log_likelihood(counts_cg, mean_cg, theta_g)))
+
+    with _common.at_checks(probe):
+        model.train(accelerator="cpu", progress=False)
+    steps = model.history["step"].tolist()
+    hits = [at for at, (_, score) in enumerate(seen) if score >= target]
+    return {
+        "reached": bool(hits),
+        "step": int(steps[hits[0]]) if hits else None,
+        "seconds": round(seen[hits[0]][0], 2) if hits else None,
+        "start": round(seen[0][1], 3),
+        "final": round(max(score for _, score in seen), 3),
+        "seconds_in_all": round(clock.seconds, 1),
+        "steps_in_all": int(steps[-1]),
+        "curve": [[round(a, 2), round(b, 3)] for a, b in seen],
+    }
+
+
+def main(*, quick: bool = False) -> None:
+    try:
+        import scvi  # noqa: F401
+    except ImportError as error:
+        print(
+            f"\n*** ldvae NOT RUN: scvi-tools cannot be imported ({error}). Nothing was measured, no result changed.\n"
+            "*** Install it beside the package: pip install -e '.[compare]'\n",
+            file=sys.stderr,
+        )
+        raise SystemExit(1) from None
+    facts = _common.machine()
+    adata = _common.counts(600 if quick else 3000, 200 if quick else 1000, kept=0.12)
+    train_rows, held_rows = _common.split(adata)
+    theirs = run_ldvae(adata, train_rows, held_rows, max_epochs=20 if quick else None)
+    print(f"  LDVAE: {theirs['seconds']} s, {theirs['epochs']} epochs, held-out {theirs['final']}", flush=True)
+    mine = run_ours(adata, held_rows, target=theirs["final"])
+    print(f"  ours: at or above after {mine['seconds']} s (step {mine['step']}); ends at {mine['final']}", flush=True)
+    y_cg = adata.X[held_rows].toarray()
+    result = {
+        "machine": facts,
+        "data": _common.describe(adata) | {"held_out_cells": len(held_rows)},
+        "n_latent": N_LATENT,
+        "no_structure": round(no_structure(adata, train_rows, y_cg), 3),
+        "ldvae": theirs,
+        "ours": mine,
+        "ldvae_over_ours": round(theirs["seconds"] / mine["seconds"], 1) if mine["reached"] else None,
+        "ldvae_first_over_ours": (
+            round(theirs["first_seconds_at_final"] / mine["seconds"], 1) if mine["reached"] else None
+        ),
+    }
+    if not quick:
+        _common.write("ldvae", result)
+
+
+def no_structure(adata: AnnData, train_rows: np.ndarray, y_cg: np.ndarray) -> float:
+    """The held-out likelihood without any axis: each gene its share of the library, Poisson."""
+    share_g = np.asarray(adata.X[train_rows].sum(axis=0)).ravel()
+    mean_cg = y_cg.sum(axis=1, keepdims=True) * (share_g / share_g.sum())
+    return nb_log_likelihood(y_cg, mean_cg, np.full(len(share_g), 1e6))

@@ -1,0 +1,234 @@
+"""A training step, and the time to a held-out loss, against the published design.
+
+The published design, in this package's own code: its feature encoder reads a gene's values over every training cell,
+every step takes every gene, towers 1024-512-128 and 128-512-1024, predictor bias + h.w, gamma 0.05, Glorot weights,
+no linear skips, no spectral start. Its separate pre-training phases are left out (they would add to its time, and may
+lower its loss), and it is trained by this package's loop (AdamW, cosine schedule, averaged weights).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+import sivae
+from bench import _common
+from sivae._rng import torch_generator
+from sivae.data import _setup
+from sivae.data._profiles import CellProfiles, covariate_shift
+from sivae.model import _build
+from sivae.nn._module import Architecture, SiVAEModule
+from sivae.nn._objective import Weights
+from sivae.train import _loop
+from sivae.train._options import TrainOptions
+
+PUBLISHED = Architecture(
+    cell_encoder=(1024, 512, 128), feature_encoder=(1024, 512, 128), cell_decoder=(128, 512),
+    feature_decoder=(128, 512), n_joint=1024, linear_features=False, layer_norm=False, input_dropout=0.0,
+)  # fmt: skip
+N_LATENT = 10
+PUBLISHED_STEPS = 400
+
+
+class Data:
+    """One data set, split and read once for every design."""
+
+    def __init__(self, *, n_cells: int, n_genes: int, kept: float) -> None:
+        self.adata = _common.counts(n_cells, n_genes, kept=kept)
+        sivae.SiVAE.setup_anndata(self.adata)
+        self.setup = _setup.read_record(self.adata)
+        self.genes = tuple(sorted(map(str, self.adata.var_names)))
+        self.train_rows, self.validation_rows = _common.split(self.adata)
+        reader, self.training = _build.make_reader(self.adata[self.train_rows], self.setup, self.genes)
+        self.validation = reader.read(self.adata[self.validation_rows])
+        self.fitted = np.sort(np.random.default_rng(0).permutation(len(self.train_rows))[:1500])
+
+    def held_out_nll(self, module: SiVAEModule) -> float:
+        """Gaussian negative log likelihood per validation cell, one sd per gene from residuals of training cells."""
+        every = np.arange(len(self.validation_rows))
+        return self._nll(
+            _common.predictions(module, self.training, self.fitted), _common.predictions(module, self.validation, every)
+        )
+
+    def no_structure(self) -> float:
+        """The same without any axis: every gene at its mean."""
+        return self._nll(0.0, 0.0)
+
+    def _nll(self, eta_tg: np.ndarray | float, eta_vg: np.ndarray | float) -> float:
+        sd_g = np.maximum((self.training.standardised(self.fitted) - eta_tg).std(axis=0), 1e-3)
+        residual_vg = (self.validation.standardised(slice(None)) - eta_vg) / sd_g
+        return float(0.5 * (residual_vg**2).sum(axis=1).mean() + (np.log(sd_g) + 0.5 * np.log(2 * np.pi)).sum())
+
+
+def published(data: Data) -> SiVAEModule:
+    """The published design at its random start."""
+    shift_bg = covariate_shift(data.training)
+    options = options_of("normal", architecture=PUBLISHED, decoder="published", profiles="cells", kl_scale="published")
+    x_ng = data.training.standardised(slice(None)) - data.training.design_nb @ shift_bg
+    profile_gq = CellProfiles(x_ng, np.arange(len(x_ng))).of_modelled()
+    module = _build.blank_module(options, profile_gq, data.training.design_nb.shape[1])
+    glorot(module, torch_generator(0, "glorot"))
+    return module
+
+
+@torch.no_grad()
+def glorot(module: SiVAEModule, generator: torch.Generator) -> None:
+    """The published weights at the start: Glorot-normal, sd heads zero at sd 0.693; the linear skips stay at zero."""
+    for tower in (module.cell_tower, module.feature_tower):
+        for mlp in (tower.encoder, tower.decoder):
+            for layer in mlp.layers:
+                nn.init.xavier_normal_(layer.weight, generator=generator)  # type: ignore[arg-type]
+        tower.encoder.layers[-1].weight[tower.n_latent :] = 0.0  # type: ignore[index, operator]
+        tower.log_sd_k.fill_(np.log(np.log(2.0)))
+        tower.skip_pk.requires_grad_(requires_grad=False)
+
+
+def ours(data: Data, likelihood: str) -> SiVAEModule:
+    """This package's defaults, spectral start included."""
+    shift_bg = covariate_shift(data.training)
+    options = options_of(likelihood)
+    spectrum = _build.decompose(data.training, shift_bg, min(options.n_profile, *data.training.shape))
+    profiles = _build.make_profiles(options, data.training, shift_bg, spectrum)
+    return _build.build_module(options, data.training, data.validation, profiles, shift_bg, spectrum)[0]
+
+
+def options_of(likelihood: str, **changes: Any) -> _build.Options:
+    base = _build.Options(N_LATENT, likelihood, 0.05, "residual", "bound", "principal", 128, Architecture(), 0)
+    return replace(base, **changes)
+
+
+def job(
+    data: Data, module: SiVAEModule, *, cells: int, genes: int, options: TrainOptions, kl: float, check: bool
+) -> Any:
+    return _loop.Job(
+        module=module, training=data.training, validation=data.validation if check else None,
+        weights=Weights(1.0, kl, 0.05), options=options, batch_size=cells, feature_batch_size=genes, max_epochs=None,
+        early_stopping=False, seed=0, genes=data.genes, cell_name=str,
+    )  # fmt: skip
+
+
+def step_ms(data: Data, module: SiVAEModule, *, cells: int, genes: int, steps: int) -> float:
+    """Milliseconds of a step of the training loop: draw the block, forward, backward, update, average."""
+    options = TrainOptions(max_steps=steps, checks=1)
+    work = job(data, module, cells=cells, genes=genes, options=options, kl=1.0, check=False)
+    history = _loop.run(work, _loop.make_accelerator("cpu"), progress=False)
+    return 1000 * float(history.rows[-1]["seconds"]) / steps
+
+
+def compare_steps(data: Data, *, cells: int, repeats: int) -> dict[str, Any]:
+    """Designs take turns, so that whatever else the machine does meets all of them."""
+    g = len(data.genes)
+    normal, nb = ours(data, "normal"), ours(data, "nb")
+    designs = {
+        "published": (published(data), g, 5),
+        "ours_all_genes": (normal, g, 20),
+        "ours_blocks": (normal, 512, 40),
+        "ours_nb_all_genes": (nb, g, 20),
+        "ours_nb_blocks": (nb, 512, 40),
+    }
+    taken: dict[str, list[float]] = {name: [] for name in designs}
+    for repeat in range(repeats + 1):
+        for name, (module, genes, steps) in designs.items():
+            milliseconds = step_ms(data, module, cells=cells, genes=genes, steps=steps if repeat else 2)
+            if repeat:  # the first round warms up
+                taken[name].append(milliseconds)
+    result: dict[str, Any] = {"batch_cells": cells, "milliseconds": {k: summary(v) for k, v in taken.items()}}
+    result["published_over"] = {
+        name: summary([a / b for a, b in zip(taken["published"], values, strict=True)])
+        for name, values in taken.items()
+        if name != "published"
+    }
+    return result
+
+
+def summary(values: list[float]) -> dict[str, Any]:
+    return {
+        "median": round(float(np.median(values)), 2),
+        "least": round(min(values), 2),
+        "most": round(max(values), 2),
+        "repeats": len(values),
+    }
+
+
+def published_run(data: Data, *, steps: int, cells: int = 128, every: int = 25) -> dict[str, Any]:
+    """The published design for so many steps; time to its best held-out loss. Looking is not on the clock."""
+    clock, seen = _common.Clock(), []
+    module = published(data)
+    options = TrainOptions(max_steps=steps, learning_rate=1e-3, kl_warmup_steps=steps // 2, checks=steps // every)
+    work = job(data, module, cells=cells, genes=len(data.genes), options=options, kl=1.0, check=True)
+
+    def probe(module: SiVAEModule, _: object) -> None:
+        with clock.paused():
+            seen.append((clock.seconds, data.held_out_nll(module)))
+            print(f"  published: {seen[-1][0]:7.1f} s  held-out loss {seen[-1][1]:.3f}", flush=True)
+
+    with _common.at_checks(probe):
+        _loop.run(work, _loop.make_accelerator("cpu"), progress=False)
+    best = int(np.argmin([loss for _, loss in seen]))
+    return {
+        "steps": steps,
+        "seconds": round(clock.seconds, 1),
+        "best_step": best * every,
+        "best_seconds": round(seen[best][0], 1),
+        "best_loss": round(seen[best][1], 3),
+        "start_loss": round(seen[0][1], 3),
+        "curve": [[round(a, 2), round(b, 3)] for a, b in seen],
+    }
+
+
+def our_run(data: Data, *, target: float) -> dict[str, Any]:
+    """Everything a user does, from set-up on, until a check is at or below the target; then on to the end."""
+    adata = data.adata.copy()
+    seen: list[tuple[float, float]] = []
+    clock = _common.Clock()
+    sivae.SiVAE.setup_anndata(adata)
+    model = sivae.SiVAE(adata, n_latent=N_LATENT, likelihood="normal")
+
+    def probe(module: SiVAEModule, _: object) -> None:
+        with clock.paused():
+            seen.append((clock.seconds, data.held_out_nll(module)))
+            print(f"  ours:      {seen[-1][0]:7.1f} s  held-out loss {seen[-1][1]:.3f}", flush=True)
+
+    with _common.at_checks(probe):
+        model.train(accelerator="cpu", progress=False)
+    hits = [at for at, (_, loss) in enumerate(seen) if loss <= target]
+    steps = model.history["step"].tolist()
+    return {
+        "reached": bool(hits),
+        "step": int(steps[hits[0]]) if hits else None,
+        "seconds": round(seen[hits[0]][0], 2) if hits else None,
+        "start_loss": round(seen[0][1], 3),
+        "best_loss": round(min(loss for _, loss in seen), 3),
+        "seconds_in_all": round(clock.seconds, 1),
+        "steps_in_all": int(steps[-1]),
+        "curve": [[round(a, 2), round(b, 3)] for a, b in seen],
+    }
+
+
+def main(*, quick: bool = False) -> None:
+    facts = _common.machine()
+    data = Data(n_cells=600 if quick else 5000, n_genes=300 if quick else 2000, kept=0.12)
+    result: dict[str, Any] = {"machine": facts, "data": _common.describe(data.adata), "n_latent": N_LATENT}
+    result["steps"] = compare_steps(data, cells=128, repeats=2 if quick else 5)
+    for name, value in result["steps"]["milliseconds"].items():
+        print(f"  {name}: {value['median']} ms a step ({value['least']} to {value['most']})", flush=True)
+    for name, ratio in result["steps"]["published_over"].items():
+        print(f"  published / {name}: {ratio['median']} ({ratio['least']} to {ratio['most']})", flush=True)
+    if not quick:
+        _common.write("steps", result)
+    found = published_run(data, steps=100 if quick else PUBLISHED_STEPS)
+    mine = our_run(data, target=found["best_loss"])
+    ratio = round(found["best_seconds"] / mine["seconds"], 1) if mine["reached"] else None
+    result["to_held_out_loss"] = {
+        "no_structure": round(data.no_structure(), 3),
+        "published": found,
+        "ours": mine,
+        "published_over_ours": ratio,
+    }
+    print(f"  to the published design's best held-out loss: {ratio} times faster")
+    if not quick:
+        _common.write("steps", result)
