@@ -84,13 +84,23 @@ class Expression:
         Statistics of the training cells.
     design_nb
         Covariate columns.
+    missing_g
+        Genes that the data lack, taken at their training mean.
     """
 
     def __init__(
-        self, values_ng: Matrix, library_n: NDArray[np.float32], scaling: Scaling, design_nb: NDArray[np.float32]
+        self,
+        values_ng: Matrix,
+        library_n: NDArray[np.float32],
+        scaling: Scaling,
+        design_nb: NDArray[np.float32],
+        missing_g: NDArray[np.bool_] | None = None,
     ) -> None:
         self.values_ng, self.library_n, self.scaling, self.design_nb = values_ng, library_n, scaling, design_nb
+        self.missing_g = missing_g
         self.transformed_ng = scaling.transform(values_ng, library_n)
+        if missing_g is not None and missing_g.any():
+            self.transformed_ng = _fill(self.transformed_ng, missing_g, scaling.mean_g)
         self.log_library_n = np.log(np.maximum(library_n, 1e-12)).astype(np.float32)
 
     @property
@@ -100,7 +110,9 @@ class Expression:
 
     def take(self, cells: NDArray[np.intp]) -> Expression:
         """Some of the cells, in the order asked."""
-        return Expression(self.values_ng[cells], self.library_n[cells], self.scaling, self.design_nb[cells])
+        return Expression(
+            self.values_ng[cells], self.library_n[cells], self.scaling, self.design_nb[cells], self.missing_g
+        )
 
     def standardised(self, cells: NDArray[np.intp] | slice) -> NDArray[np.float32]:
         """Dense standardised rows, (cells, genes)."""
@@ -173,10 +185,7 @@ class Reader:
         library = library_size(values, adata, self.setup, unit=self.scaling.unit)
         if not self.setup.size_factor_key and self.scaling.log:
             library = library / np.float32(max(1.0 - float(self.scaling.share_g[missing].sum()), 1e-3))
-        expression = Expression(values, library, self.scaling, self.design.of(adata, self.setup))
-        if missing.any():
-            expression.transformed_ng = _fill(expression.transformed_ng, missing, self.scaling.mean_g)
-        return expression
+        return Expression(values, library, self.scaling, self.design.of(adata, self.setup), missing)
 
     def _judge_missing(self, missing: NDArray[np.bool_]) -> None:
         names = [gene for gene, gone in zip(self.genes, missing, strict=True) if gone]

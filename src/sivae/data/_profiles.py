@@ -44,7 +44,10 @@ class PrincipalProfiles(Profiles):
     @classmethod
     def scores(cls, expression: Expression, shift_bg: Array, spectrum: Spectrum) -> Array:
         """sqrt(N) U of the training cells, (n, q)."""
-        weights = (spectrum.vectors_gq / np.sqrt(np.maximum(spectrum.values_q, 1e-12))).astype(np.float32)
+        # An axis beyond the rank of the data has no variance and says nothing of a gene.
+        seen_q = spectrum.values_q > 1e-8 * spectrum.values_q[0]
+        inverse_q = np.where(seen_q, 1.0 / np.sqrt(np.where(seen_q, spectrum.values_q, 1.0)), 0.0)
+        weights = (spectrum.vectors_gq * inverse_q).astype(np.float32)
         blocks = []
         for start in range(0, expression.shape[0], 1024):
             cells = slice(start, start + 1024)

@@ -175,8 +175,10 @@ def check_options(options: Options, setup: Setup, n_genes: int) -> None:
         raise OptionError(f"n_latent is {options.n_latent}; expected 1 to {n_genes}, the number of genes.")
     if options.n_profile < options.n_latent:
         raise OptionError(f"n_profile is {options.n_profile}; expected at least n_latent, {options.n_latent}.")
-    if not options.gamma >= 0:
-        raise OptionError(f"gamma is {options.gamma}; expected a number of at least 0.")
+    if not 0 <= options.gamma < np.inf:
+        raise OptionError(f"gamma is {options.gamma}; expected a finite number of at least 0.")
+    if options.seed < 0:
+        raise OptionError(f"seed is {options.seed}; expected a whole number of at least 0.")
     if options.likelihood == "nb" and not (setup.counts and setup.normalize == "log1p"):
         raise OptionError(
             "likelihood='nb' needs whole-number counts and normalize='log1p'; this AnnData was set up with "

@@ -23,7 +23,7 @@ def explained(
     """Share of each gene's variance explained on validation cells, after a line fitted on training cells, (g,).
 
     The line lets a count model, whose log of the mean is not the mean of the log, be read on the log scale.
-    Negative where the prediction is worse than the training mean.
+    Negative where the prediction is worse than the training mean; never reported below -1.
     """
     counts = module.likelihood.counts
     sums = np.zeros((4, training.shape[1]))
@@ -40,7 +40,7 @@ def explained(
         x, y = validation.standardised(cells).astype(np.float64), to_standardised(eta_cg, validation, counts=counts)
         error += ((x - mean_x - slope * (y - mean_y)) ** 2).sum(axis=0)
         base += ((x - mean_x) ** 2).sum(axis=0)
-    return np.where(base > 1e-9, 1 - error / np.maximum(base, 1e-9), 0.0)
+    return np.where(base > 1e-9, np.maximum(1 - error / np.maximum(base, 1e-9), -1.0), 0.0)
 
 
 @torch.no_grad()

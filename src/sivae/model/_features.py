@@ -166,7 +166,7 @@ def _judge(
     )
     error = ((x_cf - mean_x - slope * (eta_cf - mean_y)) ** 2).sum(axis=0)
     base = ((x_cf - mean_x) ** 2).sum(axis=0)
-    r2 = np.where(base > 1e-9, 1 - error / np.maximum(base, 1e-9), 0.0)
+    r2 = np.where(base > 1e-9, np.maximum(1 - error / np.maximum(base, 1e-9), -1.0), 0.0)
     strata = quantile_strata(validation.library_n, batch_groups(validation.design_nb))
     return with_evidence(table, r2, permutation_pvalues(x_cf, eta_cf, strata))
 

@@ -60,7 +60,7 @@ def gene_posterior(
         return v_k + linear_k if residual else linear_k
 
     mean_fk = torch.vmap(loading)(q_v.mean_rk)
-    jacobian_fkk = torch.vmap(torch.func.jacfwd(loading))(q_v.mean_rk)
+    jacobian_fkk = torch.vmap(torch.func.jacrev(loading))(q_v.mean_rk)
     covariance_fkk = torch.einsum("fij,fj,flj->fil", jacobian_fkk, q_v.sd_rk.square(), jacobian_fkk)
     w_fd = module.feature_tower.decode(q_v.mean_rk)
     return (

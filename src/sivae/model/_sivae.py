@@ -92,6 +92,9 @@ class SiVAE:
         seed: int = 0,
     ) -> None:
         self._setup = _setup.read_record(adata)
+        for name, number in (("n_latent", n_latent), ("n_profile", n_profile), ("seed", seed)):
+            if int(number) != number:
+                raise OptionError(f"{name} is {number}; expected a whole number.")
         options = _build.Options(
             int(n_latent), likelihood, float(gamma), decoder, kl_scale, profiles, int(n_profile),
             architecture or Architecture(), int(seed),
@@ -193,8 +196,9 @@ class SiVAE:
         DivergedError
             If the loss stops being finite; names the term, the step and the gene and cell with the worst value.
         """
-        for name, value in (("batch_size", batch_size), ("feature_batch_size", feature_batch_size)):
-            if value < 1:
+        sizes = {"max_epochs": max_epochs, "batch_size": batch_size, "feature_batch_size": feature_batch_size}
+        for name, value in sizes.items():
+            if value is not None and value < 1:
                 raise OptionError(f"{name} is {value}; expected at least 1.")
         self._module, self._state = fit(
             self._training_adata(),

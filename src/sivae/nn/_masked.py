@@ -26,4 +26,5 @@ def encode_without(module: SiVAEModule, x_cg: Tensor, design_cb: Tensor, genes_f
     for norm, layer in zip(encoder.norms, list(encoder.layers)[1:], strict=True):
         hidden_fch = layer(F.relu(norm(hidden_fch)))
     skip_fck = x_cg @ tower.skip_pk - x_fc[:, :, None] * tower.skip_pk[genes_f][:, None, :]
-    return skip_fck if tower.linear_mean else skip_fck + hidden_fch[..., : tower.n_latent]
+    mean_fck = skip_fck if tower.linear_mean else skip_fck + hidden_fch[..., : tower.n_latent]
+    return mean_fck * module.used_k

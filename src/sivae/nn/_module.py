@@ -129,7 +129,9 @@ class SiVAEModule(nn.Module):
         self.shift_bg: Tensor
         self.register_buffer("profile_gq", profile_gq, persistent=False)
         self.register_buffer("scale_g", torch.ones(n_genes))  # s_g
+        self.used_k: Tensor
         self.register_buffer("shift_bg", torch.zeros(n_design, n_genes))  # what the encoder subtracts per covariate
+        self.register_buffer("used_k", torch.ones(n_latent))  # 0 closes an axis with nothing to say
 
     def encode_cells(self, x_cg: Tensor, design_cb: Tensor, generator: torch.Generator | None = None) -> Posterior:
         """q(z | x): a cell over all genes; with a generator, some genes are hidden from the non-linear part."""
@@ -139,14 +141,19 @@ class SiVAEModule(nn.Module):
         if self.training and generator is not None and rate > 0:
             kept_cg = torch.rand(x_cg.shape, generator=generator).to(x_cg.device) >= rate
             corrupted_cg = x_cg * kept_cg
-        return Posterior(*self.cell_tower.encode(x_cg, corrupted_cg))
+        return self._closed(*self.cell_tower.encode(x_cg, corrupted_cg))
 
     def encode_features(self, profile_fq: Tensor) -> Posterior:
         """q(v | p): a gene over its profile."""
-        return Posterior(*self.feature_tower.encode(profile_fq))
+        return self._closed(*self.feature_tower.encode(profile_fq))
+
+    def _closed(self, mean_rk: Tensor, sd_rk: Tensor) -> Posterior:
+        """On an unused axis the posterior is the prior, so that it costs nothing and nothing is read from it."""
+        return Posterior(mean_rk * self.used_k, sd_rk * self.used_k + (1 - self.used_k))
 
     def predict(self, z_ck: Tensor, v_fk: Tensor, design_cb: Tensor, genes_f: Tensor) -> tuple[Tensor, Tensor]:
         """Full and linear predictor of cells c and genes f, (c, f) each."""
+        z_ck, v_fk = z_ck * self.used_k, v_fk * self.used_k
         h_cd, w_fd = self.cell_tower.decode(z_ck), self.feature_tower.decode(v_fk)
         scale_f = self.scale_g[genes_f]
         start_cf = self.bias_g[genes_f] + design_cb @ self.offset_gb[genes_f].T

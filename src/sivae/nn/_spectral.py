@@ -7,7 +7,8 @@ From the spectrum X / sqrt(N) = U S V' and the strength theta_k of the signal al
     cell skip       A = sigma^-2 v M^-1              M = 1 + v' sigma^-2 v, posterior covariance M^-1
 
 so z = x A is the posterior mean under probabilistic PCA with one noise variance per gene (Rubin and Thayer 1982,
-Psychometrika 47:69, doi 10.1007/BF02293851). An axis of strength zero has v = 0, z = 0 and posterior sd 1.
+Psychometrika 47:69, doi 10.1007/BF02293851). An axis of strength zero is closed for good: left open,
+training spends it on a single gene's own noise.
 Encoder perceptrons and the last layer of w start at zero, the cell decoder starts random: with both sides of h.w at
 zero the product would have no gradient. For counts, ridge-Poisson steps per gene then refit bias and v to the counts.
 """
@@ -41,6 +42,7 @@ def spectral_start(
     module: SiVAEModule, v_gk: Tensor, sample: Sample, *, kl_weight: float, poisson_steps: int = 2
 ) -> None:
     """Set both towers, bias, offsets and noise so that step 0 is the factor model with loadings `v_gk`."""
+    module.used_k.copy_((v_gk.square().sum(dim=0) > 0).float())
     tower = module.cell_tower
     floor = module.architecture.sigma_floor**2
     variance_g = (sample.x_ng.var(dim=0) - v_gk.square().sum(dim=1)).clamp(min=floor)

@@ -240,8 +240,8 @@ def evaluate(module: SiVAEModule, expression: Expression, noise: torch.Generator
 
 
 def _optimizer(module: SiVAEModule, options: TrainOptions) -> torch.optim.Optimizer:
-    """AdamW in three groups: the cell skip (slow), kernels of perceptrons (with decay), and the rest."""
-    slow = [module.cell_tower.skip_pk]
+    """AdamW in three groups: the linear skips (slow), kernels of perceptrons (with decay), and the rest."""
+    slow = [module.cell_tower.skip_pk, module.feature_tower.skip_pk]
     kernels = [p for name, p in module.named_parameters() if p.ndim == 2 and ".layers." in name]
     taken = {id(p) for p in (*slow, *kernels)}
     rest = [p for p in module.parameters() if id(p) not in taken]

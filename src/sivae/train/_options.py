@@ -16,8 +16,8 @@ class TrainOptions:
     learning_rate
         Peak of the schedule: linear warm-up, then a cosine down to a twentieth.
     skip_rate
-        Learning rate of the cell encoder's linear skip, relative to the others. Slow, because the spectral start is
-        near its optimum and a free one over-fits (docs/defaults.md); 0 keeps it as it starts.
+        Learning rate of the encoders' linear skips, relative to the others. Slow, because the spectral start is
+        near their optimum and free ones over-fit (docs/defaults.md); 0 keeps them as they start.
     warmup_steps
         Steps of the linear warm-up of the learning rate.
     weight_decay
