@@ -121,11 +121,13 @@ def test_size_factor_of_the_user():
     SiVAE.setup_anndata(adata, size_factor_key="depth")
     reader, expression = read(adata)
     depth = adata.obs["depth"].to_numpy()
-    log = np.log1p(y / depth[:, None] * reader.scaling.target)
+    unit = y.sum() / depth.sum()
+    log = np.log1p(y / (unit * depth[:, None]) * reader.scaling.target)
     np.testing.assert_allclose(
         expression.standardised(slice(None)), (log - log.mean(axis=0)) / log.std(axis=0), atol=1e-4
     )
-    np.testing.assert_allclose(expression.log_library_n, np.log(depth), rtol=1e-5)
+    # On the scale of a library: the factors times the counts per unit of factor.
+    np.testing.assert_allclose(expression.log_library_n, np.log(unit * depth), rtol=1e-4)
 
 
 def test_the_unit_of_a_size_factor_does_not_matter():

@@ -18,7 +18,7 @@ from sivae._errors import CellMismatchError, NotTrainedError, OptionError, Setup
         ({"n_latent": 0}, "n_latent is 0; expected 1 to 50"),
         ({"n_latent": 51}, "n_latent is 51; expected 1 to 50"),
         ({"n_latent": 5, "n_profile": 4}, "n_profile is 4; expected at least n_latent, 5"),
-        ({"gamma": -0.1}, "gamma is -0.1; expected a number of at least 0"),
+        ({"gamma": -0.1}, "gamma is -0.1; expected a finite number of at least 0"),
         ({"gamma": float("nan")}, "gamma is nan"),
         ({"gamma": float("inf")}, "gamma is inf"),
         ({"n_latent": 2.5}, "n_latent is 2.5"),
@@ -93,11 +93,12 @@ def test_more_axes_than_training_cells(counts_adata):
         train(SiVAE(counts_adata[:20].copy(), n_latent=30, architecture=SMALL), max_steps=2)
 
 
-def test_auto_chooses_by_the_data(counts_adata, values_adata):
-    assert SiVAE(counts_adata).options.likelihood == "nb"
-    assert SiVAE(values_adata).options.likelihood == "normal"
-    SiVAE.setup_anndata(counts_adata, normalize="none")
+def test_auto_is_normal_and_says_on_what(counts_adata, values_adata, caplog):
+    caplog.set_level("INFO", logger="sivae")
     assert SiVAE(counts_adata).options.likelihood == "normal"
+    assert "log1p of size-corrected counts" in caplog.text
+    assert SiVAE(values_adata).options.likelihood == "normal"
+    assert "the values as they are" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -127,7 +128,7 @@ def test_before_training(counts_adata, ask):
 def test_size_factors_keep_the_scale_of_normalised_expression(counts_adata):
     """Rows sum to about the library size asked for, whatever the unit of the size factor."""
     SiVAE.setup_anndata(counts_adata, size_factor_key="size_factor")
-    for likelihood, tolerance in (("nb", 0.1), ("normal", 0.5)):
+    for likelihood, tolerance in (("nb", 0.1), ("normal", 0.65)):
         model = SiVAE(counts_adata, n_latent=2, likelihood=likelihood, architecture=SMALL)
         train(model, max_steps=20)
         rows = model.get_normalized_expression(library_size=1000.0).sum(axis=1)
