@@ -25,7 +25,7 @@ from sivae.stats._spectrum import PERMUTATION_CELLS, Spectrum, noise_edge, princ
 START_CELLS = 5000
 """Training cells on which counts are refitted at the start."""
 SCALE_CAP = 10.0
-"""Cap of s_g for counts (bench/defaults has the measurement)."""
+"""Cap of s_g for counts (docs/defaults.md has the measurement)."""
 
 
 @dataclass(frozen=True)
