@@ -7,7 +7,7 @@ from importlib import import_module
 
 from bench import _report
 
-NAMES = ("steps", "ldvae")
+NAMES = ("steps", "loss", "ldvae")
 
 
 def main() -> None:
@@ -19,7 +19,7 @@ def main() -> None:
         if name != "table":
             print(f"{name}:", flush=True)
             import_module(f"bench.{name}").main(quick="--quick" in sys.argv)
-    _report.rewrite()
+        _report.rewrite()
 
 
 main()

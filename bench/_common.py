@@ -88,23 +88,30 @@ def write(name: str, result: dict[str, Any]) -> Path:
 
 
 class Clock:
-    """Wall time since it was made, less the time spent in `paused` blocks."""
+    """Wall time and processor time since it was made, less what was spent in `paused` blocks."""
 
     def __init__(self) -> None:
         self.started, self.away, self.stopped = time.perf_counter(), 0.0, 0.0
+        self.cpu_started, self.cpu_away, self.cpu_stopped = time.process_time(), 0.0, 0.0
 
     @property
     def seconds(self) -> float:
         return (self.stopped or time.perf_counter()) - self.started - self.away
 
+    @property
+    def cpu(self) -> float:
+        """Processor seconds of this process, all threads: what a busy machine does not stretch (much)."""
+        return (self.cpu_stopped or time.process_time()) - self.cpu_started - self.cpu_away
+
     @contextmanager
     def paused(self) -> Iterator[None]:
-        self.stopped = time.perf_counter()
+        self.stopped, self.cpu_stopped = time.perf_counter(), time.process_time()
         try:
             yield
         finally:
             self.away += time.perf_counter() - self.stopped
-            self.stopped = 0.0
+            self.cpu_away += time.process_time() - self.cpu_stopped
+            self.stopped = self.cpu_stopped = 0.0
 
 
 @contextmanager
