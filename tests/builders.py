@@ -27,7 +27,7 @@ def train(model, *, max_steps=60, batch_size=64, feature_batch_size=32, early_st
 
 def split(model, adata):
     """Rows of training and of validation cells, in the order of their names."""
-    held = is_validation(list(adata.obs_names), fraction=0.15, seed=model.options.seed)
+    held = is_validation(list(adata.obs_names), 0.15)
     order = np.argsort(np.asarray(adata.obs_names, str), kind="stable")
     return order[~held[order]], order[held[order]]
 

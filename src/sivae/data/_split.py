@@ -11,9 +11,11 @@ from sivae._errors import SetupError
 from sivae._rng import name_fractions
 
 LEAST_CELLS = 10
+HASH_KEY = 0
+"""One key for every seed: trainings from different seeds see the same cells, so their axes can be compared."""
 
 
-def validation_threshold(names: Sequence[str], *, fraction: float, seed: int) -> float:
+def validation_threshold(names: Sequence[str], *, fraction: float) -> float:
     """The hash value below which a cell validates: `fraction`, or what leaves a small data set with some.
 
     Raises
@@ -23,30 +25,13 @@ def validation_threshold(names: Sequence[str], *, fraction: float, seed: int) ->
     """
     if len(names) < LEAST_CELLS:
         raise SetupError(f"{len(names)} cells are too few to train on; at least {LEAST_CELLS} are needed.")
-    draw = np.sort(name_fractions(names, seed))
+    draw = np.sort(name_fractions(names, HASH_KEY))
     least = max(1, round(0.5 * fraction * len(names))) if fraction > 0 else 0
     if (draw < fraction).sum() >= least:
         return fraction
     return float(np.nextafter(draw[least - 1], 1.0))
 
 
-def is_validation(names: Sequence[str], *, fraction: float, seed: int) -> NDArray[np.bool_]:
-    """Choose validation cells; the answer for a cell depends on its name and the seed, not on the other cells.
-
-    Parameters
-    ----------
-    names
-        Cell names.
-    fraction
-        Expected share of validation cells.
-
-    Returns
-    -------
-    Boolean array, one per cell.
-
-    Raises
-    ------
-    SetupError
-        If there are too few cells to leave both sides with some.
-    """
-    return name_fractions(names, seed) < validation_threshold(names, fraction=fraction, seed=seed)
+def is_validation(names: Sequence[str], threshold: float) -> NDArray[np.bool_]:
+    """Which cells validate, one boolean per cell; depends on the cell's name alone, not on the other cells."""
+    return name_fractions(names, HASH_KEY) < threshold

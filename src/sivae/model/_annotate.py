@@ -11,19 +11,19 @@ from anndata import AnnData
 from numpy.typing import NDArray
 
 from sivae import _keys
-from sivae._rng import name_fractions
 from sivae.data import _setup
+from sivae.data._split import is_validation
 from sivae.model._build import Options
 from sivae.model._predict import GeneTable
 from sivae.model._trained import Trained, options_to_config
 
 
 def write_cells(
-    adata: AnnData, z_nk: NDArray[np.float32], state: Trained, *, seed: int, training_names: Collection[str] | None
+    adata: AnnData, z_nk: NDArray[np.float32], state: Trained, *, training_names: Collection[str] | None
 ) -> None:
     """Write the cell embedding, and which cells trained, validated, or were not seen."""
     adata.obsm[_keys.CELLS] = z_nk
-    held = name_fractions(adata.obs_names, seed) < float(state.facts["validation_threshold"])
+    held = is_validation(list(adata.obs_names), float(state.facts["validation_threshold"]))
     seen = np.ones(adata.n_obs, bool) if training_names is None else adata.obs_names.isin(training_names)
     kind = np.where(seen, np.where(held, "validation", "train"), "unseen")
     adata.obs[_keys.SPLIT] = pd.Categorical(kind, categories=["train", "validation", "unseen"])

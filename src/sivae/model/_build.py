@@ -96,7 +96,7 @@ def build_module(
         module.scale_g.copy_(log_scale(torch.from_numpy(scaling.mean_g), torch.from_numpy(scaling.sd_g), SCALE_CAP))
     n, g = training.shape
     held_out = None if validation is None else _centred(validation, shift_bg)
-    strength_k = signal_strength(spectrum, _edge(training, options.seed), g, options.n_latent, held_out)
+    strength_k = signal_strength(spectrum, _edge(training), g, options.n_latent, held_out)
     v_gk = torch.from_numpy((spectrum.vectors_gq[:, : options.n_latent] * strength_k).astype(np.float32))
     spectral_start(module, v_gk, _sample(training, counts=counts), kl_weight=kl_scale(options, training))
     return module, int((strength_k > 0).sum())
@@ -127,18 +127,16 @@ def _centred(validation: Expression, shift_bg: NDArray[np.float32], most: int = 
     return np.asarray(validation.standardised(cells) - validation.design_nb[cells] @ shift_bg, np.float32)
 
 
-def _edge(training: Expression, seed: int) -> float:
+def _edge(training: Expression) -> float:
     n = training.shape[0]
     cells = (
-        np.arange(n)
-        if n <= PERMUTATION_CELLS
-        else np.sort(np.random.default_rng(seed).permutation(n)[:PERMUTATION_CELLS])
+        np.arange(n) if n <= PERMUTATION_CELLS else np.sort(np.random.default_rng(0).permutation(n)[:PERMUTATION_CELLS])
     )
     rows = training.transformed_ng[cells]
     clipped = sparse.csc_matrix(rows, dtype=np.float64)
     top_g = training.scaling.mean_g + 10.0 * training.scaling.sd_g
     clipped.data = np.minimum(clipped.data, np.repeat(top_g, np.diff(clipped.indptr)))
-    return noise_edge(clipped[:, training.scaling.sd_g > 0], n, seed=seed)
+    return noise_edge(clipped[:, training.scaling.sd_g > 0], n, seed=0)
 
 
 def _sample(training: Expression, *, counts: bool) -> Sample:

@@ -13,10 +13,9 @@ from anndata import AnnData
 from numpy.typing import NDArray
 
 from sivae._errors import OptionError
-from sivae._rng import name_fractions
 from sivae.data._profiles import covariate_shift
 from sivae.data._setup import Setup
-from sivae.data._split import validation_threshold
+from sivae.data._split import is_validation, validation_threshold
 from sivae.model import _build
 from sivae.model._finish import finish
 from sivae.model._trained import Trained
@@ -46,8 +45,8 @@ def fit(
 ) -> tuple[SiVAEModule, Trained]:
     """Split, decompose, start, train, finish. Cells and genes are taken in the order of their names."""
     accelerator = _loop.make_accelerator(training.accelerator)
-    threshold = validation_threshold(adata.obs_names, fraction=training.options.validation_fraction, seed=options.seed)
-    train_rows, validation_rows = split_rows(adata, threshold, seed=options.seed)
+    threshold = validation_threshold(adata.obs_names, fraction=training.options.validation_fraction)
+    train_rows, validation_rows = split_rows(adata, threshold)
     reader, known = _build.make_reader(adata[train_rows], setup, genes)
     if options.n_latent > min(known.shape):
         raise OptionError(
@@ -98,10 +97,10 @@ def fit(
     return module, Trained(reader, table, linear, covariance, spectrum, history.to_dict(), facts, rotation_kk)
 
 
-def split_rows(adata: AnnData, threshold: float, *, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def split_rows(adata: AnnData, threshold: float) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Rows of training and of validation cells, each in the order of their names."""
     names = adata.obs_names.to_numpy().astype(str)
-    held = name_fractions(names, seed) < threshold
+    held = is_validation(names, threshold)
     order = np.argsort(names, kind="stable")
     return order[~held[order]], order[held[order]]
 

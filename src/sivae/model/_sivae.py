@@ -54,7 +54,7 @@ class SiVAE:
     architecture
         Sizes of the towers.
     seed
-        Seed of weights, blocks and noise; also of the hash that chooses validation cells.
+        Seed of weights, blocks and noise. Which cells validate does not depend on it.
 
     Raises
     ------
@@ -406,7 +406,7 @@ class SiVAE:
             table = table.append(self._embed_genes(adata[:, rest]))
             genes, modelled = genes + rest, np.r_[modelled, np.zeros(len(rest), bool)]
         names = None if self.adata is None else self.adata.obs_names
-        _annotate.write_cells(adata, np.asarray(z_nk), state, seed=self.options.seed, training_names=names)
+        _annotate.write_cells(adata, np.asarray(z_nk), state, training_names=names)
         _annotate.write_genes(adata, genes, table, state, modelled)
         _annotate.write_uns(adata, state, self.options)
 
@@ -526,7 +526,7 @@ class SiVAE:
                 "Genes are embedded from their values in the training cells, matched by obs_names: pass those cells."
             )
         threshold = float(state.facts["validation_threshold"])
-        train_rows, validation_rows = split_rows(known, threshold, seed=self.options.seed)
+        train_rows, validation_rows = split_rows(known, threshold)
         return _features.embed(
             self._module_(),
             options=self.options,
