@@ -63,7 +63,7 @@ def planted(
     """Make cells and genes from known, independent factors.
 
     Every factor z has mean 0 and variance 1 and moves one module of genes, with loadings v of its own; all other genes
-    are independent of everything. The first factors (up to three) are two-peaked: the peaks' signs are the cell groups::
+    are independent of everything. The first factors (up to three) are two-peaked, and their signs are the cell groups::
 
         counts       y_cg ~ NB(mean mu_cg = depth_c abundance_g exp(z_c . v_g + batch_bg[batch_c]),
                                variance mu_cg + dispersion mu_cg^2)

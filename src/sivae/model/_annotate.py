@@ -17,6 +17,9 @@ from sivae.model._build import Options
 from sivae.model._predict import GeneTable
 from sivae.model._trained import Trained, options_to_config
 
+SPLIT_KINDS = ["train", "validation", "unseen", "unknown"]
+"""A model that was loaded without its training AnnData does not know whom it saw: "unknown"."""
+
 
 def write_cells(
     adata: AnnData, z_nk: NDArray[np.float32], state: Trained, *, training_names: Collection[str] | None
@@ -24,9 +27,11 @@ def write_cells(
     """Write the cell embedding, and which cells trained, validated, or were not seen."""
     adata.obsm[_keys.CELLS] = z_nk
     held = is_validation(list(adata.obs_names), float(state.facts["validation_threshold"]))
-    seen = np.ones(adata.n_obs, bool) if training_names is None else adata.obs_names.isin(training_names)
-    kind = np.where(seen, np.where(held, "validation", "train"), "unseen")
-    adata.obs[_keys.SPLIT] = pd.Categorical(kind, categories=["train", "validation", "unseen"])
+    if training_names is None:
+        kind = np.full(adata.n_obs, "unknown", dtype=object)
+    else:
+        kind = np.where(adata.obs_names.isin(training_names), np.where(held, "validation", "train"), "unseen")
+    adata.obs[_keys.SPLIT] = pd.Categorical(kind, categories=SPLIT_KINDS)
 
 
 def write_genes(
