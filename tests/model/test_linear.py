@@ -72,7 +72,9 @@ def test_covariance_of_loadings_is_that_of_draws(wide):
     """Delta method against draws of v pushed through v + w(v) C'."""
     module, linear = copy.deepcopy(wide._module), wide._state.linear
     profile = module.profile_gq[:4].numpy()
-    mean, covariance, _ = gene_posterior(module, profile, linear, residual=wide.options.decoder == "residual")
+    mean, covariance, _ = gene_posterior(
+        module, profile, linear, residual=wide.options.decoder == "residual", principal=False
+    )
     with torch.no_grad():
         q_v = module.encode_features(torch.from_numpy(profile))
         noise = torch.randn(20_000, 4, 3, generator=torch.Generator().manual_seed(0))

@@ -89,7 +89,14 @@ def _embed_chunk(
         else np.zeros((0, x_nf.shape[1]))
     )
     x_centred = (x_nf - training.design_nb @ shift_bf).astype(np.float32)
-    encoded = _encode(module, profiles.of_values(x_centred), linear, scaling, residual=residual)
+    encoded = _encode(
+        module,
+        profiles.of_values(x_centred),
+        linear,
+        scaling,
+        residual=residual,
+        principal=isinstance(profiles, PrincipalProfiles),
+    )
     scale_f = encoded.scale_g
     offset_fb = (scale_f[:, None] * shift_bf.T).astype(np.float32)
     _, z, remainder = cells[0]
@@ -115,10 +122,16 @@ def _embed_chunk(
 
 
 def _encode(
-    module: SiVAEModule, profile_fq: NDArray[np.float32], linear: LinearPart, scaling: Scaling, *, residual: bool
+    module: SiVAEModule,
+    profile_fq: NDArray[np.float32],
+    linear: LinearPart,
+    scaling: Scaling,
+    *,
+    residual: bool,
+    principal: bool,
 ) -> GeneTable:
     """Loading and joint layer of new genes; bias, offsets and noise are filled in by the caller."""
-    loading, covariance, w_fd = gene_posterior(module, profile_fq, linear, residual=residual)
+    loading, covariance, w_fd = gene_posterior(module, profile_fq, linear, residual=residual, principal=principal)
     scale = np.ones(len(loading), np.float32)
     if module.likelihood.counts:
         scale = log_scale(torch.from_numpy(scaling.mean_g), torch.from_numpy(scaling.sd_g), SCALE_CAP).numpy()

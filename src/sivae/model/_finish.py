@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sivae.data._expression import Expression
-from sivae.data._profiles import Profiles
+from sivae.data._profiles import PrincipalProfiles, Profiles
 from sivae.model._evidence import connected_pvalues, explained
 from sivae.model._linear import LinearPart, gene_posterior
 from sivae.model._predict import GeneTable, encode, joint
@@ -29,7 +29,9 @@ def finish(
     h_nd = joint(module, z_nk)
     linear = LinearPart.fit(z_nk, h_nd)
     covariance = np.cov(np.concatenate([z_nk, linear.remainder(z_nk, h_nd)], axis=1), rowvar=False)
-    table = gene_table(module, profiles.of_modelled(), linear, residual=residual)
+    table = gene_table(
+        module, profiles.of_modelled(), linear, residual=residual, principal=isinstance(profiles, PrincipalProfiles)
+    )
     if validation is not None:
         r2_g = explained(module, table, linear, training, validation)
         p_g = connected_pvalues(module, table, linear, validation, seed=seed)
@@ -38,11 +40,11 @@ def finish(
 
 
 def gene_table(
-    module: SiVAEModule, profile_gq: NDArray[np.float32], linear: LinearPart, *, residual: bool
+    module: SiVAEModule, profile_gq: NDArray[np.float32], linear: LinearPart, *, residual: bool, principal: bool
 ) -> GeneTable:
     """The table of the modelled genes, without evidence yet (NaN)."""
     parts = [
-        gene_posterior(module, profile_gq[start : start + CHUNK], linear, residual=residual)
+        gene_posterior(module, profile_gq[start : start + CHUNK], linear, residual=residual, principal=principal)
         for start in range(0, len(profile_gq), CHUNK)
     ]
     loading, covariance, w_gd = (np.concatenate(arrays).astype(np.float32) for arrays in zip(*parts, strict=True))

@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 from sivae.nn._module import SiVAEModule
 
 Array = NDArray[np.float64]
+CLOSED_LENGTH = 1e-3
+"""Length at which loadings on a closed axis are reported, relative to its component. Cells stay at zero there, so
+nothing is predicted from them; they only keep the axis's direction defined."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class LinearPart:
 
 @torch.no_grad()
 def gene_posterior(
-    module: SiVAEModule, profile_fq: NDArray[np.float32], linear: LinearPart, *, residual: bool
+    module: SiVAEModule, profile_fq: NDArray[np.float32], linear: LinearPart, *, residual: bool, principal: bool
 ) -> tuple[Array, Array, Array]:
     """Mean (f, k) and covariance (f, k, k) of the loadings, and joint layer w (f, d), of genes from their profiles.
 
@@ -63,6 +66,9 @@ def gene_posterior(
     jacobian_fkk = torch.vmap(torch.func.jacrev(loading))(q_v.mean_rk)
     covariance_fkk = torch.einsum("fij,fj,flj->fil", jacobian_fkk, q_v.sd_rk.square(), jacobian_fkk)
     w_fd = module.feature_tower.decode(q_v.mean_rk)
+    closed_k = (module.used_k == 0).cpu()
+    if principal and bool(closed_k.any()):
+        mean_fk[:, closed_k] = CLOSED_LENGTH * torch.from_numpy(profile_fq).to(device)[:, : len(closed_k)][:, closed_k]
     return (
         mean_fk.double().cpu().numpy(),
         covariance_fkk.double().cpu().numpy(),
