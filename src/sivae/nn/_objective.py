@@ -10,7 +10,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Weights:
-    """Weights of the terms (DESIGN: objective of one block; paper: Methods, joint objective).
+    """Weights of the terms (paper: Methods, joint objective).
 
     `kl_features` is beta_v s_v: with s_v = G / N and gamma = 0 the objective is the evidence bound divided by N
     (`kl_scale="bound"`); s_v = 1 is the published mean over genes (`kl_scale="published"`).
