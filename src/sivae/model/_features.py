@@ -10,9 +10,9 @@ from scipy import sparse
 
 from sivae.data._expression import Expression, Reader
 from sivae.data._matrix import Matrix, as_matrix
-from sivae.data._profiles import CellProfiles, PrincipalProfiles, Profiles
+from sivae.data._profiles import PrincipalProfiles, Profiles
 from sivae.data._scaling import Scaling
-from sivae.model._build import SCALE_CAP, Options
+from sivae.model._build import SCALE_CAP, Options, make_profiles
 from sivae.model._evidence import batch_groups
 from sivae.model._finish import with_evidence
 from sivae.model._linear import LinearPart, gene_posterior
@@ -44,7 +44,7 @@ def embed(
     bias, offsets and noise come from the training cells; its evidence from the validation cells, which it is not
     encoded from.
     """
-    profiles = _profiles(module, options, training, spectrum)
+    profiles = make_profiles(options, training, module.shift_bg.numpy(), spectrum)
     z_nk, _ = encode(module, training)
     cells = [(training, z_nk, linear.remainder(z_nk, joint(module, z_nk)).astype(np.float32))]
     if validation is not None:
@@ -60,14 +60,6 @@ def embed(
         result = part if result is None else result.append(part)
     assert result is not None
     return result
-
-
-def _profiles(module: SiVAEModule, options: Options, training: Expression, spectrum: Spectrum) -> Profiles:
-    shift_bg = module.shift_bg.numpy()
-    if options.profiles == "principal":
-        return PrincipalProfiles(spectrum, PrincipalProfiles.scores(training, shift_bg, spectrum))
-    x_ng = training.standardised(slice(None)) - training.design_nb @ shift_bg
-    return CellProfiles(x_ng, np.arange(len(x_ng)))
 
 
 def _embed_chunk(
