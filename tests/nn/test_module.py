@@ -123,3 +123,21 @@ def test_hiding_a_gene_is_putting_it_at_its_mean(cells, sizes):
         hidden[:, gene] = design @ module.shift_bg[:, gene].detach().numpy()
         expected = module.encode_cells(torch.tensor(hidden), torch.tensor(design)).mean_rk.detach()
         np.testing.assert_allclose(found[f], expected, rtol=1e-6, atol=1e-9)
+
+
+def test_a_closed_axis_costs_nothing_and_tells_nothing(cells):
+    """Its posterior is the prior for cells and genes, and no predictor reads it."""
+    module, (x, design) = make_module(n_design=B), cells
+    x, design, genes = torch.tensor(x), torch.tensor(design), torch.arange(module.bias_g.shape[0])
+    with torch.no_grad():
+        module.used_k.copy_(torch.tensor([1.0, 0.0]))
+        for posterior in (module.encode_cells(x, design), module.encode_features(module.profile_gq)):
+            assert (posterior.mean_rk[:, 1] == 0).all()
+            assert (posterior.sd_rk[:, 1] == 1).all()
+            assert posterior.mean_rk[:, 0].abs().max() > 0
+        z, v = torch.randn(len(x), 2).double(), torch.randn(len(genes), 2).double()
+        before = module.predict(z, v, design, genes)
+        z[:, 1] += 5.0
+        v[:, 1] -= 3.0
+        for one, other in zip(before, module.predict(z, v, design, genes), strict=True):
+            assert torch.equal(one, other)

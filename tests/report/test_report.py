@@ -102,7 +102,7 @@ def test_sizes_options_and_versions_are_there(page):
     rows = {row[0]: row[1] for _, table in page.tables for row in table if len(row) == 2}
     assert (rows["Cells"], rows["Genes in the data"], rows["Genes modelled"]) == ("120", "60", "50")
     assert (rows["Training cells"], rows["Validation cells"], rows["Seed"]) == ("108", "12", "4")
-    assert rows["Axes unused at the end"] == "3"
+    assert rows["Unused at the end"] == "axis 3"
     assert (rows["architecture.n_joint"], rows["learning_rate"], rows["torch"]) == ("8", "0.002", "2.0")
 
 

@@ -124,8 +124,8 @@ def _model(adata: AnnData, options: Mapping[str, Any], facts: Mapping[str, Any])
     return [
         ("Likelihood", LIKELIHOODS.get(likelihood, likelihood)),
         ("Axes", f"{int(options['n_latent'])}"),
-        ("Axes above the noise at the start", f"{int(facts['n_signal_axes'])}"),
-        ("Axes unused at the end", ", ".join(map(str, unused)) or "none"),
+        ("Axes with a signal at the start", f"{int(facts['n_signal_axes'])}"),
+        ("Unused at the end", ", ".join(f"axis {axis}" for axis in unused) or "no axis"),
         ("Weight of the linear term (gamma)", f"{float(options['gamma']):g}"),
         ("Seed", f"{int(options['seed'])}"),
     ]
