@@ -72,6 +72,7 @@ def make_module(
             parameter.copy_(noise * torch.randn(parameter.shape, generator=generator))
         module.scale_g.copy_(0.5 + torch.rand(n_genes, generator=generator))
         module.shift_bg.copy_(torch.randn(n_design, n_genes, generator=generator))
+        module.log_gain_bg.copy_(0.3 * torch.randn(n_design, n_genes, generator=generator))
     return module.double().eval().requires_grad_(grad)
 
 

@@ -14,7 +14,6 @@ from sivae._errors import CellMismatchError, NotTrainedError, OptionError, Setup
         ({"likelihood": "gaussian"}, "likelihood is 'gaussian'; expected one of 'auto', 'normal', 'nb'"),
         ({"decoder": "linear"}, "decoder is 'linear'; expected one of 'residual', 'published'"),
         ({"kl_scale": "mean"}, "kl_scale is 'mean'; expected one of 'bound', 'published'"),
-        ({"profiles": "pca"}, "profiles is 'pca'; expected one of 'principal', 'cells'"),
         ({"n_latent": 0}, "n_latent is 0; expected 1 to 50"),
         ({"n_latent": 51}, "n_latent is 51; expected 1 to 50"),
         ({"n_latent": 5, "n_profile": 4}, "n_profile is 4; expected at least n_latent, 5"),
@@ -28,6 +27,12 @@ from sivae._errors import CellMismatchError, NotTrainedError, OptionError, Setup
 def test_options_of_the_model(counts_adata, options, match):
     with pytest.raises(OptionError, match=match):
         SiVAE(counts_adata, **options)
+
+
+def test_profiles_that_are_not_there(counts_adata):
+    found = r"no varm\['pca'\] to take profiles from; varm holds: planted_v, planted_batch. Choose one"
+    with pytest.raises(SetupError, match=found):
+        SiVAE(counts_adata, profiles="pca")
 
 
 def test_nb_needs_counts(values_adata, counts_adata):

@@ -12,18 +12,22 @@ from scipy import sparse
 
 from sivae._errors import OptionError
 from sivae._rng import torch_generator
+from sivae.data._covariates import CovariateEffect
 from sivae.data._expression import Design, Expression, Reader, library_size, size_factor_unit
 from sivae.data._matrix import as_matrix
-from sivae.data._profiles import CellProfiles, PrincipalProfiles, Profiles
+from sivae.data._profiles import CellProfiles, PrincipalProfiles, Profiles, StoredProfiles, sample_cells
 from sivae.data._scaling import Scaling
 from sivae.data._setup import Setup
 from sivae.nn._likelihoods import make_likelihood
 from sivae.nn._module import Architecture, SiVAEModule
 from sivae.nn._spectral import Sample, log_scale, spectral_start
-from sivae.stats._spectrum import PERMUTATION_CELLS, Spectrum, noise_edge, principal_axes, signal_strength
+from sivae.stats._spectrum import PERMUTATION_CELLS, Spectrum, noise_edge, signal_strength
 
 START_CELLS = 5000
 """Training cells on which counts are refitted at the start."""
+PRINCIPAL_WIDTH = 128
+MOST_PROFILE_CELLS = 10_000
+"""Cells that profiles of cells hold at most, as in the paper."""
 SCALE_CAP = 10.0
 """Cap of s_g for counts (docs/defaults.md has the measurement)."""
 
@@ -55,25 +59,25 @@ def make_reader(adata: AnnData, setup: Setup, genes: tuple[str, ...]) -> tuple[R
 
 
 def make_profiles(
-    options: Options, training: Expression, shift_bg: NDArray[np.float32], spectrum: Spectrum
+    options: Options,
+    training: Expression,
+    effect: CovariateEffect,
+    spectrum: Spectrum,
+    *,
+    stored_gq: NDArray[np.float32] | None,
 ) -> Profiles:
-    """The profiles named by the options, from training cells alone."""
+    """The profiles named by the options, from training cells alone or from a `varm` array."""
+    if stored_gq is not None:
+        return StoredProfiles(stored_gq)
     if options.profiles == "principal":
-        return PrincipalProfiles(spectrum, PrincipalProfiles.scores(training, shift_bg, spectrum))
-    x_ng = training.standardised(slice(None)) - training.design_nb @ shift_bg
-    return CellProfiles(x_ng, np.arange(len(x_ng)))
+        return PrincipalProfiles(spectrum, PrincipalProfiles.scores(training, effect, spectrum))
+    x_ng = np.concatenate(list(effect.blocks(training)()))
+    return CellProfiles(x_ng, sample_cells(len(x_ng), options.n_profile))
 
 
-def decompose(training: Expression, shift_bg: NDArray[np.float32], rank: int) -> Spectrum:
-    """Principal axes of the standardised, covariate-centred training matrix."""
-    n, g = training.shape
-
-    def blocks():  # type: ignore[no-untyped-def]
-        for start in range(0, n, 1024):
-            cells = slice(start, start + 1024)
-            yield training.standardised(cells) - training.design_nb[cells] @ shift_bg
-
-    return principal_axes(blocks, (n, g), rank)
+def default_width(profiles: str, n_latent: int) -> int:
+    """Columns of a profile: principal axes, or cells at most."""
+    return max(PRINCIPAL_WIDTH, n_latent) if profiles == "principal" else MOST_PROFILE_CELLS
 
 
 def build_module(
@@ -81,7 +85,7 @@ def build_module(
     training: Expression,
     validation: Expression | None,
     profiles: Profiles,
-    shift_bg: NDArray[np.float32],
+    effect: CovariateEffect,
     spectrum: Spectrum,
 ) -> tuple[SiVAEModule, int]:
     """A module at its start, and the number of axes with a signal.
@@ -89,13 +93,14 @@ def build_module(
     Validation cells decide which weak axes are kept; no gene vector is made from their values.
     """
     module = blank_module(options, profiles.of_modelled(), training.design_nb.shape[1])
-    module.shift_bg.copy_(torch.from_numpy(shift_bg))
+    module.shift_bg.copy_(torch.from_numpy(effect.shift_bg))
+    module.log_gain_bg.copy_(torch.from_numpy(effect.log_gain_bg))
     scaling = training.scaling
     counts = module.likelihood.counts
     if counts:
         module.scale_g.copy_(log_scale(torch.from_numpy(scaling.mean_g), torch.from_numpy(scaling.sd_g), SCALE_CAP))
     n, g = training.shape
-    held_out = None if validation is None else _centred(validation, shift_bg)
+    held_out = None if validation is None else _without_covariates(validation, effect)
     strength_k = signal_strength(spectrum, _edge(training), g, options.n_latent, held_out)
     v_gk = torch.from_numpy((spectrum.vectors_gq[:, : options.n_latent] * strength_k).astype(np.float32))
     spectral_start(module, v_gk, _sample(training, counts=counts), kl_weight=kl_scale(options, training))
@@ -122,9 +127,9 @@ def kl_scale(options: Options, training: Expression) -> float:
     return 1.0
 
 
-def _centred(validation: Expression, shift_bg: NDArray[np.float32], most: int = 2000) -> NDArray[np.float32]:
+def _without_covariates(validation: Expression, effect: CovariateEffect, most: int = 2000) -> NDArray[np.float32]:
     cells = slice(0, most)
-    return np.asarray(validation.standardised(cells) - validation.design_nb[cells] @ shift_bg, np.float32)
+    return effect.remove(validation.standardised(cells), validation.design_nb[cells])
 
 
 def _edge(training: Expression) -> float:
@@ -164,14 +169,13 @@ def check_options(options: Options, setup: Setup, n_genes: int) -> None:
         "likelihood": ("auto", "normal", "nb"),
         "decoder": ("residual", "published"),
         "kl_scale": ("bound", "published"),
-        "profiles": ("principal", "cells"),
     }
     for name, allowed in expected.items():
         if getattr(options, name) not in allowed:
             raise OptionError(f"{name} is {getattr(options, name)!r}; expected one of {', '.join(map(repr, allowed))}.")
     if not 1 <= options.n_latent <= n_genes:
         raise OptionError(f"n_latent is {options.n_latent}; expected 1 to {n_genes}, the number of genes.")
-    if options.n_profile < options.n_latent:
+    if options.n_profile < 1 or (options.profiles == "principal" and options.n_profile < options.n_latent):
         raise OptionError(f"n_profile is {options.n_profile}; expected at least n_latent, {options.n_latent}.")
     if not 0 <= options.gamma < np.inf:
         raise OptionError(f"gamma is {options.gamma}; expected a finite number of at least 0.")

@@ -13,7 +13,8 @@ from anndata import AnnData
 from numpy.typing import NDArray
 
 from sivae._errors import OptionError
-from sivae.data._profiles import covariate_shift
+from sivae.data._covariates import covariate_effect
+from sivae.data._profiles import read_stored
 from sivae.data._setup import Setup
 from sivae.data._split import is_validation, validation_threshold
 from sivae.model import _build
@@ -21,6 +22,7 @@ from sivae.model._finish import finish
 from sivae.model._trained import Trained
 from sivae.nn._module import SiVAEModule
 from sivae.nn._objective import Weights
+from sivae.stats._spectrum import principal_axes
 from sivae.train import _loop
 from sivae.train._options import TrainOptions
 
@@ -54,10 +56,15 @@ def fit(
             f"{known.shape[1]} genes are left for training."
         )
     held_out = reader.read(adata[validation_rows]) if len(validation_rows) else None
-    shift_bg = covariate_shift(known)
-    spectrum = _build.decompose(known, shift_bg, min(options.n_profile, *known.shape))
-    profiles = _build.make_profiles(options, known, shift_bg, spectrum)
-    module, n_signal = _build.build_module(options, known, held_out, profiles, shift_bg, spectrum)
+    n_batches = len(setup.categories.get(setup.batch_key, []))
+    effect = covariate_effect(known, n_batches)
+    width = (
+        options.n_profile if options.profiles == "principal" else _build.default_width("principal", options.n_latent)
+    )
+    spectrum = principal_axes(effect.blocks(known), known.shape, min(width, *known.shape))
+    stored_gq = stored_profile(adata, options, genes)
+    profiles = _build.make_profiles(options, known, effect, spectrum, stored_gq=stored_gq)
+    module, n_signal = _build.build_module(options, known, held_out, profiles, effect, spectrum)
     log.info("training on %d cells x %d genes, %d axes with a signal", *known.shape, n_signal)
     watched = held_out
     if held_out is not None and held_out.shape[0] > training.options.max_validation_cells:
@@ -79,7 +86,13 @@ def fit(
     history = _loop.run(job, accelerator, progress=training.progress)
     module = module.to("cpu").eval()
     table, linear, covariance = finish(
-        module, known, held_out, profiles, residual=options.decoder == "residual", seed=options.seed
+        module,
+        known,
+        held_out,
+        profiles,
+        batch_share_b=reader.design.mean_b[:n_batches],
+        residual=options.decoder == "residual",
+        seed=options.seed,
     )
     facts: dict[str, Any] = {
         "n_training_cells": known.shape[0],
@@ -94,7 +107,16 @@ def fit(
         "versions": versions(),
     }
     rotation_kk = np.eye(options.n_latent)
-    return module, Trained(reader, table, linear, covariance, spectrum, history.to_dict(), facts, rotation_kk)
+    return module, Trained(
+        reader, table, linear, covariance, spectrum, history.to_dict(), facts, rotation_kk, stored_gq=stored_gq
+    )
+
+
+def stored_profile(adata: AnnData, options: _build.Options, genes: tuple[str, ...]) -> NDArray[np.float32] | None:
+    """Rows of the `varm` array that the options name, or None where profiles come from the cells."""
+    if options.profiles in ("principal", "cells"):
+        return None
+    return read_stored(adata, options.profiles, genes)
 
 
 def split_rows(adata: AnnData, threshold: float) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

@@ -22,7 +22,8 @@ BATCH = 1024
 class GeneTable:
     """What the trained model knows of each gene, in the coordinates of the unique linear part.
 
-    One row per gene; `loading_gk` and `covariance_gkk` are the posterior of v, `noise_g` is sigma_g or theta_g.
+    One row per gene; `loading_gk` and `covariance_gkk` are the posterior of v, `noise_g` is sigma_g or theta_g,
+    `log_gain_gb` stretches the product with z and h in each batch (zero for counts).
     """
 
     loading_gk: Array
@@ -30,6 +31,7 @@ class GeneTable:
     joint_gd: Array
     bias_g: Array
     offset_gb: Array
+    log_gain_gb: Array
     scale_g: Array
     noise_g: Array
     r2_g: Array
@@ -60,19 +62,21 @@ def encode(module: SiVAEModule, expression: Expression) -> tuple[Array, Array]:
 
 
 @torch.no_grad()
-def joint(module: SiVAEModule, z_nk: Array) -> Array:
+def joint(module: SiVAEModule, z_nk: Array, design_nb: Array) -> Array:
     """Joint layer h as the decoder gives it, (n, d)."""
     device = module.bias_g.device
-    parts = [
-        module.cell_tower.decode(torch.from_numpy(z_nk[start : start + BATCH]).to(device)).cpu().numpy()
-        for start in range(0, len(z_nk), BATCH)
-    ]
+    parts = []
+    for start in range(0, len(z_nk), BATCH):
+        z_ck, design_cb = (torch.from_numpy(a[start : start + BATCH]).to(device) for a in (z_nk, design_nb))
+        parts.append(module.decode_cells(z_ck, design_cb).cpu().numpy())
     return np.concatenate(parts)
 
 
 def predictor(table: GeneTable, z_ck: Array, remainder_cd: Array, design_cb: Array) -> Array:
-    """eta_cg = bias + design offset + s (z.v + h.w), (c, g)."""
+    """eta_cg = bias + design offset + s gain (z.v + h.w), (c, g)."""
     product_cg = z_ck @ table.loading_gk.T + remainder_cd @ table.joint_gd.T
+    if design_cb.shape[1]:
+        product_cg = product_cg * np.exp(design_cb @ table.log_gain_gb.T)
     return np.asarray(table.bias_g + design_cb @ table.offset_gb.T + table.scale_g * product_cg, np.float32)
 
 
@@ -87,8 +91,9 @@ def predictor_blocks(
     for start in range(0, expression.shape[0], BATCH):
         cells = slice(start, min(start + BATCH, expression.shape[0]))
         z_ck, _ = encode(module, expression.take(np.arange(cells.start, cells.stop)))
-        remainder_cd = linear.remainder(z_ck, joint(module, z_ck)).astype(np.float32)
-        yield cells, predictor(table, z_ck, remainder_cd, design_nb[cells])
+        design_cb = design_nb[cells]
+        remainder_cd = linear.remainder(z_ck, joint(module, z_ck, design_cb), design_cb).astype(np.float32)
+        yield cells, predictor(table, z_ck, remainder_cd, design_cb)
 
 
 def to_standardised(eta_cg: Array, expression: Expression, *, counts: bool) -> Array:

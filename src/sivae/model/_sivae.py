@@ -17,8 +17,9 @@ from sivae._errors import ArtefactError, CellMismatchError, GeneMismatchError, N
 from sivae._rng import torch_generator
 from sivae.data import _setup
 from sivae.data._expression import Expression
+from sivae.data._profiles import StoredProfiles
 from sivae.model import _annotate, _artefact, _build, _features, _linear, _predict
-from sivae.model._fit import Training, fit, split_rows
+from sivae.model._fit import Training, fit, split_rows, stored_profile
 from sivae.model._trained import Trained, options_from_config, options_to_config
 from sivae.nn._module import Architecture, SiVAEModule
 from sivae.train import _loop
@@ -48,9 +49,12 @@ class SiVAE:
     kl_scale
         "bound": the evidence bound; "published": the paper's mean over genes (G / N is replaced by 1).
     profiles
-        What the feature encoder reads: "principal" (fixed width) or "cells" (the paper's: every training cell).
+        What the feature encoder reads of a gene: "principal" (its principal components over the training cells, of
+        fixed width), "cells" (the paper's: its values in the training cells), or the name of an array in `varm`
+        (vectors of proteins, texts, motifs), matched by gene name.
     n_profile
-        Width of principal profiles; fewer where the data have fewer cells or genes.
+        Width: principal components (128, or `n_latent` if that is more), or training cells at most (10,000), of which
+        a sample is taken. Fewer where the data have fewer.
     architecture
         Sizes of the towers.
     seed
@@ -86,12 +90,13 @@ class SiVAE:
         gamma: float = 0.05,
         decoder: Literal["residual", "published"] = "residual",
         kl_scale: Literal["bound", "published"] = "bound",
-        profiles: Literal["principal", "cells"] = "principal",
-        n_profile: int = 128,
+        profiles: str = "principal",
+        n_profile: int | None = None,
         architecture: Architecture | None = None,
         seed: int = 0,
     ) -> None:
         self._setup = _setup.read_record(adata)
+        n_profile = _build.default_width(profiles, n_latent) if n_profile is None else n_profile
         for name, number in (("n_latent", n_latent), ("n_profile", n_profile), ("seed", seed)):
             if int(number) != number:
                 raise OptionError(f"{name} is {number}; expected a whole number.")
@@ -100,6 +105,7 @@ class SiVAE:
             architecture or Architecture(), int(seed),
         )  # fmt: skip
         _build.check_options(options, self._setup, adata.n_vars)
+        stored_profile(adata, options, tuple(str(name) for name in adata.var_names))
         if likelihood == "auto":
             values = "log1p of size-corrected counts" if self._setup.normalize == "log1p" else "the values as they are"
             log.info("likelihood='auto': normal, on %s", values)
@@ -460,6 +466,8 @@ class SiVAE:
             profile_gq = np.zeros((len(state.reader.genes), int(config["n_profile"])), np.float32)
             if model.options.profiles == "principal":
                 profile_gq = _predict.principal_profile(state.spectrum)
+            elif state.stored_gq is not None:
+                profile_gq = StoredProfiles(state.stored_gq).of_modelled()
             module = _build.blank_module(model.options, profile_gq, len(state.reader.design.mean_b))
             module.load_state_dict(weights)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -533,6 +541,7 @@ class SiVAE:
             reader=state.reader,
             spectrum=state.spectrum,
             linear=state.linear,
+            stored_gq=state.stored_gq,
             training=state.reader.read(known[train_rows]),
             validation=state.reader.read(known[validation_rows]) if len(validation_rows) else None,
             new=adata,

@@ -2,11 +2,13 @@
 
 Axes: c cells of a block, g all modelled genes, f genes of a block, k latent, d joint, q profile, b covariate columns.
 
-    cell tower      x_cg -> z_ck ~ N(mean, sd) -> h_cd
+    cell tower      x_cg, design_cb -> z_ck ~ N(mean, sd);  z_ck, design_cb -> h_cd
     feature tower   p_fq -> v_fk ~ N(mean, sd) -> w_fd
-    predictor       eta_cf = bias_f + design_cb offset_fb + s_f (z_ck . v_fk + h_cd . w_fd)      "residual"
-                    eta_cf = bias_f + design_cb offset_fb + s_f (h_cd . w_fd)                    "published"
-    linear          eta_cf = bias_f + design_cb offset_fb + s_f (z_ck . v_fk)
+    predictor       eta_cf = bias_f + design_cb offset_fb + s_cf (z_ck . v_fk + h_cd . w_fd)     "residual"
+                    eta_cf = bias_f + design_cb offset_fb + s_cf (h_cd . w_fd)                   "published"
+    linear          eta_cf = bias_f + design_cb offset_fb + s_cf (z_ck . v_fk)
+
+s_cf is s_f times, for the Normal, the gain of the cell's batch: a batch can stretch the log values of a gene.
 
 Source: Choi, Li, Quon, Genome Biology 2023, 24:29, Methods (doi 10.1186/s13059-023-02850-y), which has the predictor
 "published"; the linear part, the scale s and the profiles are this package's (docs/how_it_works.md gives the reasons).
@@ -45,6 +47,9 @@ class Architecture:
         Share of a cell's genes hidden from the non-linear part of its encoder at each step.
     layer_norm
         Normalise the hidden layers of the encoders.
+    encode_covariates, decode_covariates
+        Give the covariate columns to the perceptron of the cell encoder, and to the cell decoder. (The encoder always
+        subtracts their linear effect, and the predictor always has an offset per gene and column.)
     sigma_floor
         Smallest noise sd of a gene under the Normal likelihood, in units of the gene's own sd.
     """
@@ -57,6 +62,8 @@ class Architecture:
     linear_features: bool = True
     input_dropout: float = 0.1
     layer_norm: bool = True
+    encode_covariates: bool = True
+    decode_covariates: bool = True
     sigma_floor: float = 0.3
 
     def __post_init__(self) -> None:
@@ -111,6 +118,8 @@ class SiVAEModule(nn.Module):
             decoder=(*a.cell_decoder, a.n_joint),
             generator=generator,
             layer_norm=a.layer_norm,
+            n_encoded_covariates=n_design * a.encode_covariates,
+            n_decoded_covariates=n_design * a.decode_covariates,
         )
         self.feature_tower = Tower(
             n_profile,
@@ -131,17 +140,30 @@ class SiVAEModule(nn.Module):
         self.register_buffer("scale_g", torch.ones(n_genes))  # s_g
         self.used_k: Tensor
         self.register_buffer("shift_bg", torch.zeros(n_design, n_genes))  # what the encoder subtracts per covariate
+        self.log_gain_bg: Tensor
+        self.register_buffer("log_gain_bg", torch.zeros(n_design, n_genes))  # what it divides by, in logarithms
         self.register_buffer("used_k", torch.ones(n_latent))  # 0 closes an axis with nothing to say
 
     def encode_cells(self, x_cg: Tensor, design_cb: Tensor, generator: torch.Generator | None = None) -> Posterior:
         """q(z | x): a cell over all genes; with a generator, some genes are hidden from the non-linear part."""
-        x_cg = x_cg - design_cb @ self.shift_bg
+        x_cg = self.without_covariates(x_cg, design_cb)
         rate = self.architecture.input_dropout
         corrupted_cg = None
         if self.training and generator is not None and rate > 0:
             kept_cg = torch.rand(x_cg.shape, generator=generator).to(x_cg.device) >= rate
             corrupted_cg = x_cg * kept_cg
-        return self._closed(*self.cell_tower.encode(x_cg, corrupted_cg))
+        encoded_cb = design_cb if self.architecture.encode_covariates else None
+        return self._closed(*self.cell_tower.encode(x_cg, corrupted_cg, covariates_rb=encoded_cb))
+
+    def decode_cells(self, z_ck: Tensor, design_cb: Tensor) -> Tensor:
+        """Joint layer h of cells, (c, d)."""
+        return self.cell_tower.decode(z_ck, design_cb if self.architecture.decode_covariates else None)
+
+    def without_covariates(self, x_cg: Tensor, design_cb: Tensor) -> Tensor:
+        """Rows without the linear effect of their covariates, (c, g)."""
+        if design_cb.shape[1] == 0:
+            return x_cg
+        return (x_cg - design_cb @ self.shift_bg) * torch.exp(-design_cb @ self.log_gain_bg)
 
     def encode_features(self, profile_fq: Tensor) -> Posterior:
         """q(v | p): a gene over its profile."""
@@ -154,12 +176,16 @@ class SiVAEModule(nn.Module):
     def predict(self, z_ck: Tensor, v_fk: Tensor, design_cb: Tensor, genes_f: Tensor) -> tuple[Tensor, Tensor]:
         """Full and linear predictor of cells c and genes f, (c, f) each."""
         z_ck, v_fk = z_ck * self.used_k, v_fk * self.used_k
-        h_cd, w_fd = self.cell_tower.decode(z_ck), self.feature_tower.decode(v_fk)
+        h_cd, w_fd = self.decode_cells(z_ck, design_cb), self.feature_tower.decode(v_fk)
         scale_f = self.scale_g[genes_f]
         start_cf = self.bias_g[genes_f] + design_cb @ self.offset_gb[genes_f].T
-        linear_cf = start_cf + z_ck @ (scale_f[:, None] * v_fk).T
+        linear_cf = z_ck @ (scale_f[:, None] * v_fk).T
         product_cf = h_cd @ (scale_f[:, None] * w_fd).T
-        return (linear_cf + product_cf if self.residual else start_cf + product_cf), linear_cf
+        full_cf = linear_cf + product_cf if self.residual else product_cf
+        if design_cb.shape[1] and not self.likelihood.counts:
+            gain_cf = torch.exp(design_cb @ self.log_gain_bg[:, genes_f])
+            linear_cf, full_cf = gain_cf * linear_cf, gain_cf * full_cf
+        return start_cf + full_cf, start_cf + linear_cf
 
     def forward(self, block: Block, generator: torch.Generator | None = None, *, linear: bool = True) -> Terms:
         """The terms of the objective for one block; posterior means instead of draws where no generator is given.
