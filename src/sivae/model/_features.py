@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from sivae.data._expression import Expression, Reader
-from sivae.data._matrix import Matrix, as_matrix
+from sivae.data._matrix import Matrix
 from sivae.data._profiles import PrincipalProfiles, Profiles
 from sivae.data._scaling import Scaling
 from sivae.model._build import SCALE_CAP, Options, make_profiles
@@ -17,6 +17,7 @@ from sivae.model._evidence import batch_groups
 from sivae.model._finish import with_evidence
 from sivae.model._linear import LinearPart, gene_posterior
 from sivae.model._predict import GeneTable, encode, joint
+from sivae.nn._likelihoods import CountLikelihood
 from sivae.nn._module import SiVAEModule
 from sivae.nn._spectral import log_scale
 from sivae.stats._null import permutation_pvalues, quantile_strata
@@ -41,8 +42,8 @@ def embed(
     """The table of every gene of `new`, in chunks of genes.
 
     `rows` and `validation_rows` are where the training and validation cells stand in `new`. A gene's profile, scale,
-    bias, offsets and noise come from the training cells; its evidence from the validation cells, which it is not
-    encoded from.
+    bias, offsets, noise (one number per gene, whatever the dispersion of the modelled genes) and zero inflation come
+    from the training cells; its evidence from the validation cells, which it is not encoded from.
     """
     profiles = make_profiles(options, training, module.shift_bg.numpy(), spectrum)
     z_nk, _ = encode(module, training)
@@ -54,7 +55,7 @@ def embed(
     result: GeneTable | None = None
     for start in range(0, new.n_vars, chunk):
         genes = np.arange(start, min(start + chunk, new.n_vars))
-        values = as_matrix(new, reader.setup.layer or None, genes)
+        values = reader.values(new, genes)
         parts = [values[rows], values[validation_rows]][: len(cells)]
         part = _embed_chunk(module, profiles, linear, cells, parts, residual=options.decoder == "residual")
         result = part if result is None else result.append(part)
@@ -72,7 +73,7 @@ def _embed_chunk(
     residual: bool,
 ) -> GeneTable:
     training = cells[0][0]
-    counts = module.likelihood.counts
+    likelihood = module.likelihood
     scaling = Scaling.fit(values[0], training.library_n, log=training.scaling.log, target=training.scaling.target)
     x_nf = scaling.standardise(_dense(scaling.transform(values[0], training.library_n)))
     shift_bf = (
@@ -94,8 +95,9 @@ def _embed_chunk(
     _, z, remainder = cells[0]
     start_nf = training.design_nb @ offset_fb.T + scale_f * (z @ encoded.loading_gk.T + remainder @ encoded.joint_gd.T)
     y_nf = _dense(values[0])
-    if counts:
-        bias_f, noise_f = _count_bias(y_nf, start_nf, training.library_n)
+    inflation_f = np.full(y_nf.shape[1], np.nan)
+    if isinstance(likelihood, CountLikelihood):
+        bias_f, noise_f, inflation_f = _count_bias(likelihood, y_nf, start_nf, training.library_n)
     else:
         bias_f = (x_nf - start_nf).mean(axis=0)
         noise_f = np.sqrt(((x_nf - start_nf - bias_f) ** 2).mean(axis=0))
@@ -107,10 +109,11 @@ def _embed_chunk(
         bias_g=bias_f.astype(np.float32),
         offset_gb=offset_fb,
         noise_g=noise_f.astype(np.float32),
+        inflation_g=inflation_f.astype(np.float32),
     )
     if len(cells) == 1:
         return table
-    return _judge(table, cells[1], values[1], scaling, start_nf + bias_f, x_nf, counts=counts)
+    return _judge(table, cells[1], values[1], scaling, start_nf + bias_f, x_nf, counts=likelihood.counts)
 
 
 def _encode(
@@ -130,19 +133,28 @@ def _encode(
     nothing = np.full(len(loading), np.nan, np.float32)
     return GeneTable(
         loading.astype(np.float32), covariance.astype(np.float32), w_fd.astype(np.float32),
-        nothing, np.zeros((len(loading), 0), np.float32), scale, nothing, nothing, nothing.astype(np.float64),
+        nothing, np.zeros((len(loading), 0), np.float32), scale, nothing, nothing, nothing.astype(np.float64), nothing,
     )  # fmt: skip
 
 
+@torch.no_grad()
 def _count_bias(
-    y_nf: NDArray[np.float32], start_nf: NDArray[np.floating], library_n: NDArray[np.float32]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Bias that makes expected and observed totals equal, in closed form, and inverse dispersion by moments."""
-    mean_nf = library_n[:, None].astype(np.float64) * np.exp(np.clip(start_nf, -20.0, 20.0))
-    bias_f = np.log(np.maximum(y_nf.sum(axis=0, dtype=np.float64), 0.5) / mean_nf.sum(axis=0))
-    mean_nf *= np.exp(bias_f)
-    excess_f = ((y_nf - mean_nf) ** 2 - mean_nf).sum(axis=0)
-    return bias_f, np.clip((mean_nf**2).sum(axis=0) / np.maximum(excess_f, 1e-6), 1e-2, 1e3)
+    likelihood: CountLikelihood,
+    y_nf: NDArray[np.float32],
+    start_nf: NDArray[np.floating],
+    library_n: NDArray[np.float32],
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Bias that makes expected and observed totals equal; noise and zero inflation by moments (NaN if none)."""
+    y = torch.from_numpy(y_nf.astype(np.float64))
+    mean_nf = torch.from_numpy(library_n[:, None].astype(np.float64) * np.exp(np.clip(start_nf, -20.0, 20.0)))
+    bias_f = likelihood.match(y, mean_nf)
+    log_noise_f, zero_logit_f = likelihood.moments(y, mean_nf * torch.exp(bias_f))
+    nothing_f = np.full(len(bias_f), np.nan)
+    noise_f = torch.exp(log_noise_f).numpy() if likelihood.noisy else nothing_f
+    if zero_logit_f is None:
+        return bias_f.numpy(), noise_f, nothing_f
+    bias_f = bias_f + torch.nn.functional.softplus(zero_logit_f)  # -log(1 - pi)
+    return bias_f.numpy(), noise_f, torch.sigmoid(zero_logit_f).numpy()
 
 
 def _judge(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from sivae.data._expression import Expression
@@ -30,7 +31,12 @@ def finish(
     linear = LinearPart.fit(z_nk, h_nd)
     covariance = np.cov(np.concatenate([z_nk, linear.remainder(z_nk, h_nd)], axis=1), rowvar=False)
     table = gene_table(
-        module, profiles.of_modelled(), linear, residual=residual, principal=isinstance(profiles, PrincipalProfiles)
+        module,
+        profiles.of_modelled(),
+        linear,
+        h_nd.mean(axis=0),
+        residual=residual,
+        principal=isinstance(profiles, PrincipalProfiles),
     )
     if validation is not None:
         r2_g = explained(module, table, linear, training, validation)
@@ -40,9 +46,15 @@ def finish(
 
 
 def gene_table(
-    module: SiVAEModule, profile_gq: NDArray[np.float32], linear: LinearPart, *, residual: bool, principal: bool
+    module: SiVAEModule,
+    profile_gq: NDArray[np.float32],
+    linear: LinearPart,
+    average_h_d: NDArray[np.float32],
+    *,
+    residual: bool,
+    principal: bool,
 ) -> GeneTable:
-    """The table of the modelled genes, without evidence yet (NaN)."""
+    """The table of the modelled genes, without evidence yet (NaN); noise is that at the average cell."""
     parts = [
         gene_posterior(module, profile_gq[start : start + CHUNK], linear, residual=residual, principal=principal)
         for start in range(0, len(profile_gq), CHUNK)
@@ -58,10 +70,19 @@ def gene_table(
         bias_g=bias_g.astype(np.float32),
         offset_gb=module.offset_gb.detach().numpy().copy(),
         scale_g=scale_g,
-        noise_g=np.exp(module.likelihood.clamp_noise(module.log_noise_g.detach()).numpy()),
+        noise_g=_noise(module, average_h_d),
         r2_g=nan_g,
         connected_p_g=nan_g.copy(),
+        inflation_g=nan_g.copy() if module.zero_logit_g is None else module.zero_logit_g.detach().sigmoid().numpy(),
     )
+
+
+@torch.no_grad()
+def _noise(module: SiVAEModule, average_h_d: NDArray[np.float32]) -> NDArray[np.float32]:
+    if not module.likelihood.noisy:
+        return np.full(len(module.bias_g), np.nan, np.float32)
+    log_noise_g = module.average_log_noise(torch.from_numpy(average_h_d))
+    return torch.exp(module.likelihood.clamp_noise(log_noise_g)).numpy()
 
 
 def with_evidence(table: GeneTable, r2_g: NDArray[np.floating], p_g: NDArray[np.floating]) -> GeneTable:

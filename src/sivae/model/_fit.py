@@ -47,7 +47,7 @@ def fit(
     accelerator = _loop.make_accelerator(training.accelerator)
     threshold = validation_threshold(adata.obs_names, fraction=training.options.validation_fraction)
     train_rows, validation_rows = split_rows(adata, threshold)
-    reader, known = _build.make_reader(adata[train_rows], setup, genes)
+    reader, known = _build.make_reader(adata[train_rows], setup, genes, binary=options.binary)
     if options.n_latent > min(known.shape):
         raise OptionError(
             f"n_latent is {options.n_latent}; expected at most {min(known.shape)}, because {known.shape[0]} cells of "
@@ -57,7 +57,9 @@ def fit(
     shift_bg = covariate_shift(known)
     spectrum = _build.decompose(known, shift_bg, min(options.n_profile, *known.shape))
     profiles = _build.make_profiles(options, known, shift_bg, spectrum)
-    module, n_signal = _build.build_module(options, known, held_out, profiles, shift_bg, spectrum)
+    module, n_signal = _build.build_module(
+        options, known, held_out, profiles, shift_bg, spectrum, n_batches=setup.n_batches
+    )
     log.info("training on %d cells x %d genes, %d axes with a signal", *known.shape, n_signal)
     watched = held_out
     if held_out is not None and held_out.shape[0] > training.options.max_validation_cells:
