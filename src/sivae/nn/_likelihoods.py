@@ -348,7 +348,7 @@ def _at_counts(noise: Tensor, y: Counts, like_cf: Tensor) -> Tensor:
 
 
 def _sum_by_gene(values_n: Tensor, y: Counts, like_cf: Tensor) -> Tensor:
-    return like_cf.new_zeros(like_cf.shape[1]).index_add(0, y.column, values_n)
+    return values_n.new_zeros(like_cf.shape[1]).index_add(0, y.column, values_n)
 
 
 LIKELIHOODS: dict[str, type[Likelihood]] = {
