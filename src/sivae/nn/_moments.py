@@ -6,8 +6,10 @@ import torch
 from torch import Tensor
 
 THETA_RANGE = (1e-2, 1e3)
-INFLATION_RANGE = (0.01, 0.95)
+INFLATION_RANGE = (0.003, 0.95)
 """Zero inflation at the start: never zero, where its logit would have no gradient."""
+CLOSE = 1e-4
+"""Newton steps end below it; the error left is of the order of its square."""
 LEAST_TOTAL = 0.5
 """Counts that a gene without any is taken to have."""
 
@@ -45,7 +47,7 @@ def zero_inflation(y_ng: Tensor, mean_ng: Tensor, *, steps: int = 8) -> tuple[Te
     return theta_g, share_g
 
 
-def open_shift(y_ng: Tensor, mean_ng: Tensor, *, steps: int = 10) -> Tensor:
+def open_shift(y_ng: Tensor, mean_ng: Tensor, *, steps: int = 20) -> Tensor:
     """Shift s with sum_n (1 - exp(-mean exp(s))) = sum_n y, (genes,), by damped Newton steps on the logarithm."""
     n = len(y_ng)
     total_g = y_ng.sum(dim=0).clamp(LEAST_TOTAL, max(n - LEAST_TOTAL, LEAST_TOTAL))
@@ -57,4 +59,6 @@ def open_shift(y_ng: Tensor, mean_ng: Tensor, *, steps: int = 10) -> Tensor:
         slope_g = (moved_ng * torch.exp(-moved_ng)).sum(dim=0)
         step_g = (total_g / expected_g.clamp(min=1e-12)).log() * expected_g / slope_g.clamp(min=1e-12)
         shift_g = shift_g + step_g.clamp(-1.0, 1.0)
+        if float(step_g.abs().max()) < CLOSE:
+            break
     return shift_g
