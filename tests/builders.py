@@ -47,6 +47,8 @@ def make_module(
     seed=0,
     noise=0.4,
     grad=False,
+    dispersion="gene",
+    n_batches=0,
     **sizes,
 ):
     """A module in which every parameter is random, in double precision; gradients only where asked."""
@@ -66,6 +68,8 @@ def make_module(
         decoder=decoder,
         architecture=Architecture(**sizes),
         generator=generator,
+        dispersion=dispersion,
+        n_batches=n_batches,
     )
     with torch.no_grad():
         for parameter in module.parameters():

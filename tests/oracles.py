@@ -21,6 +21,22 @@ def poisson_nll(eta_cf, y_cf, library_c):
     return -stats.poisson.logpmf(y_cf, library_c[:, None] * np.exp(eta_cf)).sum()
 
 
+def entry_nll(name, eta_cf, y_cf, noise, library_c, inflation_f=None):
+    """Negative log likelihood of every entry; `noise` (sigma or theta) is of any shape that broadcasts."""
+    mean_cf = library_c[:, None] * np.exp(eta_cf)
+    if name == "normal":
+        return -stats.norm.logpdf(y_cf, eta_cf, noise)
+    if name == "poisson":
+        return -stats.poisson.logpmf(y_cf, mean_cf)
+    if name == "bernoulli":
+        return np.where(y_cf > 0, -np.log(-np.expm1(-mean_cf)), mean_cf)
+    theta_cf = np.broadcast_to(noise, mean_cf.shape)
+    log_nb_cf = stats.nbinom.logpmf(y_cf, theta_cf, theta_cf / (theta_cf + mean_cf))
+    if name == "nb":
+        return -log_nb_cf
+    return -np.log(np.where(y_cf == 0, inflation_f, 0.0) + (1 - inflation_f) * np.exp(log_nb_cf))
+
+
 def gaussian_kl(mean, sd):
     """KL(N(mean, sd^2) || N(0, 1)), entry by entry, summed over the last axis."""
     return np.sum(-np.log(sd) + (sd**2 + mean**2) / 2 - 1 / 2, axis=-1)

@@ -95,6 +95,25 @@ def test_without_projection_other_genes_have_no_place(tmp_path):
     assert (np.isnan(adata.varm["X_sivae"]).all(axis=1) == ~adata.var["sivae_modelled"]).all()
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--likelihood", "zinb", "--dispersion", "gene-batch", "--batch-key", "batch"], ["zinb", "gene-batch"]),
+        (["--likelihood", "bernoulli"], ["bernoulli", "gene"]),
+    ],
+)
+def test_likelihood_and_dispersion_reach_the_model_and_the_run(made, tmp_path, words, said):
+    done = sivae("fit", made[0] / "cells.h5ad", "-o", tmp_path / "run", *FIT, *words, "--project-rest")
+    assert done.exit_code == 0, done.output
+    options = SiVAE.load(tmp_path / "run/model").options
+    assert [options.likelihood, options.dispersion] == said
+    adata = ad.read_h5ad(tmp_path / "run/adata.h5ad")
+    assert adata.var["sivae_noise"].isna().all() == (said[0] == "bernoulli")
+    assert ("sivae_zero_inflation" in adata.var) == (said[0] == "zinb")
+    told = dict(line.split(maxsplit=1) for line in sivae("info", tmp_path / "run").stdout.splitlines())
+    assert [told["likelihood"], told["dispersion"]] == said
+
+
 @pytest.mark.parametrize("error", [RuntimeError("broken"), KeyboardInterrupt(), SystemExit(143)])
 @pytest.mark.parametrize("where", ["sivae.model._sivae.SiVAE.train", "sivae.report._build.write"])
 def test_an_error_in_the_middle_leaves_nothing(made, tmp_path, monkeypatch, where, error):
@@ -125,6 +144,9 @@ BAD = [
     (["cells.h5ad", "--continuous-covariate", "group"], "not numeric"),
     (["cells.h5ad", "--label", "nope"], "no column 'nope'"),
     (["cells.h5ad", "--likelihood", "nope"], "'nope'"),
+    (["cells.h5ad", "--dispersion", "nope"], "'nope'"),
+    (["cells.h5ad", "--dispersion", "gene-batch"], "without a batch_key"),
+    (["cells.h5ad", "--likelihood", "poisson", "--dispersion", "gene-cell"], "has no noise parameter"),
     (["cells.h5ad", "--normalize", "nope"], "'nope'"),
     (["cells.h5ad", "--n-latent", "0"], "n_latent"),
     (["cells.h5ad", "--n-genes", "few"], "whole number or all"),

@@ -11,7 +11,15 @@ from sivae._errors import CellMismatchError, NotTrainedError, OptionError, Setup
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"likelihood": "gaussian"}, "likelihood is 'gaussian'; expected one of 'auto', 'normal', 'nb'"),
+        (
+            {"likelihood": "gaussian"},
+            "likelihood is 'gaussian'; expected one of 'auto', 'normal', 'nb', 'zinb', 'poisson', 'bernoulli'",
+        ),
+        ({"dispersion": "batch"}, "dispersion is 'batch'; expected one of 'gene', 'gene-batch', 'gene-cell', 'cell'"),
+        ({"likelihood": "poisson", "dispersion": "gene-cell"}, "likelihood='poisson' has no noise .*expected 'gene'"),
+        ({"likelihood": "bernoulli", "dispersion": "cell"}, "likelihood='bernoulli' has no noise .*expected 'gene'"),
+        ({"likelihood": "nb", "dispersion": "cell"}, "'cell' with likelihood='nb'; expected likelihood='normal'"),
+        ({"likelihood": "zinb", "dispersion": "cell"}, "'cell' with likelihood='zinb'; expected likelihood='normal'"),
         ({"decoder": "linear"}, "decoder is 'linear'; expected one of 'residual', 'published'"),
         ({"kl_scale": "mean"}, "kl_scale is 'mean'; expected one of 'bound', 'published'"),
         ({"n_latent": 0}, "n_latent is 0; expected 1 to 50"),
@@ -35,14 +43,23 @@ def test_profiles_that_are_not_there(counts_adata):
         SiVAE(counts_adata, profiles="pca")
 
 
-def test_nb_needs_counts(values_adata, counts_adata):
+@pytest.mark.parametrize("likelihood", ["nb", "zinb", "poisson", "bernoulli"])
+def test_counts_are_needed_for_their_likelihoods(values_adata, counts_adata, likelihood):
     with pytest.raises(
-        OptionError, match="likelihood='nb' needs whole-number counts.*values that are not counts.*'normal'"
+        OptionError, match=f"likelihood='{likelihood}' needs whole-number counts.*values that are not counts.*'normal'"
     ):
-        SiVAE(values_adata, likelihood="nb")
+        SiVAE(values_adata, likelihood=likelihood)
     SiVAE.setup_anndata(counts_adata, normalize="none")
     with pytest.raises(OptionError, match="set up with counts and normalize='none'"):
-        SiVAE(counts_adata, likelihood="nb")
+        SiVAE(counts_adata, likelihood=likelihood)
+
+
+@pytest.mark.parametrize("likelihood", ["auto", "normal", "nb"])
+def test_noise_per_batch_needs_batches(counts_adata, likelihood):
+    assert SiVAE(counts_adata, likelihood=likelihood, dispersion="gene-batch").options.dispersion == "gene-batch"
+    SiVAE.setup_anndata(counts_adata)
+    with pytest.raises(OptionError, match="dispersion is 'gene-batch', but .* without a batch_key; expected one"):
+        SiVAE(counts_adata, likelihood=likelihood, dispersion="gene-batch")
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,7 @@ class FitOptions:
     normalize: str = "auto"
     n_latent: int = 10
     likelihood: str = "auto"
+    dispersion: str = "gene"
     gamma: float | None = None
     n_genes: int | None = 2000
     """None: all."""
@@ -167,7 +168,14 @@ def _prepare(adata: AnnData, options: FitOptions) -> tuple[SiVAE, str]:
         batches = "" if options.batch_key is None else f", ranked within each {options.batch_key}"
         words = f"{cells.n_vars:,} of {adata.n_vars:,} chosen by {measure}{batches}"
     weight = {} if options.gamma is None else {"gamma": options.gamma}
-    model = SiVAE(cells, n_latent=options.n_latent, likelihood=options.likelihood, seed=options.seed, **weight)  # type: ignore[arg-type]
+    model = SiVAE(
+        cells,
+        n_latent=options.n_latent,
+        likelihood=options.likelihood,  # type: ignore[arg-type]
+        dispersion=options.dispersion,  # type: ignore[arg-type]
+        seed=options.seed,
+        **weight,  # type: ignore[arg-type]
+    )
     return model, words
 
 

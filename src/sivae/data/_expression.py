@@ -168,6 +168,12 @@ class Reader:
     genes: tuple[str, ...]
     design: Design
     scaling: Scaling
+    binary: bool = False
+    """Values are read as 0 or 1."""
+
+    def values(self, adata: AnnData, at: NDArray[np.intp]) -> Matrix:
+        """Stored values of the genes at these positions (-1: zeros), as 0 or 1 where the model reads them so."""
+        return read_matrix(adata, self.setup, at, binary=self.binary)
 
     def read(self, adata: AnnData) -> Expression:
         """Expression of every cell of `adata`, genes in the order of the model.
@@ -181,7 +187,7 @@ class Reader:
         missing = at < 0
         if missing.any():
             self._judge_missing(missing)
-        values = as_matrix(adata, self.setup.layer or None, at)
+        values = self.values(adata, at)
         library = library_size(values, adata, self.setup, unit=self.scaling.unit)
         if not self.setup.size_factor_key and self.scaling.log:
             library = library / np.float32(max(1.0 - float(self.scaling.share_g[missing].sum()), 1e-3))
@@ -196,6 +202,17 @@ class Reader:
                 f"{found}; at most {MISSING_SHARE:.0%} may be missing. Check that var_names are of the same kind."
             )
         warn(f"{found}; each is taken at its mean over the training cells.")
+
+
+def read_matrix(adata: AnnData, setup: Setup, at: NDArray[np.intp], *, binary: bool) -> Matrix:
+    """Stored values of the genes at these positions; where `binary`, 1 for every positive value."""
+    values = as_matrix(adata, setup.layer or None, at)
+    if not binary:
+        return values
+    if sparse.issparse(values):
+        values.data = (values.data > 0).astype(np.float32)
+        return values
+    return (values > 0).astype(np.float32)
 
 
 def _fill(transformed_ng: Matrix, missing: NDArray[np.bool_], mean_g: NDArray[np.float32]) -> Matrix:

@@ -63,6 +63,11 @@ class Setup:
         """The batch column, if any, and further categorical columns."""
         return (*((self.batch_key,) if self.batch_key else ()), *self.categorical_covariate_keys)
 
+    @property
+    def n_batches(self) -> int:
+        """Batches of the batch column, whose dummy columns come first in the design; 0 without one."""
+        return len(self.categories[self.batch_key]) if self.batch_key else 0
+
 
 def setup(
     adata: AnnData,

@@ -13,12 +13,12 @@ from scipy import sparse
 from sivae._errors import OptionError
 from sivae._rng import torch_generator
 from sivae.data._covariates import CovariateEffect
-from sivae.data._expression import Design, Expression, Reader, library_size, size_factor_unit
-from sivae.data._matrix import as_matrix
+from sivae.data._expression import Design, Expression, Reader, library_size, read_matrix, size_factor_unit
 from sivae.data._profiles import CellProfiles, PrincipalProfiles, Profiles, StoredProfiles, sample_cells
 from sivae.data._scaling import Scaling
 from sivae.data._setup import Setup
-from sivae.nn._likelihoods import make_likelihood
+from sivae.nn._dispersion import DISPERSIONS, PerCell, PerGene, PerGeneBatch
+from sivae.nn._likelihoods import LIKELIHOODS, Bernoulli, Normal, make_likelihood
 from sivae.nn._module import Architecture, SiVAEModule
 from sivae.nn._spectral import Sample, log_scale, spectral_start
 from sivae.stats._spectrum import PERMUTATION_CELLS, Spectrum, noise_edge, signal_strength
@@ -45,16 +45,24 @@ class Options:
     n_profile: int
     architecture: Architecture
     seed: int
+    dispersion: str = "gene"
+
+    @property
+    def binary(self) -> bool:
+        """Whether the likelihood reads values as 0 or 1."""
+        return self.likelihood == Bernoulli.name
 
 
-def make_reader(adata: AnnData, setup: Setup, genes: tuple[str, ...]) -> tuple[Reader, Expression]:
+def make_reader(
+    adata: AnnData, setup: Setup, genes: tuple[str, ...], *, binary: bool = False
+) -> tuple[Reader, Expression]:
     """Fit scaling and design on the training cells of `adata` (all of its cells), and read them."""
     at = adata.var_names.get_indexer(list(genes))
-    values = as_matrix(adata, setup.layer or None, at)
+    values = read_matrix(adata, setup, at, binary=binary)
     unit = size_factor_unit(values, adata, setup)
     library = library_size(values, adata, setup, unit=unit)
     scaling = replace(Scaling.fit(values, library, log=setup.normalize == "log1p", target=None), unit=unit)
-    reader = Reader(setup, genes, Design.fit(adata, setup), scaling)
+    reader = Reader(setup, genes, Design.fit(adata, setup), scaling, binary)
     return reader, Expression(values, library, scaling, reader.design.of(adata, setup))
 
 
@@ -87,12 +95,14 @@ def build_module(
     profiles: Profiles,
     effect: CovariateEffect,
     spectrum: Spectrum,
+    *,
+    n_batches: int = 0,
 ) -> tuple[SiVAEModule, int]:
     """A module at its start, and the number of axes with a signal.
 
     Validation cells decide which weak axes are kept; no gene vector is made from their values.
     """
-    module = blank_module(options, profiles.of_modelled(), training.design_nb.shape[1])
+    module = blank_module(options, profiles.of_modelled(), training.design_nb.shape[1], n_batches=n_batches)
     module.shift_bg.copy_(torch.from_numpy(effect.shift_bg))
     module.log_gain_bg.copy_(torch.from_numpy(effect.log_gain_bg))
     scaling = training.scaling
@@ -107,7 +117,9 @@ def build_module(
     return module, int((strength_k > 0).sum())
 
 
-def blank_module(options: Options, profile_gq: NDArray[np.float32], n_design: int) -> SiVAEModule:
+def blank_module(
+    options: Options, profile_gq: NDArray[np.float32], n_design: int, *, n_batches: int = 0
+) -> SiVAEModule:
     """A module of the right shape, its perceptrons random from the seed."""
     return SiVAEModule(
         torch.from_numpy(profile_gq),
@@ -117,6 +129,8 @@ def blank_module(options: Options, profile_gq: NDArray[np.float32], n_design: in
         decoder=options.decoder,
         architecture=options.architecture,
         generator=torch_generator(options.seed, "weights"),
+        dispersion=options.dispersion,
+        n_batches=n_batches,
     )
 
 
@@ -166,7 +180,8 @@ def check_options(options: Options, setup: Setup, n_genes: int) -> None:
         Naming the option, the value found and those expected.
     """
     expected = {
-        "likelihood": ("auto", "normal", "nb"),
+        "likelihood": ("auto", *LIKELIHOODS),
+        "dispersion": DISPERSIONS,
         "decoder": ("residual", "published"),
         "kl_scale": ("bound", "published"),
     }
@@ -181,9 +196,33 @@ def check_options(options: Options, setup: Setup, n_genes: int) -> None:
         raise OptionError(f"gamma is {options.gamma}; expected a finite number of at least 0.")
     if options.seed < 0:
         raise OptionError(f"seed is {options.seed}; expected a whole number of at least 0.")
-    if options.likelihood == "nb" and not (setup.counts and setup.normalize == "log1p"):
+    _check_noise(options, setup)
+
+
+def _check_noise(options: Options, setup: Setup) -> None:
+    """Refuse a likelihood that the values do not fit, and a dispersion that the likelihood or set-up does not have."""
+    name, dispersion = options.likelihood, options.dispersion
+    normal = name in ("auto", Normal.name)
+    if not normal and not (setup.counts and setup.normalize == "log1p"):
         raise OptionError(
-            "likelihood='nb' needs whole-number counts and normalize='log1p'; this AnnData was set up with "
+            f"likelihood={name!r} needs whole-number counts and normalize='log1p'; this AnnData was set up with "
             f"{'counts' if setup.counts else 'values that are not counts'} and normalize={setup.normalize!r}. "
             "Name the layer that holds counts in setup_anndata, or use likelihood='normal'."
+        )
+    if dispersion == PerGene.name:
+        return
+    if not normal and not LIKELIHOODS[name].noisy:
+        raise OptionError(
+            f"dispersion is {dispersion!r}, but likelihood={name!r} has no noise parameter; expected 'gene'. "
+            "Leave dispersion out, or use likelihood='nb'."
+        )
+    if dispersion == PerCell.name and not normal:
+        raise OptionError(
+            f"dispersion is 'cell' with likelihood={name!r}; expected likelihood='normal', whose genes are on one "
+            "scale. For counts use dispersion='gene-cell'."
+        )
+    if dispersion == PerGeneBatch.name and not setup.batch_key:
+        raise OptionError(
+            "dispersion is 'gene-batch', but this AnnData was set up without a batch_key; expected one. "
+            "Name it in setup_anndata, or use dispersion='gene'."
         )

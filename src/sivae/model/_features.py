@@ -12,7 +12,7 @@ from scipy import sparse
 
 from sivae.data._covariates import CovariateEffect, batch_of, gain
 from sivae.data._expression import Expression, Reader
-from sivae.data._matrix import Matrix, as_matrix
+from sivae.data._matrix import Matrix
 from sivae.data._profiles import PrincipalProfiles, Profiles, read_stored
 from sivae.data._scaling import Scaling
 from sivae.model._build import SCALE_CAP, Options, make_profiles
@@ -20,6 +20,7 @@ from sivae.model._evidence import batch_groups
 from sivae.model._finish import with_evidence
 from sivae.model._linear import LinearPart, gene_posterior
 from sivae.model._predict import GeneTable, encode, joint, predictor
+from sivae.nn._likelihoods import CountLikelihood
 from sivae.nn._module import SiVAEModule
 from sivae.nn._spectral import log_scale
 from sivae.stats._null import permutation_pvalues, quantile_strata
@@ -45,14 +46,14 @@ def embed(
     """The table of every gene of `new`, in chunks of genes.
 
     `rows` and `validation_rows` are where the training and validation cells stand in `new`. A gene's profile, scale,
-    bias, offsets and noise come from the training cells; its evidence from the validation cells, which it is not
-    encoded from.
+    bias, offsets, noise (one number per gene, whatever the dispersion of the modelled genes) and zero inflation come
+    from the training cells; its evidence from the validation cells, which it is not encoded from.
     """
     effect = CovariateEffect(module.shift_bg.numpy(), module.log_gain_bg.numpy())
     profiles = make_profiles(options, training, effect, spectrum, stored_gq=stored_gq)
     names = [str(name) for name in new.var_names]
     stored_fq = None if stored_gq is None else read_stored(new, options.profiles, names)
-    n_batches = len(reader.setup.categories.get(reader.setup.batch_key, []))
+    n_batches = reader.setup.n_batches
     z_nk, _ = encode(module, training)
     cells = [(training, z_nk, _remainder(module, linear, training, z_nk))]
     if validation is not None:
@@ -62,7 +63,7 @@ def embed(
     result: GeneTable | None = None
     for start in range(0, new.n_vars, chunk):
         genes = np.arange(start, min(start + chunk, new.n_vars))
-        values = as_matrix(new, reader.setup.layer or None, genes)
+        values = reader.values(new, genes)
         parts = [values[rows], values[validation_rows]][: len(cells)]
         part = _embed_chunk(
             module,
@@ -98,7 +99,7 @@ def _embed_chunk(
     n_batches: int,
 ) -> GeneTable:
     training, z, remainder = cells[0]
-    counts = module.likelihood.counts
+    likelihood = module.likelihood
     scaling = Scaling.fit(values[0], training.library_n, log=training.scaling.log, target=training.scaling.target)
     x_nf = scaling.standardise(_dense(scaling.transform(values[0], training.library_n)))
     effect = _effect(x_nf, z, training.design_nb, n_batches)
@@ -111,7 +112,7 @@ def _embed_chunk(
         principal=isinstance(profiles, PrincipalProfiles),
     )
     scale_f = encoded.scale_g
-    gain_fb = np.zeros_like(effect.log_gain_bg.T) if counts else effect.log_gain_bg.T
+    gain_fb = np.zeros_like(effect.log_gain_bg.T) if likelihood.counts else effect.log_gain_bg.T
     table = replace(
         encoded,
         bias_g=np.zeros_like(scale_f),
@@ -119,15 +120,21 @@ def _embed_chunk(
         log_gain_gb=gain_fb.astype(np.float32),
     )
     start_nf = predictor(table, z, remainder, training.design_nb)
-    if counts:
-        bias_f, noise_f = _count_bias(_dense(values[0]), start_nf, training.library_n)
+    inflation_f = np.full(x_nf.shape[1], np.nan)
+    if isinstance(likelihood, CountLikelihood):
+        bias_f, noise_f, inflation_f = _count_bias(likelihood, _dense(values[0]), start_nf, training.library_n)
     else:
         bias_f = (x_nf - start_nf).mean(axis=0)
         noise_f = np.sqrt(((x_nf - start_nf - bias_f) ** 2).mean(axis=0))
-    table = replace(table, bias_g=bias_f.astype(np.float32), noise_g=noise_f.astype(np.float32))
+    table = replace(
+        table,
+        bias_g=bias_f.astype(np.float32),
+        noise_g=noise_f.astype(np.float32),
+        inflation_g=inflation_f.astype(np.float32),
+    )
     if len(cells) == 1:
         return table
-    return _judge(table, cells[1], values[1], scaling, start_nf + bias_f, x_nf, counts=counts)
+    return _judge(table, cells[1], values[1], scaling, start_nf + bias_f, x_nf, counts=likelihood.counts)
 
 
 def _effect(
@@ -173,18 +180,28 @@ def _encode(
         noise_g=nothing_f,
         r2_g=nothing_f,
         connected_p_g=nothing_f.astype(np.float64),
+        inflation_g=nothing_f,
     )
 
 
+@torch.no_grad()
 def _count_bias(
-    y_nf: NDArray[np.float32], start_nf: NDArray[np.floating], library_n: NDArray[np.float32]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Bias that makes expected and observed totals equal, in closed form, and inverse dispersion by moments."""
-    mean_nf = library_n[:, None].astype(np.float64) * np.exp(np.clip(start_nf, -20.0, 20.0))
-    bias_f = np.log(np.maximum(y_nf.sum(axis=0, dtype=np.float64), 0.5) / mean_nf.sum(axis=0))
-    mean_nf *= np.exp(bias_f)
-    excess_f = ((y_nf - mean_nf) ** 2 - mean_nf).sum(axis=0)
-    return bias_f, np.clip((mean_nf**2).sum(axis=0) / np.maximum(excess_f, 1e-6), 1e-2, 1e3)
+    likelihood: CountLikelihood,
+    y_nf: NDArray[np.float32],
+    start_nf: NDArray[np.floating],
+    library_n: NDArray[np.float32],
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Bias that makes expected and observed totals equal; noise and zero inflation by moments (NaN if none)."""
+    y = torch.from_numpy(y_nf.astype(np.float64))
+    mean_nf = torch.from_numpy(library_n[:, None].astype(np.float64) * np.exp(np.clip(start_nf, -20.0, 20.0)))
+    bias_f = likelihood.match(y, mean_nf)
+    log_noise_f, zero_logit_f = likelihood.moments(y, mean_nf * torch.exp(bias_f))
+    nothing_f = np.full(len(bias_f), np.nan)
+    noise_f = torch.exp(log_noise_f).numpy() if likelihood.noisy else nothing_f
+    if zero_logit_f is None:
+        return bias_f.numpy(), noise_f, nothing_f
+    bias_f = bias_f + torch.nn.functional.softplus(zero_logit_f)  # -log(1 - pi)
+    return bias_f.numpy(), noise_f, torch.sigmoid(zero_logit_f).numpy()
 
 
 def _judge(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from sivae.data._expression import Expression
@@ -41,6 +42,7 @@ def finish(
         module,
         profiles.of_modelled(),
         linear,
+        h_nd.mean(axis=0),
         batch_share_b=batch_share_b if stretched else np.zeros(0, np.float32),
         residual=residual,
         principal=isinstance(profiles, PrincipalProfiles),
@@ -56,12 +58,13 @@ def gene_table(
     module: SiVAEModule,
     profile_gq: NDArray[np.float32],
     linear: LinearPart,
+    average_h_d: NDArray[np.float32],
     *,
     batch_share_b: NDArray[np.float32],
     residual: bool,
     principal: bool,
 ) -> GeneTable:
-    """The table of the modelled genes, without evidence yet (NaN)."""
+    """The table of the modelled genes, without evidence yet (NaN); noise is that at the average cell."""
     parts = [
         gene_posterior(module, profile_gq[start : start + CHUNK], linear, residual=residual, principal=principal)
         for start in range(0, len(profile_gq), CHUNK)
@@ -80,9 +83,10 @@ def gene_table(
         offset_gb=offset_gb.astype(np.float32),
         log_gain_gb=np.zeros_like(offset_gb, np.float32) if counts else module.log_gain_bg.numpy().T.copy(),
         scale_g=scale_g,
-        noise_g=np.exp(module.likelihood.clamp_noise(module.log_noise_g.detach()).numpy()),
+        noise_g=_noise(module, average_h_d),
         r2_g=nan_g,
         connected_p_g=nan_g.copy(),
+        inflation_g=nan_g.copy() if module.zero_logit_g is None else module.zero_logit_g.detach().sigmoid().numpy(),
     )
 
 
@@ -105,6 +109,14 @@ def _constant_part(
     offset_gb = np.zeros((len(w_gd), len(linear.design_bd)))
     offset_gb[:, :n_batches] = value_bg.T
     return batch_share_b @ value_bg, offset_gb
+
+
+@torch.no_grad()
+def _noise(module: SiVAEModule, average_h_d: NDArray[np.float32]) -> NDArray[np.float32]:
+    if not module.likelihood.noisy:
+        return np.full(len(module.bias_g), np.nan, np.float32)
+    log_noise_g = module.average_log_noise(torch.from_numpy(average_h_d))
+    return torch.exp(module.likelihood.clamp_noise(log_noise_g)).numpy()
 
 
 def with_evidence(table: GeneTable, r2_g: NDArray[np.floating], p_g: NDArray[np.floating]) -> GeneTable:

@@ -49,14 +49,14 @@ def fit(
     accelerator = _loop.make_accelerator(training.accelerator)
     threshold = validation_threshold(adata.obs_names, fraction=training.options.validation_fraction)
     train_rows, validation_rows = split_rows(adata, threshold)
-    reader, known = _build.make_reader(adata[train_rows], setup, genes)
+    reader, known = _build.make_reader(adata[train_rows], setup, genes, binary=options.binary)
     if options.n_latent > min(known.shape):
         raise OptionError(
             f"n_latent is {options.n_latent}; expected at most {min(known.shape)}, because {known.shape[0]} cells of "
             f"{known.shape[1]} genes are left for training."
         )
     held_out = reader.read(adata[validation_rows]) if len(validation_rows) else None
-    n_batches = len(setup.categories.get(setup.batch_key, []))
+    n_batches = setup.n_batches
     effect = covariate_effect(known, n_batches)
     width = (
         options.n_profile if options.profiles == "principal" else _build.default_width("principal", options.n_latent)
@@ -64,7 +64,7 @@ def fit(
     spectrum = principal_axes(effect.blocks(known), known.shape, min(width, *known.shape))
     stored_gq = stored_profile(adata, options, genes)
     profiles = _build.make_profiles(options, known, effect, spectrum, stored_gq=stored_gq)
-    module, n_signal = _build.build_module(options, known, held_out, profiles, effect, spectrum)
+    module, n_signal = _build.build_module(options, known, held_out, profiles, effect, spectrum, n_batches=n_batches)
     log.info("training on %d cells x %d genes, %d axes with a signal", *known.shape, n_signal)
     watched = held_out
     if held_out is not None and held_out.shape[0] > training.options.max_validation_cells:

@@ -22,8 +22,9 @@ BATCH = 1024
 class GeneTable:
     """What the trained model knows of each gene, in the coordinates of the unique linear part.
 
-    One row per gene; `loading_gk` and `covariance_gkk` are the posterior of v, `noise_g` is sigma_g or theta_g,
-    `log_gain_gb` stretches the product with z and h in each batch (zero for counts).
+    One row per gene; `loading_gk` and `covariance_gkk` are the posterior of v, `noise_g` is sigma_g or theta_g (where
+    the noise depends on batch or cell, at the training cells' average; NaN where there is none), `inflation_g` the
+    zero inflation (NaN likewise), `log_gain_gb` stretches the product with z and h in each batch (zero for counts).
     """
 
     loading_gk: Array
@@ -36,6 +37,7 @@ class GeneTable:
     noise_g: Array
     r2_g: Array
     connected_p_g: Array
+    inflation_g: Array
 
     def take(self, genes: NDArray[np.intp]) -> GeneTable:
         """Some of the genes."""
@@ -120,11 +122,22 @@ def gene_nll(module: SiVAEModule, table: GeneTable, linear: LinearPart, expressi
     total = np.zeros(len(genes))
     for cells, eta_cg in predictor_blocks(module, table, linear, expression):
         block = expression.block(np.arange(cells.start, cells.stop), genes, counts=likelihood.counts)
+        log_noise, zero_logit_g = _noise(module, expression.take(np.arange(cells.start, cells.stop)))
         eta = torch.from_numpy(eta_cg)
-        total += (
-            likelihood.nll([eta], block.y, module.log_noise_g.detach().cpu(), block.log_library_c)[0].double().numpy()
-        )
+        total += likelihood.nll([eta], block.y, log_noise, block.log_library_c, zero_logit_g)[0].double().numpy()
     return total
+
+
+@torch.no_grad()
+def _noise(module: SiVAEModule, expression: Expression) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Logarithm of the noise at posterior means, (g,) or broadcasting against (n, g), and logit of zero inflation."""
+    device = module.bias_g.device
+    genes_g = torch.arange(expression.shape[1], device=device)
+    z_nk = encode(module, expression)[0] if module.dispersion.reads_cells else np.zeros((0, 0), np.float32)
+    design_nb = torch.from_numpy(expression.design_nb).to(device)
+    zero_logit_g = module.zero_logit(genes_g)
+    log_noise = module.log_noise(torch.from_numpy(z_nk).to(device), design_nb, genes_g)
+    return log_noise.cpu(), None if zero_logit_g is None else zero_logit_g.cpu()
 
 
 def principal_profile(spectrum: Spectrum) -> Array:

@@ -40,8 +40,10 @@ class SiVAE:
     n_latent
         Number of axes k.
     likelihood
-        "normal" (standardised, for counts after log1p), "nb" (counts), or "auto": "normal", which was at or above
-        "nb" on cells and held-out expression on every data set measured (docs/defaults.md).
+        "normal" (standardised, for counts after log1p); for counts "nb" (negative binomial), "zinb" (the same with
+        zero inflation, a share per gene) or "poisson"; "bernoulli" (open or closed: values above zero are read as 1,
+        complementary log-log link); or "auto": "normal", which was at or above "nb" on cells and held-out expression
+        on every data set measured (docs/defaults.md).
     gamma
         Weight of the interpretability term, the same likelihood under the linear predictor alone; 0 leaves it out.
     decoder
@@ -59,6 +61,11 @@ class SiVAE:
         Sizes of the towers.
     seed
         Seed of weights, blocks and noise. Which cells validate does not depend on it.
+    dispersion
+        What the noise (sigma, or inverse dispersion theta) depends on: "gene"; "gene-batch" (needs a batch_key);
+        "gene-cell" (gene, and the cell's joint layer); "cell" (Normal only: the paper's, one sigma per cell that all
+        genes share). Where one number per gene is shown, it is that of the average training cell; genes never trained
+        on have one number each. "poisson" and "bernoulli" have no noise parameter.
 
     Raises
     ------
@@ -86,7 +93,7 @@ class SiVAE:
         adata: AnnData,
         *,
         n_latent: int = 10,
-        likelihood: Literal["auto", "normal", "nb"] = "auto",
+        likelihood: Literal["auto", "normal", "nb", "zinb", "poisson", "bernoulli"] = "auto",
         gamma: float = 0.05,
         decoder: Literal["residual", "published"] = "residual",
         kl_scale: Literal["bound", "published"] = "bound",
@@ -94,6 +101,7 @@ class SiVAE:
         n_profile: int | None = None,
         architecture: Architecture | None = None,
         seed: int = 0,
+        dispersion: Literal["gene", "gene-batch", "gene-cell", "cell"] = "gene",
     ) -> None:
         self._setup = _setup.read_record(adata)
         n_profile = _build.default_width(profiles, n_latent) if n_profile is None else n_profile
@@ -102,7 +110,7 @@ class SiVAE:
                 raise OptionError(f"{name} is {number}; expected a whole number.")
         options = _build.Options(
             int(n_latent), likelihood, float(gamma), decoder, kl_scale, profiles, int(n_profile),
-            architecture or Architecture(), int(seed),
+            architecture or Architecture(), int(seed), dispersion,
         )  # fmt: skip
         _build.check_options(options, self._setup, adata.n_vars)
         stored_profile(adata, options, tuple(str(name) for name in adata.var_names))
@@ -310,6 +318,9 @@ class SiVAE:
         -------
         Frame on the count scale, whatever the likelihood: library_size * exp(eta), or for the Normal the
         back-transformed log value, clipped at 0. With `normalize="none"` the values are on the scale of the data.
+        Under "zinb" this is the mean before zero inflation, of which a share 1 - pi_g is seen. Under "bernoulli" it is
+        the mean m of the Poisson count whose being positive is seen, with probability 1 - exp(-m) at the cell's own
+        library; rows then sum to more than `library_size`.
         """
         state, module = self._trained(), self._module_()
         names = list(self._names) if gene_list is None else [str(gene) for gene in gene_list]
@@ -401,7 +412,8 @@ class SiVAE:
         - `varm["X_sivae"]`, `varm["X_sivae_var"]` (g, k): the loadings and their variance;
         - `varm["X_sivae_joint"]` (g, d): w;
         - `var["sivae_r2"]`, `["sivae_noise"]`, `["sivae_scale"]`, `["sivae_bias"]`, `["sivae_modelled"]` and
-          `["sivae_connected_pvalue"]`;
+          `["sivae_connected_pvalue"]`; under "zinb" also `["sivae_zero_inflation"]`. Noise that depends on batch or
+          cell is that of the average training cell; it is NaN under "poisson" and "bernoulli", which have none;
         - `uns["sivae"]`: set-up, options, joint covariance of (z, h), rotation, history, facts.
         """
         state = self._trained()
@@ -468,7 +480,9 @@ class SiVAE:
                 profile_gq = _predict.principal_profile(state.spectrum)
             elif state.stored_gq is not None:
                 profile_gq = StoredProfiles(state.stored_gq).of_modelled()
-            module = _build.blank_module(model.options, profile_gq, len(state.reader.design.mean_b))
+            n_batches = model._setup.n_batches
+            n_design = len(state.reader.design.mean_b)
+            module = _build.blank_module(model.options, profile_gq, n_design, n_batches=n_batches)
             module.load_state_dict(weights)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise ArtefactError(
@@ -481,7 +495,8 @@ class SiVAE:
     def __repr__(self) -> str:
         o = self.options
         state = f"trained, best step {self._state.facts['best_step']}" if self._state else "not trained"
-        options = f"n_latent={o.n_latent}, likelihood={o.likelihood!r}, gamma={o.gamma}"
+        dispersion = "" if o.dispersion == "gene" else f", dispersion={o.dispersion!r}"
+        options = f"n_latent={o.n_latent}, likelihood={o.likelihood!r}{dispersion}, gamma={o.gamma}"
         return f"SiVAE({len(self._names)} genes, {options}, {state})"
 
     # ------------------------------------------------------------------------------------------------- inside

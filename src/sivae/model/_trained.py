@@ -75,6 +75,7 @@ class Trained:
             "setup": self.reader.setup.to_record(),
             "genes": list(self.reader.genes),
             "scaling": {"log": scaling.log, "target": scaling.target, "unit": scaling.unit},
+            "binary": self.reader.binary,
             "n_training_cells": self.spectrum.n_cells,
             "rotation": self.rotation,
             "history": self.history,
@@ -94,8 +95,12 @@ class Trained:
         )
         design = Design(tables["design/mean_b"], tables["design/sd_b"])
         spectrum = Spectrum(tables["spectrum/values_q"], tables["spectrum/vectors_gq"], int(config["n_training_cells"]))
+        if int(config["format"]) < 2:  # neither zero inflation nor values read as 0 or 1
+            config = {**config, "binary": False}
+            tables = {**tables, "gene/inflation_g": np.full_like(tables["gene/bias_g"], np.nan)}
+        setup = Setup.from_record(config["setup"])
         return cls(
-            reader=Reader(Setup.from_record(config["setup"]), tuple(config["genes"]), design, scaling),
+            reader=Reader(setup, tuple(config["genes"]), design, scaling, bool(config["binary"])),
             table=_gene_table(tables),
             linear=_linear_part(tables, len(design.mean_b)),
             joint_covariance=tables["joint_covariance"],

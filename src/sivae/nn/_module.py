@@ -7,6 +7,7 @@ Axes: c cells of a block, g all modelled genes, f genes of a block, k latent, d 
     predictor       eta_cf = bias_f + design_cb offset_fb + s_cf (z_ck . v_fk + h_cd . w_fd)     "residual"
                     eta_cf = bias_f + design_cb offset_fb + s_cf (h_cd . w_fd)                   "published"
     linear          eta_cf = bias_f + design_cb offset_fb + s_cf (z_ck . v_fk)
+    noise           log noise_f, or with a part that depends on batch or cell (`_dispersion.py`)
 
 s_cf is s_f times, for the Normal, the gain of the cell's batch: a batch can stretch the log values of a gene.
 
@@ -23,7 +24,8 @@ from torch import Tensor, nn
 
 from sivae._block import Block
 from sivae._errors import OptionError
-from sivae.nn._likelihoods import Likelihood
+from sivae.nn._dispersion import make_dispersion
+from sivae.nn._likelihoods import Likelihood, ZeroInflatedNegativeBinomial
 from sivae.nn._objective import Terms, gaussian_kl
 from sivae.nn._tower import Tower
 
@@ -106,6 +108,8 @@ class SiVAEModule(nn.Module):
         decoder: str,
         architecture: Architecture,
         generator: torch.Generator,
+        dispersion: str = "gene",
+        n_batches: int = 0,
     ) -> None:
         super().__init__()
         n_genes, n_profile = profile_gq.shape
@@ -133,6 +137,9 @@ class SiVAEModule(nn.Module):
         self.bias_g = nn.Parameter(torch.zeros(n_genes))
         self.offset_gb = nn.Parameter(torch.zeros(n_genes, n_design))
         self.log_noise_g = nn.Parameter(torch.zeros(n_genes))
+        self.dispersion = make_dispersion(dispersion, n_genes=n_genes, n_batches=n_batches, n_joint=a.n_joint)
+        inflated = likelihood.name == ZeroInflatedNegativeBinomial.name
+        self.zero_logit_g = nn.Parameter(torch.zeros(n_genes)) if inflated else None
         self.profile_gq: Tensor
         self.scale_g: Tensor
         self.shift_bg: Tensor
@@ -187,6 +194,23 @@ class SiVAEModule(nn.Module):
             linear_cf, full_cf = gain_cf * linear_cf, gain_cf * full_cf
         return start_cf + full_cf, start_cf + linear_cf
 
+    def log_noise(self, z_ck: Tensor, design_cb: Tensor, genes_f: Tensor) -> Tensor:
+        """Logarithm of the noise of cells c and genes f: (f,), or broadcasting against (c, f)."""
+        h_cd = self.decode_cells(z_ck * self.used_k, design_cb) if self.dispersion.reads_cells else None
+        noise: Tensor = self.dispersion(self.log_noise_g[genes_f], genes_f, h_cd, design_cb)
+        return noise
+
+    def average_log_noise(self, h_d: Tensor) -> Tensor:
+        """Logarithm of the noise of every gene at a joint layer h (d,) and the average batch, (g,)."""
+        genes_g = torch.arange(len(self.bias_g), device=self.bias_g.device)
+        design_1b = self.offset_gb.new_zeros((1, self.offset_gb.shape[1]))
+        noise: Tensor = self.dispersion(self.log_noise_g, genes_g, h_d[None], design_1b)
+        return noise.expand(1, len(genes_g))[0]
+
+    def zero_logit(self, genes_f: Tensor) -> Tensor | None:
+        """Logit of the zero inflation, (f,); None where the likelihood has none."""
+        return None if self.zero_logit_g is None else self.zero_logit_g[genes_f]
+
     def forward(self, block: Block, generator: torch.Generator | None = None, *, linear: bool = True) -> Terms:
         """The terms of the objective for one block; posterior means instead of draws where no generator is given.
 
@@ -197,7 +221,9 @@ class SiVAEModule(nn.Module):
         z_ck, v_fk = q_z.sample(generator), q_v.sample(generator)
         eta_cf, linear_cf = self.predict(z_ck, v_fk, block.design_cb, block.genes_f)
         etas = [eta_cf, linear_cf] if linear else [eta_cf]
-        nll_f = self.likelihood.nll(etas, block.y, self.log_noise_g[block.genes_f], block.log_library_c)
+        log_noise = self.log_noise(z_ck, block.design_cb, block.genes_f)
+        zero_logit_f = self.zero_logit(block.genes_f)
+        nll_f = self.likelihood.nll(etas, block.y, log_noise, block.log_library_c, zero_logit_f)
         n_genes = len(self.bias_g)
         per_entry = n_genes * block.cell_weight * block.gene_weight
         return Terms(
