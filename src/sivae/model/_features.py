@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 import torch
 from anndata import AnnData
 from numpy.typing import NDArray
 from scipy import sparse
 
+from sivae._values import part_of, values_of
 from sivae.data._expression import Expression, Reader
 from sivae.data._matrix import Matrix, as_matrix
 from sivae.data._profiles import PrincipalProfiles, Profiles
@@ -23,6 +27,9 @@ from sivae.stats._null import permutation_pvalues, quantile_strata
 from sivae.stats._spectrum import Spectrum
 
 VALUES_AT_ONCE = 20_000_000
+"""Cells times genes that are embedded at a time."""
+VALUES_READ = 2**25
+"""Stored values that are read at a time: each reading is a pass over the data, unless they are stored gene by gene."""
 
 
 def embed(
@@ -50,16 +57,29 @@ def embed(
     if validation is not None:
         z, _ = encode(module, validation)
         cells.append((validation, z, linear.remainder(z, joint(module, z)).astype(np.float32)))
-    chunk = max(16, VALUES_AT_ONCE // max(1, len(rows)))
     result: GeneTable | None = None
-    for start in range(0, new.n_vars, chunk):
-        genes = np.arange(start, min(start + chunk, new.n_vars))
-        values = as_matrix(new, reader.setup.layer or None, genes)
-        parts = [values[rows], values[validation_rows]][: len(cells)]
+    for values in _chunks(new, reader.setup.layer or None, np.concatenate([rows, validation_rows]), len(rows)):
+        parts = [values[: len(rows)], values[len(rows) :]][: len(cells)]
         part = _embed_chunk(module, profiles, linear, cells, parts, residual=options.decoder == "residual")
         result = part if result is None else result.append(part)
     assert result is not None
     return result
+
+
+def _chunks(new: AnnData, layer: str | None, rows: NDArray[np.intp], n_training: int) -> Iterator[Matrix]:
+    """The values of every gene in the rows given, some genes at a time."""
+    cells, chunk = part_of(new, rows), max(16, VALUES_AT_ONCE // max(1, n_training))
+    stored = values_of(new, layer).stored
+    share = stored.size / max(1, stored.shape[0] * stored.shape[1])
+    reading = chunk * max(1, int(VALUES_READ / max(1.0, share * len(rows) * chunk)))
+    for start in range(0, new.n_vars, reading):
+        genes = np.arange(start, min(start + reading, new.n_vars))
+        values: Any = as_matrix(cells, layer, genes)
+        if isinstance(values, np.ndarray):
+            yield from (values[:, first : first + chunk] for first in range(0, len(genes), chunk))
+        else:
+            by_gene = values.tocsc()
+            yield from (by_gene[:, first : first + chunk].tocsr() for first in range(0, len(genes), chunk))
 
 
 def _embed_chunk(

@@ -13,6 +13,7 @@ from anndata import AnnData
 from numpy.typing import NDArray
 
 from sivae._errors import OptionError
+from sivae._values import part_of
 from sivae.data._profiles import covariate_shift
 from sivae.data._setup import Setup
 from sivae.data._split import is_validation, validation_threshold
@@ -47,13 +48,13 @@ def fit(
     accelerator = _loop.make_accelerator(training.accelerator)
     threshold = validation_threshold(adata.obs_names, fraction=training.options.validation_fraction)
     train_rows, validation_rows = split_rows(adata, threshold)
-    reader, known = _build.make_reader(adata[train_rows], setup, genes)
+    reader, known = _build.make_reader(part_of(adata, train_rows), setup, genes)
     if options.n_latent > min(known.shape):
         raise OptionError(
             f"n_latent is {options.n_latent}; expected at most {min(known.shape)}, because {known.shape[0]} cells of "
             f"{known.shape[1]} genes are left for training."
         )
-    held_out = reader.read(adata[validation_rows]) if len(validation_rows) else None
+    held_out = reader.read(part_of(adata, validation_rows)) if len(validation_rows) else None
     shift_bg = covariate_shift(known)
     spectrum = _build.decompose(known, shift_bg, min(options.n_profile, *known.shape))
     profiles = _build.make_profiles(options, known, shift_bg, spectrum)
