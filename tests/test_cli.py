@@ -109,7 +109,7 @@ def test_an_error_in_the_middle_leaves_nothing(made, tmp_path, monkeypatch, wher
 
 def test_a_place_that_is_taken_is_refused_before_reading(tmp_path, monkeypatch):
     (tmp_path / "run").mkdir()
-    monkeypatch.setattr("sivae._run._files.read_cells", lambda _: pytest.fail("the data were read"))
+    monkeypatch.setattr("sivae._run._cells.open_cells", lambda _: pytest.fail("the data were read"))
     done = sivae("fit", "cells.h5ad", "-o", tmp_path / "run")
     assert done.exit_code == 1
     assert "exists" in done.stderr and "another with -o" in done.stderr

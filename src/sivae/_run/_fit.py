@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sivae import _keys
 from sivae._errors import OptionError, SetupError, some
 from sivae._extras import require
-from sivae._run import _files, _write
+from sivae._run import _cells, _files, _write
 from sivae._run._clock import Clock
 
 if TYPE_CHECKING:
@@ -49,11 +49,12 @@ def fit_file(data: Path, run: Path, options: FitOptions, *, say: Say, progress: 
     """Fit a file of cells and write a run (see `fit`)."""
     _check(run, options)
     clock = Clock()
-    adata = _files.read_cells(data)
-    source = {"source": data.name, "sha256": _files.file_hash(data)}
-    clock.lap("reading")
-    say(f"Read {data}: {adata.n_obs:,} cells x {adata.n_vars:,} genes.")
-    fit(adata, run, options, source=source, clock=clock, say=say, progress=progress)
+    with _cells.open_cells(data) as adata:
+        source = {"source": data.name, "sha256": _files.file_hash(data)}
+        clock.lap("reading")
+        left = "; its values stay in the file and are read when needed" if _cells.lies_in_file(adata) else ""
+        say(f"Read {data}: {adata.n_obs:,} cells x {adata.n_vars:,} genes{left}.")
+        fit(adata, run, options, source=source, clock=clock, say=say, progress=progress)
 
 
 def fit_demo(run: Path, options: FitOptions, *, say: Say, progress: bool) -> None:
@@ -161,7 +162,7 @@ def _prepare(adata: AnnData, options: FitOptions) -> tuple[SiVAE, str]:
         cells, words = adata, f"all {adata.n_vars:,} are modelled"
     else:
         select_genes(adata, options.n_genes, layer=options.layer, batch_key=options.batch_key)
-        cells = adata[:, adata.var["highly_variable"].to_numpy()].copy()
+        cells = adata[:, adata.var["highly_variable"].to_numpy()]
         counts = bool(adata.uns[_keys.UNS]["setup"]["counts"])
         measure = "variance of Pearson residuals" if counts else "variance"
         batches = "" if options.batch_key is None else f", ranked within each {options.batch_key}"

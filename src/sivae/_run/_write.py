@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from sivae import __version__, _keys
+from sivae._run._cells import write_h5ad
 from sivae._run._files import CELLS, FORMAT, MODEL, RECORD, REPORT
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def write(adata: AnnData, model: SiVAE, folder: Path, *, options: dict[str, Any]
 
     model.save(folder / MODEL)
     label = _build.check_label(adata, options["label"])
-    adata.write_h5ad(folder / CELLS)
+    write_h5ad(adata, folder / CELLS)
     _tables.write(adata, folder / "tables", label=label)
     pictures = _figures.draw(adata, label=label)
     (folder / "figures").mkdir()
