@@ -154,19 +154,18 @@ def _behind(adata: AnnData) -> tuple[AnnData, Positions, Positions]:
 
 
 def _matrix(adata: AnnData, layer: str | None) -> Any:
-    if layer:
-        if layer in adata.layers:
-            return adata.layers[layer]
+    try:
+        matrix = adata.X if not layer else adata.layers[layer] if layer in adata.layers else None
+    except (OSError, KeyError, RuntimeError, ValueError) as error:  # a file that is gone or closed, or has no X
+        raise SetupError(
+            f"{'X' if not layer else f'layers[{layer!r}]'} cannot be opened in the file behind this AnnData: {error}. "
+            "Check that the file is in place and was not closed; then make the AnnData anew."
+        ) from error
+    if layer and matrix is None:
         there, hint = some(adata.layers) or "none are there", "Name one of these, or leave layer out to use X."
         if layer == "raw" and adata.raw is not None:
             hint = "adata.raw is no layer: to model it, pass adata.raw.to_adata()."
         raise SetupError(f"Found no layer {layer!r}, expected one of: {there}. {hint}")
-    try:
-        matrix = adata.X
-    except (OSError, KeyError, ValueError) as error:  # a backed file that is gone, or has no X
-        raise SetupError(
-            f"X cannot be opened in the file behind this AnnData: {error}. Check that the file is in place and whole."
-        ) from error
     if matrix is None:
         raise SetupError(
             "Found no X in the AnnData (it is None), expected cells x genes. "

@@ -25,8 +25,7 @@ from sivae.model._build import make_reader
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Writing zarr v2:UserWarning"),
-    pytest.mark.filterwarnings("ignore:.*not consolidated.*"),
-    pytest.mark.filterwarnings("ignore:Did not read zarr as consolidated:UserWarning"),
+    pytest.mark.filterwarnings("ignore:zarr v3 autosharding:UserWarning"),
 ]
 every_storage = pytest.mark.parametrize("name", STORAGES)
 every_place = pytest.mark.parametrize("layer", [None, "counts"])
@@ -34,8 +33,12 @@ every_place = pytest.mark.parametrize("layer", [None, "counts"])
 
 @pytest.fixture(scope="module")
 def _cells():
-    adata = planted(170, 30, n_factors=2, genes_per_factor=10, n_batches=2, batch_effect=0.3, seed=4)
-    return adata[np.asarray(adata.X.sum(axis=1)).ravel() > 5][:160].copy()
+    adata = planted(160, 30, n_factors=2, genes_per_factor=10, n_batches=2, batch_effect=0.3, seed=4)
+    dense = adata.X.toarray()
+    dense[:, 3] += 1  # no cell is empty
+    adata.X = sparse.csr_matrix(dense)
+    del adata.obsm, adata.varm
+    return adata
 
 
 @pytest.fixture
@@ -152,8 +155,8 @@ def run(adata, layer, cells_to_place, genes_to_place):
     return {key: np.asarray(value).tobytes() for key, value in results.items()}, adata
 
 
-RUN = ["backed csr", "backed csc", "backed dense in chunks", "h5 dense", "zarr csr", "zarr dense", "dask dense in a grid",
-       "dask csr in rows"]  # fmt: skip
+RUN = ["backed csr", "backed csc", "backed dense in chunks", "h5 dense", "zarr csr", "zarr dense",
+       "dask dense in a grid", "dask csr in rows"]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", RUN)
@@ -216,13 +219,13 @@ def test_pictures_read_what_they_need(opened, cells):
     points = []
     for adata in (opened("backed csr"), plain(cells, "csr", None)):
         adata.obsm["X_sivae"] = np.random.default_rng(0).normal(size=(160, 2))
-        points.append(pl.cells(adata, color="gene_03").collections[0].get_array())
+        points.append(pl.cells(adata, color="gene_3").collections[0].get_array())
     np.testing.assert_array_equal(*points)
     y = cells.X.toarray().astype(float)
     np.testing.assert_allclose(np.sort(points[0]), np.sort(np.log1p(1e4 * y[:, 2] / y.sum(axis=1))))
 
 
-# -------------------------------------------------------------------------------------------- what is read, and how often
+# ------------------------------------------------------------------------------------------ what is read, and how often
 
 
 @pytest.fixture
@@ -253,18 +256,19 @@ def readings(monkeypatch):
 
 @every_storage
 @every_place
-def test_set_up_reads_once_and_in_blocks(opened, cells, readings, name, layer):
-    adata = opened(name, layer)
+def test_set_up_reads_once_and_in_blocks(opened, cells, request, name, layer):
+    adata, readings = opened(name, layer), request.getfixturevalue("readings")
     if layer and name.startswith("backed"):
-        pytest.skip("anndata has read the layers of a backed file into memory")
+        pytest.skip("anndata reads the layers of a backed file into memory")
     SiVAE.setup_anndata(adata, layer=layer)
     times = np.zeros(adata.shape, int)
     for rows, columns, _ in readings:
         times[rows, columns] += 1
     assert (times == 1).all()
-    # A row or a column, and a chunk, is read whole.
-    assert max(size for *_, size in readings) <= {"dask": 29 * 30}.get(name.split()[0], 37 * 11)
-    assert len(readings) > 5
+    # A row or a column, and a chunk, is read whole. The chunks of Dask are the user's, those of gzip h5py's.
+    chunk = 160 * 15 if name == "backed dense in chunks" else 80 * 13 if "dask" in name else 37 * 11
+    assert "as dask" in name or max(size for *_, size in readings) <= chunk
+    assert len(readings) >= (1 if "as dask" in name else 2 if "chunks" in name else 5)
 
 
 @pytest.mark.parametrize("name", ["backed csr", "zarr csr", "h5 dense"])
@@ -342,17 +346,20 @@ def test_runs_cover_what_is_wanted_once(lengths, wanted, gap):
 )
 def test_grids_open_no_chunk_twice(heights, widths, rows, columns):
     edges = [np.concatenate([[0], np.cumsum(sizes)]) for sizes in (heights, widths)]
-    wanted = [np.array(sorted(i for i in side if i < cut[-1]), np.intp) for side, cut in zip((rows, columns), edges)]
+    rows, columns = (
+        np.array(sorted(i for i in side if i < cut[-1]), np.intp)
+        for side, cut in zip((rows, columns), edges, strict=True)
+    )
     shape = tuple(int(cut[-1]) for cut in edges)
     times, opened = np.zeros(shape, int), {}
-    for number, (part, across) in enumerate(Grid(*edges).tiles(*wanted, shape)):
+    for number, (part, across) in enumerate(Grid(*edges).tiles(rows, columns, shape)):
         times[part, across] += 1
         for i in np.unique(np.searchsorted(edges[0], np.arange(part.start, part.stop), side="right")):
             for j in np.unique(np.searchsorted(edges[1], np.arange(across.start, across.stop), side="right")):
                 assert opened.setdefault((i, j), number) == number
         size = (part.stop - part.start) * (across.stop - across.start)
         assert size <= max(_stored.BLOCK, max(heights) * max(widths))
-    assert (times[np.ix_(*wanted)] == 1).all() and times.max() <= 1
+    assert (times[np.ix_(rows, columns)] == 1).all() and times.max() <= 1
 
 
 def test_nothing_in_memory_is_changed():
@@ -368,7 +375,7 @@ def test_nothing_in_memory_is_changed():
         np.testing.assert_array_equal(getattr(adata.X, name), getattr(x, name))
 
 
-# ------------------------------------------------------------------------------------------------- files stay as they are
+# ----------------------------------------------------------------------------------------------- files stay as they are
 
 
 @pytest.mark.parametrize("name", ON_DISK)
@@ -457,7 +464,7 @@ def test_a_file_that_was_closed(cells, tmp_path, form):
 
     with ExitStack() as stack:
         adata = in_h5(plain(cells, form, "counts"), "counts", tmp_path, stack)
-    with pytest.raises(SetupError, match=r"layers\['counts'\] lies in a file that is closed\. Open the file again"):
+    with pytest.raises(SetupError, match=r"layers\['counts'\] .*closed.*anew"):
         SiVAE.setup_anndata(adata, layer="counts")
 
 
