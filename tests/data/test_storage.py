@@ -451,10 +451,10 @@ def test_negative_and_broken_values_are_found_in_every_storage(cells, tmp_path, 
         assert not read_record(adata).counts and read_record(adata).normalize == "none"
 
 
-def test_one_value_in_many_that_is_not_whole_is_found():
+def test_one_value_in_many_that_is_not_whole_is_found(monkeypatch):
     x = np.ones((3000, 1000), np.float32)
     x[2999, 998] = 0.5
-    _stored.BLOCK = 2**20
+    monkeypatch.setattr(_stored, "BLOCK", 2**20)
     assert not survey(ad.AnnData(x), None).counts
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, final
 
 from sivae._errors import SetupError, SiVAEError, some
 
@@ -30,8 +31,41 @@ READERS: Final = {
 """What makes an AnnData of other files."""
 
 
+@final
+@dataclass(frozen=True)
+class Cells:
+    """Cells of a run, and how they are written: whole, or with their values copied from the file they are in."""
+
+    adata: AnnData
+    root: Any = None
+    """The open file or store that the values were left in; None if they are in memory."""
+
+    def write_h5ad(self, path: Path) -> None:
+        """Write the AnnData; values that were left in a file are copied from there a part at a time."""
+        if self.root is None:
+            self.adata.write_h5ad(path)
+            return
+        import h5py
+        from anndata.io import write_elem
+
+        self.adata.strings_to_categoricals()
+        with h5py.File(path, "w") as file:
+            file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
+            for name in ("obs", "var"):
+                write_elem(file, name, getattr(self.adata, name))
+            for name in ("obsm", "varm", "obsp", "varp", "uns"):
+                write_elem(file, name, dict(getattr(self.adata, name)))
+            write_elem(file, "layers", {})
+            if self.adata.X is not None:
+                _copy(self.adata.X, file, "X")
+            for name, matrix in self.adata.layers.items():
+                _copy(matrix, file["layers"], name)
+            if "raw" in self.root:
+                _copy_raw(self.root["raw"], file)
+
+
 @contextmanager
-def open_cells(path: Path) -> Iterator[AnnData]:
+def open_cells(path: Path) -> Iterator[Cells]:
     """Yield the AnnData in .h5ad or .zarr; where its values are many, they stay there, and it is closed at the end.
 
     Raises
@@ -40,58 +74,22 @@ def open_cells(path: Path) -> Iterator[AnnData]:
         If it is not there, or cannot be read as what its name says.
     """
     _check_name(path)
-    root, adata = None, None
-    try:
-        root = _open(path)
-        _check_anndata(root, path)
-        adata = _lazily(root) if _is_large(root) and _is_current(root) else _whole(path)
-    except SiVAEError:
-        raise
-    except Exception as error:  # h5py, zarr and anndata raise what they like
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise SetupError(f"{path} cannot be read as {path.suffix}: {reason}. Check that the file is whole.") from error
-    finally:
-        if adata is None:
-            _close(root)
-    try:
-        yield adata
-    finally:
-        _close(root)
-
-
-def lies_in_file(adata: AnnData) -> bool:
-    """Whether values were left in the file."""
-    from sivae._stored import is_on_disk
-
-    return any(is_on_disk(matrix) for matrix in (adata.X, *adata.layers.values()))
-
-
-def write_h5ad(adata: AnnData, path: Path) -> None:
-    """Write an AnnData; values that lie in a file are copied from there a part at a time."""
-    if not lies_in_file(adata):
-        adata.write_h5ad(path)
-        return
-    import h5py
-    from anndata.io import write_elem
-
-    adata.strings_to_categoricals()
-    with h5py.File(path, "w") as file:
-        file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
-        for name in ("obs", "var"):
-            write_elem(file, name, getattr(adata, name))
-        for name in ("obsm", "varm", "obsp", "varp", "uns"):
-            write_elem(file, name, dict(getattr(adata, name)))
-        write_elem(file, "layers", {})
-        if adata.X is not None:
-            _copy(adata.X, file, "X")
-        for name, matrix in adata.layers.items():
-            _copy(matrix, file["layers"], name)
-        if adata.raw is not None:
-            raw = file.create_group("raw")
-            raw.attrs.update({"encoding-type": "raw", "encoding-version": "0.1.0"})
-            _copy(adata.raw.X, raw, "X")
-            write_elem(raw, "var", adata.raw.var)
-            write_elem(raw, "varm", dict(adata.raw.varm))
+    with ExitStack() as stack:
+        try:
+            root = _open(path)
+            if hasattr(root, "close"):  # a zarr store of files has nothing to close
+                stack.callback(root.close)
+            _check_anndata(root, path)
+            stays = _is_large(root) and _is_current(root)
+            cells = Cells(_lazily(root), root) if stays else Cells(_whole(path))
+        except SiVAEError:
+            raise
+        except Exception as error:  # h5py, zarr and anndata raise what they like
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise SetupError(
+                f"{path} cannot be read as {path.suffix}: {reason}. Check that the file is whole."
+            ) from error
+        yield cells
 
 
 # ------------------------------------------------------------------------------------------------------------- opening
@@ -114,11 +112,6 @@ def _open(path: Path) -> Any:
     import zarr
 
     return zarr.open_group(path, mode="r")
-
-
-def _close(root: Any) -> None:
-    if hasattr(root, "close"):  # a zarr store of files has nothing to close
-        root.close()
 
 
 def _check_anndata(root: Any, path: Path) -> None:
@@ -155,17 +148,8 @@ def _is_large(root: Any) -> bool:
 
 def values_bytes(root: Any) -> int:
     """Memory that X, the layers and raw would take."""
-    return sum(_bytes(element) for _, element in _matrices(root))
-
-
-def _matrices(root: Any) -> Iterator[tuple[str, Any]]:
-    if "X" in root:
-        yield "X", root["X"]
-    if "layers" in root:
-        for name in root["layers"]:
-            yield f"layers/{name}", root["layers"][name]
-    if "raw" in root and "X" in root["raw"]:
-        yield "raw/X", root["raw"]["X"]
+    names = ["X", *(f"layers/{name}" for name in root.get("layers", ())), "raw/X"]
+    return sum(_bytes(root[name]) for name in names if name in root)
 
 
 def _bytes(element: Any) -> int:
@@ -178,18 +162,14 @@ def _bytes(element: Any) -> int:
 
 
 def _lazily(root: Any) -> AnnData:
+    """The AnnData without raw, of which every view that is taken would read a part."""
     from anndata import AnnData
     from anndata.io import read_elem
 
     names = ("obs", "var", "obsm", "varm", "obsp", "varp", "uns")
     held = {name: read_elem(root[name]) for name in names if name in root}
-    values = {name: _element(element) for name, element in _matrices(root)}
-    layers = {name.removeprefix("layers/"): value for name, value in values.items() if name.startswith("layers/")}
-    raw = None
-    if "raw/X" in values:
-        rest = {name: read_elem(root["raw"][name]) for name in ("var", "varm") if name in root["raw"]}
-        raw = {"X": values["raw/X"], "var": rest["var"], "varm": rest.get("varm", {})}
-    return AnnData(values.get("X"), layers=layers, raw=raw, **held)
+    layers = {name: _element(root["layers"][name]) for name in root["layers"]} if "layers" in root else {}
+    return AnnData(_element(root["X"]) if "X" in root else None, layers=layers, **held)
 
 
 def _element(element: Any) -> Any:
@@ -226,6 +206,20 @@ def _copy(matrix: Any, target: Any, name: str) -> None:
         group.attrs["shape"] = matrix.shape
         for part in ("data", "indices", "indptr"):
             _copy_dense(handle[part], group, part)
+
+
+def _copy_raw(raw: Any, target: Any) -> None:
+    from anndata.io import read_elem, write_elem
+
+    if hasattr(raw, "file"):
+        target.copy(raw, target, name="raw")
+        return
+    group = target.create_group("raw")
+    group.attrs.update({"encoding-type": "raw", "encoding-version": "0.1.0"})
+    _copy(_element(raw["X"]), group, "X")
+    for name in ("var", "varm"):
+        if name in raw:
+            write_elem(group, name, read_elem(raw[name]))
 
 
 def _copy_dense(array: Any, target: Any, name: str) -> None:

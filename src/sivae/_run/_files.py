@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from sivae._errors import ArtefactError
-from sivae._run._cells import write_h5ad
 
 if TYPE_CHECKING:
-    from anndata import AnnData
+    from sivae._run._cells import Cells
 
 FORMAT: Final = 1
 """Of `run.json`."""
@@ -70,12 +69,12 @@ def whole_folder(path: Path) -> Iterator[Path]:
         raise
 
 
-def write_cells(adata: AnnData, out: Path) -> None:
+def write_cells(cells: Cells, out: Path) -> None:
     """Write an AnnData under a temporary name, then move it."""
     temporary = out.with_name(f".{out.stem}-{os.getpid()}.h5ad")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        write_h5ad(adata, temporary)
+        cells.write_h5ad(temporary)
         refuse_existing(out)
         temporary.rename(out)
     except OSError as error:
