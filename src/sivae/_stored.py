@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     Positions: TypeAlias = NDArray[np.intp]
 
-BLOCK: Final = 2**23
+BLOCK: Final = 2**21
 """Values of a tile: what is in memory at a time, beside what was asked for."""
 GAP: Final = 2**14
 """Values between two that are wanted which are read and dropped, because that is faster than to read twice."""

@@ -127,7 +127,7 @@ class SiVAE:
         Parameters
         ----------
         adata
-            Cells x genes; obs_names and var_names must be unique.
+            Cells x genes, in memory, backed, or with Dask arrays; obs_names and var_names must be unique.
         layer
             Layer that holds the values; `X` if None.
         batch_key
@@ -147,7 +147,7 @@ class SiVAE:
         Raises
         ------
         SetupError
-            If the values, names or columns are not as they must be.
+            If the values, names or columns are not as they must be, or the AnnData is a view of values in a file.
         """
         refuse_view(adata, "setup_anndata")
         record = _setup.setup(
@@ -384,7 +384,7 @@ class SiVAE:
         Parameters
         ----------
         adata
-            Cells with the modelled genes.
+            Cells with the modelled genes. Where its values lie in a file, the file is not written to.
         project
             Also embed the genes of `adata` that were never trained on, from their values in the training cells
             (`sivae_modelled` is False for them); without it they get NaN.
