@@ -209,6 +209,15 @@ def test_the_file_is_closed_at_the_end(tmp_path, error):
     assert not group
 
 
+def test_files_from_before_parts_said_how_they_are_written_are_read_whole(tmp_path, monkeypatch):
+    cells("csr", None).write_h5ad(tmp_path / "old.h5ad")
+    with h5py.File(tmp_path / "old.h5ad", "a") as file:
+        del file["var"].attrs["encoding-type"]
+    monkeypatch.setattr("anndata.read_h5ad", lambda _: "read whole")
+    with never_small(), _cells.open_cells(tmp_path / "old.h5ad") as opened:
+        assert opened == _cells.Cells("read whole")
+
+
 # ----------------------------------------------------------------------------------------------------- other files
 
 
