@@ -128,7 +128,7 @@ def test_an_error_in_the_middle_leaves_nothing(made, tmp_path, monkeypatch, wher
 
 def test_a_place_that_is_taken_is_refused_before_reading(tmp_path, monkeypatch):
     (tmp_path / "run").mkdir()
-    monkeypatch.setattr("sivae._run._files.read_cells", lambda _: pytest.fail("the data were read"))
+    monkeypatch.setattr("sivae._run._cells.open_cells", lambda _: pytest.fail("the data were read"))
     done = sivae("fit", "cells.h5ad", "-o", tmp_path / "run")
     assert done.exit_code == 1
     assert "exists" in done.stderr and "another with -o" in done.stderr
@@ -242,7 +242,8 @@ def test_help_loads_nothing_heavy(words):
         "import sys\nfrom sivae import cli\n"
         f"sys.argv = ['sivae', *{words}]\n"
         "try:\n    cli.main()\nexcept SystemExit as end:\n    assert not end.code\n"
-        "heavy = [m for m in ('torch', 'anndata', 'pandas', 'numpy', 'matplotlib', 'scipy') if m in sys.modules]\n"
+        "names = 'torch anndata pandas numpy matplotlib scipy h5py zarr psutil'.split()\n"
+        "heavy = [m for m in names if m in sys.modules]\n"
         "assert not heavy, heavy\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,6 +12,7 @@ from anndata import AnnData
 from numpy.typing import NDArray
 from scipy import sparse
 
+from sivae._values import part_of, values_of
 from sivae.data._covariates import CovariateEffect, batch_of, gain
 from sivae.data._expression import Expression, Reader
 from sivae.data._matrix import Matrix
@@ -27,6 +30,9 @@ from sivae.stats._null import permutation_pvalues, quantile_strata
 from sivae.stats._spectrum import Spectrum
 
 VALUES_AT_ONCE = 20_000_000
+"""Cells times genes that are embedded at a time."""
+VALUES_READ = 2**25
+"""Stored values that are read at a time: each reading is a pass over the data, unless they are stored gene by gene."""
 
 
 def embed(
@@ -59,12 +65,9 @@ def embed(
     if validation is not None:
         z, _ = encode(module, validation)
         cells.append((validation, z, _remainder(module, linear, validation, z)))
-    chunk = max(16, VALUES_AT_ONCE // max(1, len(rows)))
     result: GeneTable | None = None
-    for start in range(0, new.n_vars, chunk):
-        genes = np.arange(start, min(start + chunk, new.n_vars))
-        values = reader.values(new, genes)
-        parts = [values[rows], values[validation_rows]][: len(cells)]
+    for genes, values in _chunks(new, reader, np.concatenate([rows, validation_rows]), len(rows)):
+        parts = [values[: len(rows)], values[len(rows) :]][: len(cells)]
         part = _embed_chunk(
             module,
             profiles,
@@ -85,6 +88,21 @@ def _remainder(
 ) -> NDArray[np.float32]:
     h_nd = joint(module, z_nk, expression.design_nb)
     return linear.remainder(z_nk, h_nd, expression.design_nb).astype(np.float32)
+
+
+def _chunks(new: AnnData, reader: Reader, rows: NDArray[np.intp], n_training: int) -> Iterator[tuple[slice, Matrix]]:
+    """The values of every gene in the rows given, some genes at a time."""
+    cells, chunk = part_of(new, rows), max(16, VALUES_AT_ONCE // max(1, n_training))
+    stored = values_of(new, reader.setup.layer or None).stored
+    share = stored.size / max(1, stored.shape[0] * stored.shape[1])
+    reading = chunk * max(1, int(VALUES_READ / max(1.0, share * len(rows) * chunk)))
+    for start in range(0, new.n_vars, reading):
+        values: Any = reader.values(cells, np.arange(start, min(start + reading, new.n_vars)))
+        dense = isinstance(values, np.ndarray)
+        by_gene = values if dense else values.tocsc()
+        for first in range(0, by_gene.shape[1], chunk):
+            part = by_gene[:, first : first + chunk]
+            yield slice(start + first, start + first + part.shape[1]), part if dense else part.tocsr()
 
 
 def _embed_chunk(

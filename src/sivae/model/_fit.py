@@ -13,6 +13,7 @@ from anndata import AnnData
 from numpy.typing import NDArray
 
 from sivae._errors import OptionError
+from sivae._values import part_of
 from sivae.data._covariates import covariate_effect
 from sivae.data._profiles import read_stored
 from sivae.data._setup import Setup
@@ -49,13 +50,13 @@ def fit(
     accelerator = _loop.make_accelerator(training.accelerator)
     threshold = validation_threshold(adata.obs_names, fraction=training.options.validation_fraction)
     train_rows, validation_rows = split_rows(adata, threshold)
-    reader, known = _build.make_reader(adata[train_rows], setup, genes, binary=options.binary)
+    reader, known = _build.make_reader(part_of(adata, train_rows), setup, genes, binary=options.binary)
     if options.n_latent > min(known.shape):
         raise OptionError(
             f"n_latent is {options.n_latent}; expected at most {min(known.shape)}, because {known.shape[0]} cells of "
             f"{known.shape[1]} genes are left for training."
         )
-    held_out = reader.read(adata[validation_rows]) if len(validation_rows) else None
+    held_out = reader.read(part_of(adata, validation_rows)) if len(validation_rows) else None
     n_batches = setup.n_batches
     effect = covariate_effect(known, n_batches)
     width = (

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from sivae._errors import ArtefactError, CellMismatchError, GeneMismatchError, NotTrainedError, OptionError, some
 from sivae._rng import torch_generator
+from sivae._values import frame, part_of, refuse_view
 from sivae.data import _setup
 from sivae.data._expression import Expression
 from sivae.data._profiles import StoredProfiles
@@ -140,7 +141,7 @@ class SiVAE:
         Parameters
         ----------
         adata
-            Cells x genes; obs_names and var_names must be unique.
+            Cells x genes, in memory, backed, or with Dask arrays; obs_names and var_names must be unique.
         layer
             Layer that holds the values; `X` if None.
         batch_key
@@ -160,8 +161,9 @@ class SiVAE:
         Raises
         ------
         SetupError
-            If the values, names or columns are not as they must be.
+            If the values, names or columns are not as they must be, or the AnnData is a view of values in a file.
         """
+        refuse_view(adata, "setup_anndata")
         record = _setup.setup(
             adata,
             layer=layer,
@@ -399,7 +401,7 @@ class SiVAE:
         Parameters
         ----------
         adata
-            Cells with the modelled genes.
+            Cells with the modelled genes. Where its values lie in a file, the file is not written to.
         project
             Also embed the genes of `adata` that were never trained on, from their values in the training cells
             (`sivae_modelled` is False for them); without it they get NaN.
@@ -417,11 +419,12 @@ class SiVAE:
         - `uns["sivae"]`: set-up, options, joint covariance of (z, h), rotation, history, facts.
         """
         state = self._trained()
+        refuse_view(adata, "annotate")
         table, genes, modelled = state.table, list(state.reader.genes), np.ones(len(state.reader.genes), bool)
         rest = [str(name) for name in adata.var_names[~adata.var_names.isin(genes)]] if project else []
         z_nk = self.get_latent_representation(adata)
         if rest:
-            table = table.append(self._embed_genes(adata[:, rest]))
+            table = table.append(self._embed_genes(part_of(adata, genes=rest)))
             genes, modelled = genes + rest, np.r_[modelled, np.zeros(len(rest), bool)]
         names = None if self.adata is None else self.adata.obs_names
         _annotate.write_cells(adata, np.asarray(z_nk), state, training_names=names)
@@ -525,7 +528,7 @@ class SiVAE:
     def _read(self, adata: AnnData | None, indices: Sequence[int] | None = None) -> Expression:
         cells = self._cells(adata)
         if indices is not None:
-            cells = cells[np.asarray(indices)]
+            cells = part_of(cells, np.asarray(indices))
         return self._trained().reader.read(cells)
 
     def _design(self, cells: AnnData, transform_batch: str | None) -> Array:
@@ -536,7 +539,7 @@ class SiVAE:
         known = self._setup.categories[self._setup.batch_key]
         if transform_batch not in known:
             raise OptionError(f"transform_batch is {transform_batch!r}; the batches are: {some(known, 20)}.")
-        moved = cells.obs.assign(**{self._setup.batch_key: transform_batch})
+        moved = frame(cells.obs).assign(**{self._setup.batch_key: transform_batch})
         return self._trained().reader.design.of(AnnData(obs=moved), self._setup)
 
     def _embed_genes(self, adata: AnnData) -> _predict.GeneTable:
@@ -557,8 +560,8 @@ class SiVAE:
             spectrum=state.spectrum,
             linear=state.linear,
             stored_gq=state.stored_gq,
-            training=state.reader.read(known[train_rows]),
-            validation=state.reader.read(known[validation_rows]) if len(validation_rows) else None,
+            training=state.reader.read(part_of(known, train_rows)),
+            validation=state.reader.read(part_of(known, validation_rows)) if len(validation_rows) else None,
             new=adata,
             rows=rows[train_rows],
             validation_rows=rows[validation_rows],
