@@ -6,6 +6,7 @@ import logging
 import platform
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,13 @@ from sivae._errors import OptionError
 from sivae.data._profiles import covariate_shift
 from sivae.data._setup import Setup
 from sivae.data._split import is_validation, validation_threshold
-from sivae.model import _build
+from sivae.model import _build, _identity
 from sivae.model._finish import finish
 from sivae.model._trained import Trained
 from sivae.nn._module import SiVAEModule
 from sivae.nn._objective import Weights
 from sivae.train import _loop
+from sivae.train._checkpoint import Checkpoint
 from sivae.train._options import TrainOptions
 
 log = logging.getLogger("sivae")
@@ -37,7 +39,17 @@ class Training:
     early_stopping: bool
     accelerator: str
     progress: bool
+    checkpoint_dir: Path | None
     options: TrainOptions
+
+    def identity(self) -> dict[str, Any]:
+        """What a training must share with a checkpoint to be the same one."""
+        free = ("checkpoint_seconds", "keep_checkpoint")
+        options = {name: value for name, value in asdict(self.options).items() if name not in free}
+        return {name: getattr(self, name) for name in IDENTITY} | {"options": options}
+
+
+IDENTITY = ("max_epochs", "batch_size", "feature_batch_size", "early_stopping")
 
 
 def fit(
@@ -54,6 +66,20 @@ def fit(
             f"{known.shape[1]} genes are left for training."
         )
     held_out = reader.read(adata[validation_rows]) if len(validation_rows) else None
+    checkpoint = None
+    if training.checkpoint_dir is not None:
+        identity = {
+            "model": asdict(options),
+            "train": training.identity(),
+            "setup": setup.to_record(),
+            "genes": _identity.of_names(genes),
+            "training_cells": _identity.of_names(adata.obs_names[train_rows]),
+            "validation_cells": _identity.of_names(adata.obs_names[validation_rows]),
+            "values": _identity.of_values(known, held_out),
+        }
+        noted = _identity.noted(accelerator.device, versions())
+        checkpoint = Checkpoint(training.checkpoint_dir, identity, noted, seconds=training.options.checkpoint_seconds)
+    state = None if checkpoint is None else checkpoint.read()
     shift_bg = covariate_shift(known)
     spectrum = _build.decompose(known, shift_bg, min(options.n_profile, *known.shape))
     profiles = _build.make_profiles(options, known, shift_bg, spectrum)
@@ -76,7 +102,7 @@ def fit(
         genes=genes,
         cell_name=lambda row: str(adata.obs_names[train_rows[row]]),
     )
-    history = _loop.run(job, accelerator, progress=training.progress)
+    history = _loop.run(job, accelerator, progress=training.progress, checkpoint=checkpoint, state=state)
     module = module.to("cpu").eval()
     table, linear, covariance = finish(
         module, known, held_out, profiles, residual=options.decoder == "residual", seed=options.seed
@@ -87,12 +113,17 @@ def fit(
         "n_signal_axes": n_signal,
         "best_step": history.best_step,
         "stopped": history.stopped,
+        "last_step": history.last_step,
         "validation_threshold": threshold,
         "train_options": asdict(training.options),
         "batch_size": training.batch_size,
         "feature_batch_size": training.feature_batch_size,
         "versions": versions(),
     }
+    if history.resumed_at is not None:
+        facts["resumed_at"] = history.resumed_at
+    if checkpoint is not None and history.stopped != "interrupted" and not training.options.keep_checkpoint:
+        checkpoint.remove()
     rotation_kk = np.eye(options.n_latent)
     return module, Trained(reader, table, linear, covariance, spectrum, history.to_dict(), facts, rotation_kk)
 

@@ -1,0 +1,39 @@
+"""What makes a training the same one as that which wrote a checkpoint."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import torch
+
+from sivae.data._expression import Expression
+
+
+def of_names(names: Iterable[str]) -> str:
+    """Number of names, and a hash of them in the order given."""
+    listed = [str(name) for name in names]
+    digest = hashlib.sha256("\n".join(listed).encode()).hexdigest()
+    return f"{len(listed)} with sha256 {digest[:16]}"
+
+
+def of_values(training: Expression, validation: Expression | None) -> str:
+    """Hash of what is at hand anyway: library of each cell, mean, sd and share of each gene, covariates.
+
+    Not every value enters: cells that trade values which leave all of these as they were are not told apart.
+    """
+    digest = hashlib.sha256(np.float64(training.scaling.target).tobytes())
+    scaling = training.scaling
+    arrays = [training.library_n, scaling.mean_g, scaling.sd_g, scaling.share_g, training.design_nb]
+    if validation is not None:
+        arrays += [validation.library_n, validation.design_nb]
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array, np.float32).tobytes())
+    return f"sha256 {digest.hexdigest()[:16]}"
+
+
+def noted(device: torch.device, versions: dict[str, str]) -> dict[str, Any]:
+    """What the last bits of a training depend on."""
+    return {"threads": torch.get_num_threads(), "device": device.type, "versions": versions}
