@@ -188,6 +188,7 @@ def test_writing_is_as_rare_as_asked_and_takes_a_twentieth_at_most(tmp_path, mon
         save(*words)
 
     monkeypatch.setattr(_checkpoint, "save_file", slow)
+    monkeypatch.setattr(_checkpoint, "_sync", lambda _: None)
     monkeypatch.setattr(_checkpoint.time, "perf_counter", lambda: clock[0])
     one = checkpoint(tmp_path, seconds=seconds)
     one.read()

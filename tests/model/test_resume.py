@@ -1,0 +1,481 @@
+"""A training that is killed or interrupted: it goes on as if nothing had been, or ends with the best so far."""
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from builders import SMALL, split
+
+from sivae import SiVAE, TrainOptions
+from sivae._errors import ArtefactError, SiVAEWarning
+from sivae._rng import torch_generator
+from sivae.data._split import is_validation
+from sivae.model import _build, _fit
+from sivae.nn._module import SiVAEModule
+from sivae.train import _checkpoint, _loop
+from sivae.train._checkpoint import FILE
+
+STEPS, CHECKS = 24, 6
+EVERY = STEPS // CHECKS
+
+
+class Killed(BaseException):
+    """What nothing catches: the state in memory is lost, as with kill -9."""
+
+
+def make(adata, likelihood="normal", **options):
+    options = {"n_latent": 2, "n_profile": 12, "architecture": SMALL, "seed": 3} | options
+    return SiVAE(adata, likelihood=likelihood, **options)
+
+
+def go(model, folder=None, *, seconds=0.0, early_stopping=False, **options):
+    options = {"max_steps": STEPS, "checks": CHECKS, "validation_fraction": 0.15, "learning_rate": 0.01} | options
+    return model.train(
+        batch_size=64,
+        feature_batch_size=32,
+        early_stopping=early_stopping,
+        accelerator="cpu",
+        progress=False,
+        checkpoint_dir=folder,
+        options=TrainOptions(**options, checkpoint_seconds=seconds),
+    )
+
+
+def result(model):
+    """Every number of a trained model but the seconds it took."""
+    digest = hashlib.sha256()
+    for tensor in model._module.state_dict().values():
+        digest.update(tensor.numpy().tobytes())
+    for array in model._state.to_tables().values():
+        digest.update(array.tobytes())
+    digest.update(model.get_latent_representation().tobytes())
+    history = model.history.drop(columns="seconds").to_json(double_precision=15)
+    return digest.hexdigest(), history, model._state.facts["best_step"], model._state.facts["stopped"]
+
+
+def at_step(monkeypatch, step, error, *, inside=False):
+    """Raise where that step begins, or in the middle of it."""
+    advance, forward = _loop._Trainer.advance, SiVAEModule.forward
+
+    def broken(trainer):
+        if trainer.step + 1 == step and not inside:
+            raise error
+        return advance(trainer)
+
+    calls = []
+
+    def torn(module, *words, **named):
+        if module.training:
+            calls.append(module)
+        if len(calls) == step and inside:
+            raise error
+        return forward(module, *words, **named)
+
+    monkeypatch.setattr(_loop._Trainer, "advance", broken)
+    monkeypatch.setattr(SiVAEModule, "forward", torn)
+
+
+# -------------------------------------------------------------------------------------------------------- going on
+
+
+@pytest.mark.parametrize("likelihood", ["normal", "nb"])
+@pytest.mark.parametrize("step", [1, EVERY, EVERY + 1, 2 * EVERY + 3, STEPS])
+def test_after_a_kill_it_ends_as_if_undisturbed(counts_adata, tmp_path, monkeypatch, likelihood, step):
+    undisturbed = make(counts_adata, likelihood)
+    go(undisturbed)
+    with monkeypatch.context() as patch:
+        at_step(patch, step, Killed())
+        with pytest.raises(Killed):
+            go(make(counts_adata, likelihood), tmp_path)
+    assert (tmp_path / FILE).is_file()
+    model = make(counts_adata, likelihood)
+    history = go(model, tmp_path)
+    assert result(model) == result(undisturbed)
+    assert history.attrs["resumed_at"] == (step - 1) // EVERY * EVERY == model._state.facts["resumed_at"]
+    assert "resumed_at" not in undisturbed.history.attrs
+    assert (history["seconds"].diff().iloc[1:] >= 0).all()
+    assert not list(tmp_path.iterdir())  # its training has ended
+
+
+def test_a_checkpoint_changes_no_number(counts_adata, tmp_path):
+    with_it, without = make(counts_adata), make(counts_adata)
+    go(with_it, str(tmp_path / "new" / "folder"))
+    go(without)
+    assert result(with_it) == result(without)
+
+
+@pytest.mark.parametrize("options", [{"average_decay": 0.0}, {"kl_warmup_steps": 15}, {"validation_fraction": 0.0}])
+def test_killed_again_and_again(counts_adata, tmp_path, monkeypatch, options):
+    undisturbed, model = make(counts_adata), make(counts_adata, gamma=0.05)
+    go(undisturbed, **options)
+    for step in range(EVERY + 2, STEPS, EVERY + 1):
+        with monkeypatch.context() as patch:
+            at_step(patch, step, Killed())
+            with pytest.raises(Killed):
+                go(model, tmp_path, **options)
+    go(model, tmp_path, **options)
+    assert result(model) == result(undisturbed)
+
+
+@pytest.mark.parametrize("sync", [1, 2, 3, 4, 5, 6])
+def test_killed_while_a_checkpoint_is_written(counts_adata, tmp_path, monkeypatch, sync):
+    """Odd: the new one lies beside its place; even: it has just been moved there."""
+    undisturbed, calls = make(counts_adata), []
+    go(undisturbed)
+
+    def killed(_path):
+        calls.append(1)
+        if len(calls) == sync:
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_checkpoint, "_sync", killed)
+        with pytest.raises(Killed):
+            go(make(counts_adata), tmp_path)
+    model = make(counts_adata)
+    history = go(model, tmp_path)
+    assert history.attrs.get("resumed_at", -1) == (-1 if sync == 1 else (sync // 2 - 1) * EVERY)
+    assert result(model) == result(undisturbed)
+    assert not list(tmp_path.iterdir())
+
+
+def test_order_of_cells_and_genes_is_no_other_training(counts_adata, tmp_path, monkeypatch, rng):
+    undisturbed = make(counts_adata)
+    go(undisturbed)
+    with monkeypatch.context() as patch:
+        at_step(patch, 10, Killed())
+        with pytest.raises(Killed):
+            go(make(counts_adata), tmp_path)
+    c, g = rng.permutation(counts_adata.n_obs), rng.permutation(counts_adata.n_vars)
+    model = make(counts_adata[c][:, g].copy())
+    assert go(model, tmp_path).attrs["resumed_at"] == 8
+    np.testing.assert_array_equal(
+        model.get_latent_representation(counts_adata), undisturbed.get_latent_representation()
+    )
+
+
+@pytest.fixture
+def killed(counts_adata, tmp_path, monkeypatch):
+    """A folder with the checkpoint of step 8."""
+    with monkeypatch.context() as patch:
+        at_step(patch, 10, Killed())
+        with pytest.raises(Killed):
+            go(make(counts_adata), tmp_path)
+    return tmp_path
+
+
+OTHERS = [
+    ({"seed": 4}, {}, "model.seed is 3 there and 4 here"),
+    ({"gamma": 0.5}, {}, "model.gamma is 0.05 there and 0.5 here"),
+    ({"likelihood": "nb"}, {}, "model.likelihood is 'normal' there and 'nb' here"),
+    ({}, {"max_steps": 25}, "train.options.max_steps is 24 there and 25 here"),
+    ({}, {"early_stopping": True}, "train.early_stopping is False there and True here"),
+    ({}, {"validation_fraction": 0.2}, "train.options.validation_fraction"),
+]
+
+
+@pytest.mark.parametrize(("of_model", "of_training", "message"), OTHERS)
+def test_other_options_are_another_training(counts_adata, killed, of_model, of_training, message):
+    before = (killed / FILE).read_bytes()
+    with pytest.raises(ArtefactError, match=message):
+        go(make(counts_adata, **of_model), killed, **of_training)
+    assert (killed / FILE).read_bytes() == before
+
+
+def renamed(adata, axis):
+    adata.obs_names = [f"x{name}" if axis == "obs" else name for name in adata.obs_names]
+    adata.var_names = [f"x{name}" if axis == "var" else name for name in adata.var_names]
+    return adata
+
+
+def one_more_count(adata, row):
+    dense = adata.X.toarray()
+    dense[row, 5] += 1
+    adata.X = type(adata.X)(dense)
+    return adata
+
+
+def without_batch(adata):
+    SiVAE.setup_anndata(adata)
+    return adata
+
+
+OTHER_DATA = [
+    (lambda adata: renamed(adata, "obs"), "training_cells is '.* with sha256 .*' there"),
+    (lambda adata: renamed(adata, "var"), "genes is '50 with sha256"),
+    (lambda adata: adata[:, :40].copy(), "genes is '50 with sha256 .*' there and '40 with sha256"),
+    (lambda adata: adata[:-20].copy(), "training_cells is"),
+    (lambda adata: one_more_count(adata, np.flatnonzero(is_validation(list(adata.obs_names), 0.15))[0]), "values is"),
+    (lambda adata: one_more_count(adata, np.flatnonzero(~is_validation(list(adata.obs_names), 0.15))[0]), "values is"),
+    (without_batch, "setup.batch_key is 'batch' there"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), OTHER_DATA)
+def test_other_data_are_another_training_and_are_refused_before_long_work(
+    counts_adata, killed, monkeypatch, change, message
+):
+    monkeypatch.setattr(_build, "decompose", lambda *_: pytest.fail("the long work began"))
+    before = (killed / FILE).read_bytes()
+    with pytest.raises(ArtefactError, match=message):
+        go(make(change(counts_adata)), killed)
+    assert (killed / FILE).read_bytes() == before
+
+
+def test_a_damaged_checkpoint_is_refused(counts_adata, killed):
+    data = (killed / FILE).read_bytes()
+    (killed / FILE).write_bytes(data[: len(data) // 2])
+    model = make(counts_adata)
+    with pytest.raises(ArtefactError, match="damaged: remove it to train from the start"):
+        go(model, killed)
+    assert not model.is_trained
+
+
+def test_how_often_checkpoints_are_written_may_change(counts_adata, killed):
+    assert go(make(counts_adata), killed, seconds=1e6).attrs["resumed_at"] == 8
+
+
+def test_an_ended_training_leaves_nothing_to_go_on_from(counts_adata, tmp_path):
+    model = make(counts_adata)
+    go(model, tmp_path)
+    first = result(model)
+    assert not list(tmp_path.iterdir())
+    assert "resumed_at" not in go(model, tmp_path).attrs
+    assert result(model) == first
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_a_kept_checkpoint_gives_the_ended_model_at_once(counts_adata, tmp_path, monkeypatch, early):
+    options = {"keep_checkpoint": True, "early_stopping": early, "patience": 1, "min_improvement": 0.5}
+    model = make(counts_adata)
+    go(model, tmp_path, seconds=1e6, **options)
+    assert model.history.attrs["stopped"] == ("plateau" if early else "all steps done")
+    monkeypatch.setattr(_loop._Trainer, "advance", lambda _: pytest.fail("a step was made"))
+    again = make(counts_adata)
+    history = go(again, tmp_path, seconds=1e6, **options)
+    assert history.attrs["resumed_at"] == history["step"].iloc[-1] == model.history["step"].iloc[-1]
+    assert result(again) == result(model)
+    assert [path.name for path in tmp_path.iterdir()] == [FILE]
+
+
+def test_it_says_so(counts_adata, killed, caplog, capfd):
+    with caplog.at_level("INFO", logger="sivae"):
+        make(counts_adata).train(
+            batch_size=64, feature_batch_size=32, early_stopping=False, accelerator="cpu", checkpoint_dir=killed,
+            options=TrainOptions(max_steps=STEPS, checks=CHECKS, validation_fraction=0.15, learning_rate=0.01),
+        )  # fmt: skip
+    assert "continuing from step 8 of 24" in caplog.text
+    assert "continues from step 8" in capfd.readouterr().err
+
+
+def test_facts_of_a_continued_training_are_written(counts_adata, killed, tmp_path):
+    model = make(counts_adata)
+    go(model, killed)
+    model.annotate(counts_adata)
+    counts_adata.write_h5ad(tmp_path / "cells.h5ad")
+    model.save(tmp_path / "model")
+    assert SiVAE.load(tmp_path / "model").history.attrs["resumed_at"] == 8
+
+
+# ----------------------------------------------------------------------------------------------------- interruption
+
+
+@pytest.mark.parametrize("likelihood", ["normal", "nb"])
+@pytest.mark.parametrize("inside", [False, True])
+@pytest.mark.parametrize("step", [2, 11, STEPS])
+def test_an_interruption_ends_training_with_the_best_so_far(
+    counts_adata, tmp_path, monkeypatch, likelihood, inside, step
+):
+    model = make(counts_adata, likelihood)
+    with monkeypatch.context() as patch:
+        at_step(patch, step, KeyboardInterrupt(), inside=inside)
+        with pytest.warns(
+            SiVAEWarning, match=rf"interrupted at step {step - 1};.*weights of step \d+, the best"
+        ) as told:
+            history = go(model, tmp_path)
+    assert Path(told[0].filename) == Path(__file__)
+    assert f"checkpoint_dir={str(tmp_path)!r} goes on" in str(told[0].message)
+    last = (step - 1) // EVERY * EVERY
+    assert history["step"].iloc[-1] == last
+    best = history.loc[history["validation_loss"].idxmin()]
+    assert history.attrs == {"stopped": "interrupted", "last_step": step - 1, "best_step": best["step"]}
+    assert validation_loss(model, counts_adata) == pytest.approx(best["validation_loss"], rel=1e-9)
+    model.annotate(counts_adata)
+    assert np.isfinite(counts_adata.varm["X_sivae"]).all()
+    undisturbed, continued = make(counts_adata, likelihood), make(counts_adata, likelihood)
+    go(undisturbed)
+    assert go(continued, tmp_path).attrs["resumed_at"] == last
+    assert result(continued) == result(undisturbed)
+
+
+def validation_loss(model, adata):
+    """As the loop computes it, with the weights that were kept."""
+    held = model._state.reader.read(adata[split(model, adata)[1]])
+    terms = _loop.evaluate(model._module, held, torch_generator(3, "validation"))
+    return terms.nll + terms.kl_cells + model.options.gamma * terms.nll_linear
+
+
+def test_without_a_folder_the_warning_names_none(counts_adata, monkeypatch):
+    at_step(monkeypatch, 6, KeyboardInterrupt())
+    with pytest.warns(SiVAEWarning, match="interrupted at step 5; .* the best at a check so far.$"):
+        go(make(counts_adata))
+
+
+def test_an_interruption_leaves_a_checkpoint_also_where_they_are_rare(counts_adata, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        at_step(patch, 15, KeyboardInterrupt())
+        with pytest.warns(SiVAEWarning, match="interrupted"):
+            go(make(counts_adata), tmp_path, seconds=1e6)
+    assert go(make(counts_adata), tmp_path).attrs["resumed_at"] == 12
+
+
+@pytest.mark.parametrize("where", ["state_dict", "_write"])
+def test_an_interrupted_check_leaves_the_one_before(counts_adata, tmp_path, monkeypatch, where):
+    """Also in the middle of keeping weights or of writing them."""
+    holder, calls = (SiVAEModule, []) if where == "state_dict" else (_checkpoint.Checkpoint, [])
+    original = getattr(holder, where)
+
+    def interrupted(*words, **named):
+        calls.append(1)
+        if len(calls) == (5 if where == "state_dict" else 2):
+            raise KeyboardInterrupt
+        return original(*words, **named)
+
+    model = make(counts_adata)
+    with monkeypatch.context() as patch:
+        patch.setattr(holder, where, interrupted)
+        with pytest.warns(SiVAEWarning, match="interrupted"):
+            history = go(model, tmp_path)
+    best = history.loc[history["validation_loss"].idxmin()]
+    assert validation_loss(model, counts_adata) == pytest.approx(best["validation_loss"], rel=1e-9)
+    undisturbed = make(counts_adata)
+    go(undisturbed)
+    go(model, tmp_path)
+    assert result(model) == result(undisturbed)
+
+
+def test_a_second_interruption_is_raised(counts_adata, monkeypatch, tmp_path):
+    model = make(counts_adata)
+
+    def finish(*_words, **_named):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        at_step(patch, 11, KeyboardInterrupt())
+        patch.setattr(_fit, "finish", finish)
+        with pytest.raises(KeyboardInterrupt):
+            go(model, tmp_path)
+    assert not model.is_trained
+    assert go(model, tmp_path).attrs["resumed_at"] == 8
+
+
+def test_a_termination_is_raised_and_leaves_the_latest_checkpoint(counts_adata, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        at_step(patch, 15, SystemExit(143))
+        with pytest.raises(SystemExit):
+            go(make(counts_adata), tmp_path, seconds=1e6)
+    assert go(make(counts_adata), tmp_path).attrs["resumed_at"] == 12
+
+
+def test_other_threads_are_said(counts_adata, killed, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    with pytest.warns(SiVAEWarning, match="threads is 1 there and 2 here"):
+        assert go(make(counts_adata), killed).attrs["resumed_at"] == 8
+
+
+# ------------------------------------------------------------------------------------------------- whole processes
+
+SCRIPT = """
+import os, signal, sys
+sys.path[:0] = [{tests!r}]
+signal.signal(signal.SIGINT, signal.default_int_handler)
+import torch
+torch.set_num_threads(1)
+import test_resume as t
+from sivae.datasets import planted
+from sivae.train import _checkpoint, _loop
+folder, likelihood, hook, at = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
+adata = planted(240, 50, n_factors=2, genes_per_factor=15, signed=True, seed=1)
+t.SiVAE.setup_anndata(adata)
+holder, name = {{"step": (_loop._Trainer, "advance"), "sync": (_checkpoint, "_sync")}}[hook]
+original, calls = getattr(holder, name), []
+def counted(*words):
+    calls.append(1)
+    if len(calls) == at:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return original(*words)
+setattr(holder, name, counted)
+model = t.make(adata, likelihood)
+t.go(model, folder if folder != "-" else None, max_steps=300, checks=30)
+print(t.result(model), flush=True)
+"""
+
+
+def process(folder, likelihood, hook="step", at=-1):
+    """A training of 300 steps in a process of its own, which kills itself at a step or a sync if asked."""
+    code = SCRIPT.format(tests=str(Path(__file__).parent))
+    path = os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])
+    return subprocess.Popen(
+        [sys.executable, "-c", code, str(folder), likelihood, hook, str(at)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": path},
+    )  # fmt: skip
+
+
+def ended(one):
+    out, err = one.communicate(timeout=120)
+    assert one.returncode == 0, err
+    return out, err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("likelihood", ["normal", "nb"])
+def test_kill_9_at_any_moment(tmp_path, likelihood):
+    """Killed by its own hand in a step and between writing and renaming, and twice from outside, at any moment."""
+    wanted, _ = ended(process("-", likelihood))
+    for hook, at in (("step", 77), ("sync", 5)):
+        one = process(tmp_path, likelihood, hook, at)
+        one.communicate(timeout=120)
+        assert one.returncode == -signal.SIGKILL
+    assert {path.name for path in tmp_path.iterdir()} == {FILE, f"{FILE}.part"}
+    rng = np.random.default_rng(0)
+    for _ in range(2):
+        one = process(tmp_path, likelihood)
+        wait_for_checkpoints(tmp_path / FILE, 3)
+        time.sleep(rng.uniform(0, 0.1))
+        one.kill()
+        one.communicate(timeout=120)
+        assert one.returncode == -signal.SIGKILL
+    found, _ = ended(process(tmp_path, likelihood))
+    assert found == wanted
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_a_real_interruption(tmp_path):
+    """SIGINT once: the process ends well, with a trained model and a checkpoint; the next one goes on from it."""
+    wanted, _ = ended(process("-", "normal"))
+    one = process(tmp_path, "normal")
+    wait_for_checkpoints(tmp_path / FILE, 4)
+    one.send_signal(signal.SIGINT)
+    out, err = ended(one)
+    assert "'interrupted'" in out and "Training was interrupted at step" in err
+    found, _ = ended(process(tmp_path, "normal"))
+    assert found == wanted
+
+
+def wait_for_checkpoints(file, number):
+    """Until so many have been written, which says that training is under way."""
+    seen = {file.stat().st_mtime_ns} if file.is_file() else set()
+    number, end = number + len(seen), time.monotonic() + 120
+    while len(seen) < number:
+        assert time.monotonic() < end, "no checkpoint came"
+        if file.is_file():
+            seen.add(file.stat().st_mtime_ns)
+        time.sleep(0.005)
