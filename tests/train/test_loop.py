@@ -2,10 +2,14 @@
 
 import numpy as np
 import pytest
+import torch
+from builders import SMALL, train
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sivae import SiVAE
 from sivae.nn._objective import Weights
+from sivae.train import _loop
 from sivae.train._loop import _rate, _warmed, evaluate
 from sivae.train._options import TrainOptions, default_steps
 from sivae.train._order import Order, partition
@@ -62,6 +66,30 @@ def test_learning_rate_rises_then_falls_to_a_twentieth():
     assert max(rate(step) for step in range(101)) <= 1
     assert rate(100) == pytest.approx(0.05)
     assert all(rate(step + 1) <= rate(step) for step in range(10, 100))
+
+
+def test_each_step_has_its_rate_and_moves_the_average(counts_adata, monkeypatch):
+    """The average is that of the weights after each step, from the first on; the skips learn ten times more slowly."""
+    advance, seen = _loop._Trainer.advance, []
+
+    def watched(trainer):
+        advance(trainer)
+        rates = [group["lr"] for group in trainer.optimizer.param_groups]
+        seen.append(
+            (rates, *([p.detach().double().clone() for p in ps] for ps in (trainer.parameters, trainer.averages)))
+        )
+
+    monkeypatch.setattr(_loop._Trainer, "advance", watched)
+    model = SiVAE(counts_adata, n_latent=2, n_profile=12, architecture=SMALL)
+    train(model, max_steps=20, checks=4, warmup_steps=5, learning_rate=0.01, average_decay=0.9)
+    rate, average = _rate(TrainOptions(warmup_steps=5), 20), seen[0][1]
+    for step, (rates, weights, averages) in enumerate(seen, 1):
+        assert rates == pytest.approx([1e-3 * rate(step - 1), 1e-2 * rate(step - 1), 1e-2 * rate(step - 1)])
+        average = [0.9 * a + 0.1 * w for a, w in zip(average, weights, strict=True)]
+        for found, expected in zip(averages, average, strict=True):
+            torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+    assert max(float((a - w).abs().max()) for a, w in zip(average, seen[-1][1], strict=True)) > 1e-3
+    assert model.history["learning_rate"].iloc[1:].tolist() == pytest.approx([0.01 * rate(s) for s in (5, 10, 15, 20)])
 
 
 def test_more_cells_do_not_mean_endless_training():
