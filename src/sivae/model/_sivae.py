@@ -568,4 +568,4 @@ def _interrupted_words(facts: dict[str, Any], folder: str | Path | None) -> str:
         f"Training was interrupted at step {facts['last_step']}; the model keeps the weights of step "
         f"{facts['best_step']}, the best at a check so far."
     )
-    return words if folder is None else f"{words} The same training with checkpoint_dir={str(folder)!r} goes on."
+    return words if folder is None else f"{words} The same training can go on from the checkpoint in {folder}."

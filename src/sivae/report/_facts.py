@@ -25,6 +25,7 @@ LIKELIHOODS: Final = {"nb": "negative binomial, on counts", "normal": "normal, o
 STOPPED: Final = {
     "plateau": "because the validation loss no longer improved",
     "all steps done": "after all steps planned",
+    "interrupted": "because it was interrupted",
 }
 
 

@@ -106,10 +106,8 @@ class Checkpoint:
             if self.file.is_file():
                 raise ArtefactError(f"Another training has begun to write {self.file}. Choose another folder.")
             self._write(state)
-        else:
-            wait = max(self._seconds, self._cost / SHARE) if self._seconds > 0 else 0.0
-            if time.perf_counter() - self._written_at >= wait:
-                self.flush()
+        elif time.perf_counter() - self._written_at >= self._wait():
+            self.flush()
 
     def flush(self) -> None:
         """Write the latest state, if it is not written yet."""
@@ -122,6 +120,9 @@ class Checkpoint:
     def remove(self) -> None:
         """Remove the file; the folder stays."""
         remove(self.file.parent)
+
+    def _wait(self) -> float:
+        return max(self._seconds, self._cost / SHARE) if self._seconds > 0 else 0.0
 
     def _write(self, state: State) -> None:
         started = time.perf_counter()
