@@ -68,15 +68,9 @@ def fit(
     held_out = reader.read(adata[validation_rows]) if len(validation_rows) else None
     checkpoint = None
     if training.checkpoint_dir is not None:
-        identity = {
-            "model": asdict(options),
-            "train": training.identity(),
-            "setup": setup.to_record(),
-            "genes": _identity.of_names(genes),
-            "training_cells": _identity.of_names(adata.obs_names[train_rows]),
-            "validation_cells": _identity.of_names(adata.obs_names[validation_rows]),
-            "values": _identity.of_values(known, held_out),
-        }
+        identity = {"model": asdict(options), "train": training.identity(), "setup": setup.to_record()}
+        names = adata.obs_names[train_rows], adata.obs_names[validation_rows]
+        identity |= _identity.of_data(genes, *names, _identity.of_values(known, held_out))
         noted = _identity.noted(accelerator.device, versions())
         checkpoint = Checkpoint(training.checkpoint_dir, identity, noted, seconds=training.options.checkpoint_seconds)
     state = None if checkpoint is None else checkpoint.read()
@@ -111,17 +105,13 @@ def fit(
         "n_training_cells": known.shape[0],
         "n_validation_cells": len(validation_rows),
         "n_signal_axes": n_signal,
-        "best_step": history.best_step,
-        "stopped": history.stopped,
-        "last_step": history.last_step,
         "validation_threshold": threshold,
         "train_options": asdict(training.options),
         "batch_size": training.batch_size,
         "feature_batch_size": training.feature_batch_size,
         "versions": versions(),
+        **history.facts(),
     }
-    if history.resumed_at is not None:
-        facts["resumed_at"] = history.resumed_at
     if checkpoint is not None and history.stopped != "interrupted" and not training.options.keep_checkpoint:
         checkpoint.remove()
     rotation_kk = np.eye(options.n_latent)

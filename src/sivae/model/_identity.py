@@ -19,6 +19,14 @@ def of_names(names: Iterable[str]) -> str:
     return f"{len(listed)} with sha256 {digest[:16]}"
 
 
+def of_data(
+    genes: Iterable[str], training_cells: Iterable[str], validation_cells: Iterable[str], values: str
+) -> dict[str, Any]:
+    """The data's part of the identity, entry by entry, so that an error can say which differs."""
+    cells = {"training_cells": of_names(training_cells), "validation_cells": of_names(validation_cells)}
+    return {"genes": of_names(genes), **cells, "values": values}
+
+
 def of_values(training: Expression, validation: Expression | None) -> str:
     """Hash of what is at hand anyway: library of each cell, mean, sd and share of each gene, covariates.
 

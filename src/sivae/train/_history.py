@@ -23,6 +23,11 @@ class History:
     resumed_at: int | None
     """Step from which a checkpoint was continued."""
 
+    def facts(self) -> dict[str, Any]:
+        """How training ended; where a checkpoint was continued, from which step."""
+        facts = {"best_step": self.best_step, "stopped": self.stopped, "last_step": self.last_step}
+        return facts if self.resumed_at is None else facts | {"resumed_at": self.resumed_at}
+
     def to_dict(self) -> dict[str, Any]:
         """Plain lists by column, for JSON and `uns`."""
         return {name: [float(row.get(name, float("nan"))) for row in self.rows] for name in COLUMNS}
