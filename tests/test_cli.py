@@ -6,13 +6,13 @@ import re
 import signal
 import subprocess
 import sys
-import time
 
 import anndata as ad
 import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+from resuming import Killed, at_step, wait_for_checkpoints
 from typer.testing import CliRunner
 
 from sivae import SiVAE, __version__, cli
@@ -164,21 +164,6 @@ LONG = [*FIT, "--max-epochs", "60"]
 WEIGHTS = "model/weights.safetensors"
 
 
-class Killed(BaseException):
-    """What nothing catches: the state in memory is lost, as with kill -9."""
-
-
-def at_step(monkeypatch, step, error):
-    advance = _loop._Trainer.advance
-
-    def broken(trainer):
-        if trainer.step + 1 == step:
-            raise error
-        advance(trainer)
-
-    monkeypatch.setattr(_loop._Trainer, "advance", broken)
-
-
 def test_a_killed_fit_goes_on_and_ends_as_if_undisturbed(made, tmp_path, monkeypatch):
     cells, state = made[0] / "cells.h5ad", tmp_path / "state"
     assert sivae("fit", cells, "-o", tmp_path / "whole", *LONG).exit_code == 0
@@ -270,15 +255,6 @@ def process(*words):
     )  # fmt: skip
 
 
-def wait_for_checkpoints(file, number=4):
-    seen, end = set(), time.monotonic() + 120
-    while len(seen) < number:
-        assert time.monotonic() < end, "no checkpoint came"
-        if file.is_file():
-            seen.add(file.stat().st_mtime_ns)
-        time.sleep(0.005)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("likelihood", ["normal", "nb"])
 def test_kill_9_then_the_same_command_again(made, tmp_path, likelihood):
@@ -286,7 +262,7 @@ def test_kill_9_then_the_same_command_again(made, tmp_path, likelihood):
     words = [*FIT, "--max-epochs", "400", "--likelihood", likelihood]
     out, err = process("fit", cells, "-o", tmp_path / "whole", *words).communicate(timeout=240)
     killed = process("fit", cells, "-o", tmp_path / "run", *words, "--checkpoint", state)
-    wait_for_checkpoints(state / FILE)
+    wait_for_checkpoints(state / FILE, 4)
     killed.kill()
     killed.communicate(timeout=60)
     assert killed.returncode == -signal.SIGKILL and not (tmp_path / "run").exists()
@@ -305,7 +281,7 @@ def test_real_signals(made, tmp_path, number):
     one = process(
         "fit", made[0] / "cells.h5ad", "-o", tmp_path / "run", *FIT, "--max-epochs", "400", "--checkpoint", state
     )
-    wait_for_checkpoints(state / FILE)
+    wait_for_checkpoints(state / FILE, 4)
     one.send_signal(number)
     _, err = one.communicate(timeout=240)
     assert [path.name for path in state.iterdir()] == [FILE]

@@ -1,86 +1,31 @@
-"""A training that is killed or interrupted: it goes on as if nothing had been, or ends with the best so far."""
+"""A training that was killed goes on as if nothing had been."""
 
-import hashlib
-import os
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from builders import SMALL, split
+from resuming import (
+    CHECKS,
+    EVERY,
+    STEPS,
+    Killed,
+    at_step,
+    ended,
+    go,
+    make,
+    process,
+    result,
+    wait_for_checkpoints,
+)  # fmt: skip
 
 from sivae import SiVAE, TrainOptions
 from sivae._errors import ArtefactError, SiVAEWarning
-from sivae._rng import torch_generator
 from sivae.data._split import is_validation
-from sivae.model import _build, _fit
-from sivae.nn._module import SiVAEModule
+from sivae.model import _build
 from sivae.train import _checkpoint, _loop
 from sivae.train._checkpoint import FILE
-
-STEPS, CHECKS = 24, 6
-EVERY = STEPS // CHECKS
-
-
-class Killed(BaseException):
-    """What nothing catches: the state in memory is lost, as with kill -9."""
-
-
-def make(adata, likelihood="normal", **options):
-    options = {"n_latent": 2, "n_profile": 12, "architecture": SMALL, "seed": 3} | options
-    return SiVAE(adata, likelihood=likelihood, **options)
-
-
-def go(model, folder=None, *, seconds=0.0, early_stopping=False, **options):
-    options = {"max_steps": STEPS, "checks": CHECKS, "validation_fraction": 0.15, "learning_rate": 0.01} | options
-    return model.train(
-        batch_size=64,
-        feature_batch_size=32,
-        early_stopping=early_stopping,
-        accelerator="cpu",
-        progress=False,
-        checkpoint_dir=folder,
-        options=TrainOptions(**options, checkpoint_seconds=seconds),
-    )
-
-
-def result(model):
-    """Every number of a trained model but the seconds it took."""
-    digest = hashlib.sha256()
-    for tensor in model._module.state_dict().values():
-        digest.update(tensor.numpy().tobytes())
-    for array in model._state.to_tables().values():
-        digest.update(array.tobytes())
-    digest.update(model.get_latent_representation().tobytes())
-    history = model.history.drop(columns="seconds").to_json(double_precision=15)
-    return digest.hexdigest(), history, model._state.facts["best_step"], model._state.facts["stopped"]
-
-
-def at_step(monkeypatch, step, error, *, inside=False):
-    """Raise where that step begins, or in the middle of it."""
-    advance, forward = _loop._Trainer.advance, SiVAEModule.forward
-
-    def broken(trainer):
-        if trainer.step + 1 == step and not inside:
-            raise error
-        return advance(trainer)
-
-    calls = []
-
-    def torn(module, *words, **named):
-        if module.training:
-            calls.append(module)
-        if len(calls) == step and inside:
-            raise error
-        return forward(module, *words, **named)
-
-    monkeypatch.setattr(_loop._Trainer, "advance", broken)
-    monkeypatch.setattr(SiVAEModule, "forward", torn)
-
 
 # -------------------------------------------------------------------------------------------------------- going on
 
@@ -284,106 +229,6 @@ def test_facts_of_a_continued_training_are_written(counts_adata, killed, tmp_pat
     assert SiVAE.load(tmp_path / "model").history.attrs["resumed_at"] == 8
 
 
-# ----------------------------------------------------------------------------------------------------- interruption
-
-
-@pytest.mark.parametrize("likelihood", ["normal", "nb"])
-@pytest.mark.parametrize("inside", [False, True])
-@pytest.mark.parametrize("step", [2, 11, STEPS])
-def test_an_interruption_ends_training_with_the_best_so_far(
-    counts_adata, tmp_path, monkeypatch, likelihood, inside, step
-):
-    model = make(counts_adata, likelihood)
-    with monkeypatch.context() as patch:
-        at_step(patch, step, KeyboardInterrupt(), inside=inside)
-        with pytest.warns(
-            SiVAEWarning, match=rf"interrupted at step {step - 1};.*weights of step \d+, the best"
-        ) as told:
-            history = go(model, tmp_path)
-    assert Path(told[0].filename) == Path(__file__)
-    assert f"can go on from the checkpoint in {tmp_path}." in str(told[0].message)
-    last = (step - 1) // EVERY * EVERY
-    assert history["step"].iloc[-1] == last
-    best = history.loc[history["validation_loss"].idxmin()]
-    assert history.attrs == {"stopped": "interrupted", "last_step": step - 1, "best_step": best["step"]}
-    assert validation_loss(model, counts_adata) == pytest.approx(best["validation_loss"], rel=1e-9)
-    model.annotate(counts_adata)
-    assert np.isfinite(counts_adata.varm["X_sivae"]).all()
-    undisturbed, continued = make(counts_adata, likelihood), make(counts_adata, likelihood)
-    go(undisturbed)
-    assert go(continued, tmp_path).attrs["resumed_at"] == last
-    assert result(continued) == result(undisturbed)
-
-
-def validation_loss(model, adata):
-    """As the loop computes it, with the weights that were kept."""
-    held = model._state.reader.read(adata[split(model, adata)[1]])
-    terms = _loop.evaluate(model._module, held, torch_generator(3, "validation"))
-    return terms.nll + terms.kl_cells + model.options.gamma * terms.nll_linear
-
-
-def test_without_a_folder_the_warning_names_none(counts_adata, monkeypatch):
-    at_step(monkeypatch, 6, KeyboardInterrupt())
-    with pytest.warns(SiVAEWarning, match="interrupted at step 5; .* the best at a check so far.$"):
-        go(make(counts_adata))
-
-
-def test_an_interruption_leaves_a_checkpoint_also_where_they_are_rare(counts_adata, tmp_path, monkeypatch):
-    with monkeypatch.context() as patch:
-        at_step(patch, 15, KeyboardInterrupt())
-        with pytest.warns(SiVAEWarning, match="interrupted"):
-            go(make(counts_adata), tmp_path, seconds=1e6)
-    assert go(make(counts_adata), tmp_path).attrs["resumed_at"] == 12
-
-
-@pytest.mark.parametrize("where", ["state_dict", "_write"])
-def test_an_interrupted_check_leaves_the_one_before(counts_adata, tmp_path, monkeypatch, where):
-    """Also in the middle of keeping weights or of writing them."""
-    holder, calls = (SiVAEModule, []) if where == "state_dict" else (_checkpoint.Checkpoint, [])
-    original = getattr(holder, where)
-
-    def interrupted(*words, **named):
-        calls.append(1)
-        if len(calls) == (5 if where == "state_dict" else 2):
-            raise KeyboardInterrupt
-        return original(*words, **named)
-
-    model = make(counts_adata)
-    with monkeypatch.context() as patch:
-        patch.setattr(holder, where, interrupted)
-        with pytest.warns(SiVAEWarning, match="interrupted"):
-            history = go(model, tmp_path)
-    best = history.loc[history["validation_loss"].idxmin()]
-    assert validation_loss(model, counts_adata) == pytest.approx(best["validation_loss"], rel=1e-9)
-    undisturbed = make(counts_adata)
-    go(undisturbed)
-    go(model, tmp_path)
-    assert result(model) == result(undisturbed)
-
-
-def test_a_second_interruption_is_raised(counts_adata, monkeypatch, tmp_path):
-    model = make(counts_adata)
-
-    def finish(*_words, **_named):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        at_step(patch, 11, KeyboardInterrupt())
-        patch.setattr(_fit, "finish", finish)
-        with pytest.raises(KeyboardInterrupt):
-            go(model, tmp_path)
-    assert not model.is_trained
-    assert go(model, tmp_path).attrs["resumed_at"] == 8
-
-
-def test_a_termination_is_raised_and_leaves_the_latest_checkpoint(counts_adata, tmp_path, monkeypatch):
-    with monkeypatch.context() as patch:
-        at_step(patch, 15, SystemExit(143))
-        with pytest.raises(SystemExit):
-            go(make(counts_adata), tmp_path, seconds=1e6)
-    assert go(make(counts_adata), tmp_path).attrs["resumed_at"] == 12
-
-
 def test_other_threads_are_said(counts_adata, killed, monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     with pytest.warns(SiVAEWarning, match="threads is 1 there and 2 here"):
@@ -391,47 +236,6 @@ def test_other_threads_are_said(counts_adata, killed, monkeypatch):
 
 
 # ------------------------------------------------------------------------------------------------- whole processes
-
-SCRIPT = """
-import os, signal, sys
-sys.path[:0] = [{tests!r}]
-signal.signal(signal.SIGINT, signal.default_int_handler)
-import torch
-torch.set_num_threads(1)
-import test_resume as t
-from sivae.datasets import planted
-from sivae.train import _checkpoint, _loop
-folder, likelihood, hook, at = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
-adata = planted(240, 50, n_factors=2, genes_per_factor=15, signed=True, seed=1)
-t.SiVAE.setup_anndata(adata)
-holder, name = {{"step": (_loop._Trainer, "advance"), "sync": (_checkpoint, "_sync")}}[hook]
-original, calls = getattr(holder, name), []
-def counted(*words):
-    calls.append(1)
-    if len(calls) == at:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return original(*words)
-setattr(holder, name, counted)
-model = t.make(adata, likelihood)
-t.go(model, folder if folder != "-" else None, max_steps=300, checks=30)
-print(t.result(model), flush=True)
-"""
-
-
-def process(folder, likelihood, hook="step", at=-1):
-    """A training of 300 steps in a process of its own, which kills itself at a step or a sync if asked."""
-    code = SCRIPT.format(tests=str(Path(__file__).parent))
-    path = os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])
-    return subprocess.Popen(
-        [sys.executable, "-c", code, str(folder), likelihood, hook, str(at)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": path},
-    )  # fmt: skip
-
-
-def ended(one):
-    out, err = one.communicate(timeout=120)
-    assert one.returncode == 0, err
-    return out, err
 
 
 @pytest.mark.slow
@@ -455,27 +259,3 @@ def test_kill_9_at_any_moment(tmp_path, likelihood):
     found, _ = ended(process(tmp_path, likelihood))
     assert found == wanted
     assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.slow
-def test_a_real_interruption(tmp_path):
-    """SIGINT once: the process ends well, with a trained model and a checkpoint; the next one goes on from it."""
-    wanted, _ = ended(process("-", "normal"))
-    one = process(tmp_path, "normal")
-    wait_for_checkpoints(tmp_path / FILE, 4)
-    one.send_signal(signal.SIGINT)
-    out, err = ended(one)
-    assert "'interrupted'" in out and "Training was interrupted at step" in err
-    found, _ = ended(process(tmp_path, "normal"))
-    assert found == wanted
-
-
-def wait_for_checkpoints(file, number):
-    """Until so many have been written, which says that training is under way."""
-    seen = {file.stat().st_mtime_ns} if file.is_file() else set()
-    number, end = number + len(seen), time.monotonic() + 120
-    while len(seen) < number:
-        assert time.monotonic() < end, "no checkpoint came"
-        if file.is_file():
-            seen.add(file.stat().st_mtime_ns)
-        time.sleep(0.005)
