@@ -20,10 +20,12 @@ import sivae
 from bench import _common
 from sivae._rng import torch_generator
 from sivae.data import _setup
-from sivae.data._profiles import CellProfiles, covariate_shift
+from sivae.data._covariates import covariate_effect
+from sivae.data._profiles import CellProfiles, PrincipalProfiles
 from sivae.model import _build
 from sivae.nn._module import Architecture, SiVAEModule
 from sivae.nn._objective import Weights
+from sivae.stats._spectrum import principal_axes
 from sivae.train import _loop
 from sivae.train._options import TrainOptions
 
@@ -70,14 +72,14 @@ class Data:
 
 def published(data: Data, profiles: str = "cells") -> SiVAEModule:
     """The published design at its random start."""
-    shift_bg = covariate_shift(data.training)
+    effect = covariate_effect(data.training, 0)
     options = options_of("normal", architecture=PUBLISHED, decoder="published", profiles=profiles, kl_scale="published")
     if profiles == "cells":
-        x_ng = data.training.standardised(slice(None)) - data.training.design_nb @ shift_bg
+        x_ng = data.training.standardised(slice(None))
         profile_gq = CellProfiles(x_ng, np.arange(len(x_ng))).of_modelled()
     else:
-        spectrum = _build.decompose(data.training, shift_bg, min(options.n_profile, *data.training.shape))
-        profile_gq = _build.make_profiles(options, data.training, shift_bg, spectrum).of_modelled()
+        spectrum = principal_axes(effect.blocks(data.training), data.training.shape, width(data, options))
+        profile_gq = PrincipalProfiles(spectrum, np.empty((0, 0), np.float32)).of_modelled()
     module = _build.blank_module(options, profile_gq, data.training.design_nb.shape[1])
     glorot(module, torch_generator(0, "glorot"))
     return module
@@ -97,11 +99,14 @@ def glorot(module: SiVAEModule, generator: torch.Generator) -> None:
 
 def ours(data: Data, likelihood: str) -> SiVAEModule:
     """This package's defaults, spectral start included."""
-    shift_bg = covariate_shift(data.training)
-    options = options_of(likelihood)
-    spectrum = _build.decompose(data.training, shift_bg, min(options.n_profile, *data.training.shape))
-    profiles = _build.make_profiles(options, data.training, shift_bg, spectrum)
-    return _build.build_module(options, data.training, data.validation, profiles, shift_bg, spectrum)[0]
+    effect, options = covariate_effect(data.training, 0), options_of(likelihood)
+    spectrum = principal_axes(effect.blocks(data.training), data.training.shape, width(data, options))
+    profiles = _build.make_profiles(options, data.training, effect, spectrum, stored_gq=None)
+    return _build.build_module(options, data.training, data.validation, profiles, effect, spectrum)[0]
+
+
+def width(data: Data, options: _build.Options) -> int:
+    return min(options.n_profile, *data.training.shape)
 
 
 def options_of(likelihood: str, **changes: Any) -> _build.Options:

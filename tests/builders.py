@@ -47,6 +47,8 @@ def make_module(
     seed=0,
     noise=0.4,
     grad=False,
+    dispersion="gene",
+    n_batches=0,
     **sizes,
 ):
     """A module in which every parameter is random, in double precision; gradients only where asked."""
@@ -66,12 +68,15 @@ def make_module(
         decoder=decoder,
         architecture=Architecture(**sizes),
         generator=generator,
+        dispersion=dispersion,
+        n_batches=n_batches,
     )
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.copy_(noise * torch.randn(parameter.shape, generator=generator))
         module.scale_g.copy_(0.5 + torch.rand(n_genes, generator=generator))
         module.shift_bg.copy_(torch.randn(n_design, n_genes, generator=generator))
+        module.log_gain_bg.copy_(0.3 * torch.randn(n_design, n_genes, generator=generator))
     return module.double().eval().requires_grad_(grad)
 
 

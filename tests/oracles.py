@@ -21,6 +21,22 @@ def poisson_nll(eta_cf, y_cf, library_c):
     return -stats.poisson.logpmf(y_cf, library_c[:, None] * np.exp(eta_cf)).sum()
 
 
+def entry_nll(name, eta_cf, y_cf, noise, library_c, inflation_f=None):
+    """Negative log likelihood of every entry; `noise` (sigma or theta) is of any shape that broadcasts."""
+    mean_cf = library_c[:, None] * np.exp(eta_cf)
+    if name == "normal":
+        return -stats.norm.logpdf(y_cf, eta_cf, noise)
+    if name == "poisson":
+        return -stats.poisson.logpmf(y_cf, mean_cf)
+    if name == "bernoulli":
+        return np.where(y_cf > 0, -np.log(-np.expm1(-mean_cf)), mean_cf)
+    theta_cf = np.broadcast_to(noise, mean_cf.shape)
+    log_nb_cf = stats.nbinom.logpmf(y_cf, theta_cf, theta_cf / (theta_cf + mean_cf))
+    if name == "nb":
+        return -log_nb_cf
+    return -np.log(np.where(y_cf == 0, inflation_f, 0.0) + (1 - inflation_f) * np.exp(log_nb_cf))
+
+
 def gaussian_kl(mean, sd):
     """KL(N(mean, sd^2) || N(0, 1)), entry by entry, summed over the last axis."""
     return np.sum(-np.log(sd) + (sd**2 + mean**2) / 2 - 1 / 2, axis=-1)
@@ -48,9 +64,12 @@ def mlp(x_ri, weights, norms):
     return x_ri @ weight.T + bias
 
 
-def encode(tower, x_rp):
+def encode(tower, x_rp, covariates_rb=None):
     """Mean and sd of a tower's posterior."""
-    out = mlp(x_rp * float(tower.input_scale), *layers(tower.encoder))
+    seen_rp = x_rp * float(tower.input_scale)
+    if covariates_rb is not None:
+        seen_rp = np.hstack([seen_rp, covariates_rb])
+    out = mlp(seen_rp, *layers(tower.encoder))
     k = tower.n_latent
     mean = x_rp @ tower.skip_pk.detach().numpy()
     if not tower.linear_mean:
@@ -58,22 +77,39 @@ def encode(tower, x_rp):
     return mean, np.exp(np.clip(tower.log_sd_k.detach().numpy() + out[:, -k:], -7, 1))
 
 
-def decode(tower, latent_rk):
+def decode(tower, latent_rk, covariates_rb=None):
     """Joint layer of a tower."""
+    if covariates_rb is not None:
+        latent_rk = np.hstack([latent_rk, covariates_rb])
     return mlp(latent_rk, *layers(tower.decoder))
+
+
+def without_covariates(module, x_cg, design_cb):
+    """(x - design shift) / exp(design log gain), one entry at a time."""
+    shift, log_gain = module.shift_bg.numpy(), module.log_gain_bg.numpy()
+    result = np.empty_like(x_cg)
+    for c in range(len(x_cg)):
+        for g in range(x_cg.shape[1]):
+            moved = sum(design_cb[c, b] * shift[b, g] for b in range(len(shift)))
+            stretched = np.prod([np.exp(design_cb[c, b] * log_gain[b, g]) for b in range(len(shift))])
+            result[c, g] = (x_cg[c, g] - moved) / stretched
+    return result
 
 
 def predict(module, z_ck, v_fk, design_cb, genes):
     """Full and linear predictor, one entry at a time."""
-    h_cd, w_fd = decode(module.cell_tower, z_ck), decode(module.feature_tower, v_fk)
+    seen_cb = design_cb if module.architecture.decode_covariates else None
+    h_cd, w_fd = decode(module.cell_tower, z_ck, seen_cb), decode(module.feature_tower, v_fk)
     bias, offset, scale = (t.detach().numpy() for t in (module.bias_g, module.offset_gb, module.scale_g))
+    log_gain = module.log_gain_bg.numpy()
     full, linear = np.empty((len(z_ck), len(genes))), np.empty((len(z_ck), len(genes)))
     for c in range(len(z_ck)):
         for f, g in enumerate(genes):
             start = bias[g] + sum(design_cb[c, b] * offset[g, b] for b in range(design_cb.shape[1]))
             zv, hw = z_ck[c] @ v_fk[f], h_cd[c] @ w_fd[f]
-            linear[c, f] = start + scale[g] * zv
-            full[c, f] = start + scale[g] * (zv + hw if module.residual else hw)
+            gain = 1.0 if module.likelihood.counts else np.exp(design_cb[c] @ log_gain[:, g])
+            linear[c, f] = start + scale[g] * gain * zv
+            full[c, f] = start + scale[g] * gain * (zv + hw if module.residual else hw)
     return full, linear
 
 

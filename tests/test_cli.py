@@ -101,6 +101,25 @@ def test_without_projection_other_genes_have_no_place(tmp_path):
     assert (np.isnan(adata.varm["X_sivae"]).all(axis=1) == ~adata.var["sivae_modelled"]).all()
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--likelihood", "zinb", "--dispersion", "gene-batch", "--batch-key", "batch"], ["zinb", "gene-batch"]),
+        (["--likelihood", "bernoulli"], ["bernoulli", "gene"]),
+    ],
+)
+def test_likelihood_and_dispersion_reach_the_model_and_the_run(made, tmp_path, words, said):
+    done = sivae("fit", made[0] / "cells.h5ad", "-o", tmp_path / "run", *FIT, *words, "--project-rest")
+    assert done.exit_code == 0, done.output
+    options = SiVAE.load(tmp_path / "run/model").options
+    assert [options.likelihood, options.dispersion] == said
+    adata = ad.read_h5ad(tmp_path / "run/adata.h5ad")
+    assert adata.var["sivae_noise"].isna().all() == (said[0] == "bernoulli")
+    assert ("sivae_zero_inflation" in adata.var) == (said[0] == "zinb")
+    told = dict(line.split(maxsplit=1) for line in sivae("info", tmp_path / "run").stdout.splitlines())
+    assert [told["likelihood"], told["dispersion"]] == said
+
+
 @pytest.mark.parametrize("error", [RuntimeError("broken"), KeyboardInterrupt(), SystemExit(143)])
 @pytest.mark.parametrize("where", ["sivae.model._sivae.SiVAE.train", "sivae.report._build.write"])
 def test_an_error_in_the_middle_leaves_nothing(made, tmp_path, monkeypatch, where, error):
@@ -115,7 +134,7 @@ def test_an_error_in_the_middle_leaves_nothing(made, tmp_path, monkeypatch, wher
 
 def test_a_place_that_is_taken_is_refused_before_reading(tmp_path, monkeypatch):
     (tmp_path / "run").mkdir()
-    monkeypatch.setattr("sivae._run._files.read_cells", lambda _: pytest.fail("the data were read"))
+    monkeypatch.setattr("sivae._run._cells.open_cells", lambda _: pytest.fail("the data were read"))
     done = sivae("fit", "cells.h5ad", "-o", tmp_path / "run")
     assert done.exit_code == 1
     assert "exists" in done.stderr and "another with -o" in done.stderr
@@ -131,6 +150,9 @@ BAD = [
     (["cells.h5ad", "--continuous-covariate", "group"], "not numeric"),
     (["cells.h5ad", "--label", "nope"], "no column 'nope'"),
     (["cells.h5ad", "--likelihood", "nope"], "'nope'"),
+    (["cells.h5ad", "--dispersion", "nope"], "'nope'"),
+    (["cells.h5ad", "--dispersion", "gene-batch"], "without a batch_key"),
+    (["cells.h5ad", "--likelihood", "poisson", "--dispersion", "gene-cell"], "has no noise parameter"),
     (["cells.h5ad", "--normalize", "nope"], "'nope'"),
     (["cells.h5ad", "--n-latent", "0"], "n_latent"),
     (["cells.h5ad", "--n-genes", "few"], "whole number or all"),
@@ -361,7 +383,8 @@ def test_help_loads_nothing_heavy(words):
         "import sys\nfrom sivae import cli\n"
         f"sys.argv = ['sivae', *{words}]\n"
         "try:\n    cli.main()\nexcept SystemExit as end:\n    assert not end.code\n"
-        "heavy = [m for m in ('torch', 'anndata', 'pandas', 'numpy', 'matplotlib', 'scipy') if m in sys.modules]\n"
+        "names = 'torch anndata pandas numpy matplotlib scipy h5py zarr psutil'.split()\n"
+        "heavy = [m for m in names if m in sys.modules]\n"
         "assert not heavy, heavy\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).resolve().parents[1]
-HEAVY = ("torch", "accelerate", "anndata", "pandas", "matplotlib")
+HEAVY = ("torch", "accelerate", "anndata", "pandas", "matplotlib", "dask", "zarr", "h5py", "psutil")
 NAMESPACES = [name for name in sivae.__all__ if inspect.ismodule(getattr(sivae, name))]
 
 

@@ -29,7 +29,15 @@ Data = Annotated[Path, typer.Argument(metavar="DATA", help="Cells x genes with r
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]
 Out = Annotated[Path, typer.Option("--output", "-o", metavar="RUN", help="Folder to make; it must not exist.")]
 Latent = Annotated[int, typer.Option(help="Number of axes.")]
-Likelihood = Annotated[str, typer.Option(help="auto, nb (counts) or normal (standardised values).")]
+Likelihood = Annotated[
+    str,
+    typer.Option(
+        help="auto, normal (standardised values), nb, zinb or poisson (counts), or bernoulli (open or closed)."
+    ),
+]
+Dispersion = Annotated[
+    str, typer.Option(help="What the noise depends on: gene, gene-batch, gene-cell, or cell (normal only).")
+]
 Gamma = Annotated[float | None, typer.Option(help="Weight of the linear term; the model's default if not given.")]
 Genes = Annotated[str, typer.Option(metavar="NUMBER|all", help="How many genes to model, those that vary most.")]
 Epochs = Annotated[int | None, typer.Option(help="Passes over the cells; chosen by the size of the data if not given.")]
@@ -68,6 +76,7 @@ def fit(
     normalize: Annotated[str, typer.Option(help="auto, log1p (counts) or none (values as they are).")] = "auto",
     n_latent: Latent = 10,
     likelihood: Likelihood = "auto",
+    dispersion: Dispersion = "gene",
     gamma: Gamma = None,
     n_genes: Genes = "2000",
     project_rest: Project = False,
@@ -90,7 +99,8 @@ def fit(
         layer=layer, batch_key=batch_key, size_factor_key=size_factor_key, normalize=normalize,
         categorical_covariates=tuple(categorical_covariate or ()),
         continuous_covariates=tuple(continuous_covariate or ()),
-        n_latent=n_latent, likelihood=likelihood, gamma=gamma, n_genes=_number_of_genes(n_genes),
+        n_latent=n_latent, likelihood=likelihood, dispersion=dispersion, gamma=gamma,
+        n_genes=_number_of_genes(n_genes),
         project_rest=project_rest, max_epochs=max_epochs, seed=seed, accelerator=accelerator, label=label,
     )  # fmt: skip
     with _plainly(checkpoint):
@@ -103,6 +113,7 @@ def demo(
     output: Out = Path("sivae-demo"),
     n_latent: Latent = 10,
     likelihood: Likelihood = "auto",
+    dispersion: Dispersion = "gene",
     gamma: Gamma = None,
     n_genes: Genes = "2000",
     max_epochs: Epochs = None,
@@ -113,7 +124,8 @@ def demo(
     from sivae import _run
 
     options = _run.FitOptions(
-        n_latent=n_latent, likelihood=likelihood, gamma=gamma, n_genes=_number_of_genes(n_genes),
+        n_latent=n_latent, likelihood=likelihood, dispersion=dispersion, gamma=gamma,
+        n_genes=_number_of_genes(n_genes),
         max_epochs=max_epochs, seed=seed, accelerator=accelerator, label="cell_type",
     )  # fmt: skip
     with _plainly():
@@ -176,6 +188,7 @@ def _rows(record: dict[str, Any]) -> list[tuple[str, str]]:
         ("genes", f"{data['genes']:,} ({genes['modelled']:,} modelled: {genes['chosen']})"),
         ("axes", str(model["n_latent"])),
         ("likelihood", model["likelihood"]),
+        ("dispersion", model.get("dispersion", "gene")),
         ("gamma", f"{model['gamma']:g}"),
         ("seed", str(model["seed"])),
         ("validation loss", loss),

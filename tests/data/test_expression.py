@@ -10,9 +10,11 @@ from scipy import sparse
 
 from sivae import SiVAE
 from sivae._errors import GeneMismatchError, SetupError, SiVAEWarning
-from sivae.data._profiles import CellProfiles, PrincipalProfiles, covariate_shift
+from sivae.data._covariates import covariate_effect
+from sivae.data._profiles import CellProfiles, PrincipalProfiles
 from sivae.data._setup import read_record
-from sivae.model._build import decompose, make_reader
+from sivae.model._build import make_reader
+from sivae.stats._spectrum import principal_axes
 
 N, G = 40, 12
 GENES = tuple(f"g{i:02d}" for i in range(G))
@@ -227,7 +229,8 @@ def test_covariate_shift_is_the_batch_mean():
     adata = cells(table(), batch_key="batch")
     _, expression = read(adata)
     x = expression.standardised(slice(None))
-    centred = x - expression.design_nb @ covariate_shift(expression)
+    effect = covariate_effect(expression, 0)
+    centred = effect.remove(x, expression.design_nb)
     for batch in ("x", "y"):
         rows = (adata.obs["batch"] == batch).to_numpy()
         np.testing.assert_allclose(centred[rows].mean(axis=0), 0, atol=1e-5)
@@ -291,30 +294,30 @@ def test_principal_profiles_of_new_genes_are_those_of_modelled_ones():
     """A gene given by its values has the profile it had when it was modelled, whatever the rank, also with N < G."""
     for n, rank in ((N, 5), (N, G), (9, 7)):
         _, expression = read(cells(table()[:n], batch_key="batch"))
-        shift = covariate_shift(expression)
-        spectrum = decompose(expression, shift, rank)
-        profiles = PrincipalProfiles(spectrum, PrincipalProfiles.scores(expression, shift, spectrum))
-        x = expression.standardised(slice(None)) - expression.design_nb @ shift
-        np.testing.assert_allclose(profiles.of_values(x), profiles.of_modelled(), atol=2e-3)
+        effect = covariate_effect(expression, 0)
+        spectrum = principal_axes(effect.blocks(expression), expression.shape, rank)
+        profiles = PrincipalProfiles(spectrum, PrincipalProfiles.scores(expression, effect, spectrum))
+        x = effect.remove(expression.standardised(slice(None)), expression.design_nb)
+        np.testing.assert_allclose(profiles.of_new(x), profiles.of_modelled(), atol=2e-3)
         assert profiles.of_modelled().shape == (G, rank)
 
 
 def test_axes_without_variance_add_nothing_to_a_profile():
     """Nine centred cells of two batches span seven axes; on the other two a profile is zero however it is found."""
     _, expression = read(cells(table()[:9], batch_key="batch"))
-    shift = covariate_shift(expression)
-    spectrum = decompose(expression, shift, 9)
-    profiles = PrincipalProfiles(spectrum, PrincipalProfiles.scores(expression, shift, spectrum))
-    x = expression.standardised(slice(None)) - expression.design_nb @ shift
+    effect = covariate_effect(expression, 0)
+    spectrum = principal_axes(effect.blocks(expression), expression.shape, 9)
+    profiles = PrincipalProfiles(spectrum, PrincipalProfiles.scores(expression, effect, spectrum))
+    x = effect.remove(expression.standardised(slice(None)), expression.design_nb)
     np.testing.assert_allclose(profiles.of_modelled()[:, 7:], 0, atol=1e-4)
-    np.testing.assert_allclose(profiles.of_values(x)[:, 7:], 0, atol=1e-4)
+    np.testing.assert_allclose(profiles.of_new(x)[:, 7:], 0, atol=1e-4)
 
 
 def test_inner_products_of_full_profiles_are_covariances():
     _, expression = read(cells(table()))
-    shift = covariate_shift(expression)
-    spectrum = decompose(expression, shift, G)
-    profile = PrincipalProfiles(spectrum, PrincipalProfiles.scores(expression, shift, spectrum)).of_modelled()
+    effect = covariate_effect(expression, 0)
+    spectrum = principal_axes(effect.blocks(expression), expression.shape, G)
+    profile = PrincipalProfiles(spectrum, PrincipalProfiles.scores(expression, effect, spectrum)).of_modelled()
     x = expression.standardised(slice(None))
     np.testing.assert_allclose(profile @ profile.T, x.T @ x / N, atol=1e-4)
 
@@ -323,7 +326,7 @@ def test_cell_profiles_are_values():
     x = np.arange(12, dtype=np.float32).reshape(4, 3)
     profiles = CellProfiles(x, np.array([0, 2]))
     np.testing.assert_array_equal(profiles.of_modelled(), x[[0, 2]].T)
-    np.testing.assert_array_equal(profiles.of_values(x[:, :1]), x[[0, 2], :1].T)
+    np.testing.assert_array_equal(profiles.of_new(x[:, :1]), x[[0, 2], :1].T)
 
 
 def test_frame_columns_of_covariates_may_be_numbers_or_text():

@@ -45,6 +45,23 @@ def test_what_is_loaded_answers_to_the_last_bit(model, folder, counts_adata):
     assert np.abs(loaded.get_latent_representation(counts_adata) - model.get_latent_representation()).max() > 1e-3
 
 
+def test_a_folder_of_the_first_format_loads(model, folder, counts_adata):
+    """It knows neither dispersion nor zero inflation nor values read as 0 or 1."""
+
+    def older(config):
+        config["format"] = 1
+        del config["options"]["dispersion"], config["binary"]
+
+    edit(folder, older)
+    drop_table(folder, "gene/inflation_g")
+    loaded = SiVAE.load(folder)
+    same_answers(loaded, model, counts_adata)
+    assert loaded.options == model.options
+    edit(folder, lambda config: config.update(format=2))
+    with pytest.raises(ArtefactError, match="damaged"):
+        SiVAE.load(folder)
+
+
 def test_loading_with_the_training_cells_embeds_genes(model, folder, counts_adata):
     loaded = SiVAE.load(folder, counts_adata)
     np.testing.assert_array_equal(loaded.get_latent_representation(), model.get_latent_representation())
@@ -150,7 +167,7 @@ DAMAGES = {
     "a list": (lambda f: (f / "config.json").write_text("[1]"), "no format number"),
     "newer format": (
         lambda f: edit(f, lambda c: c.update(format=99)),
-        "format 99; this version reads up to 1. Update siVAE",
+        "format 99; this version reads up to 2. Update siVAE",
     ),
     "no format": (lambda f: edit(f, lambda c: c.pop("format")), "no format number"),
     "no weights": (lambda f: (f / "weights.safetensors").unlink(), "damaged"),

@@ -107,7 +107,9 @@ def test_cells_with_a_missing_gene_are_predicted_from_where_they_are_placed(mode
         z = model.get_latent_representation(fewer)
     np.testing.assert_allclose(encode(model._module, expression)[0], z, atol=1e-6)
     found = np.concatenate([eta for _, eta in predictor_blocks(model._module, state.table, state.linear, expression)])
-    remainder = state.linear.remainder(z, joint(model._module, z)).astype(np.float32)
+    remainder = state.linear.remainder(z, joint(model._module, z, expression.design_nb), expression.design_nb).astype(
+        np.float32
+    )
     np.testing.assert_allclose(found, predictor(state.table, z, remainder, expression.design_nb), atol=1e-3)
 
 

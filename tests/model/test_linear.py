@@ -45,13 +45,14 @@ def test_predictor_is_as_before(wide):
 
 
 def test_remainder_holds_nothing_linear(wide):
+    design = training_cells(wide).design_nb
     z, _ = encode(wide._module, training_cells(wide))
-    h = joint(wide._module, z)
-    remainder = wide._state.linear.remainder(z, h)
+    h = joint(wide._module, z, design)
+    remainder = wide._state.linear.remainder(z, h, design)
     used = z.std(axis=0) > 0
     correlation = np.corrcoef(z[:, used], h, rowvar=False)[: used.sum(), used.sum() :]
     assert np.abs(correlation).max() > 0.3  # before, it did
-    ones_z = np.column_stack([np.ones(len(z)), z])
+    ones_z = np.column_stack([np.ones(len(z)), z, design])
     linear = ones_z @ np.linalg.lstsq(ones_z, remainder, rcond=None)[0]
     assert np.abs(linear).max() < 1e-3 * np.abs(h).max()
 
@@ -61,8 +62,10 @@ def test_loading_is_the_regression_of_the_predictor_on_z(wide):
     expression, state = training_cells(wide), wide._state
     z, _ = encode(wide._module, expression)
     eta = np.concatenate([eta for _, eta in predictor_blocks(wide._module, state.table, state.linear, expression)])
-    eta = eta - expression.design_nb @ state.table.offset_gb.T
-    slope = np.linalg.lstsq(np.column_stack([np.ones(len(z)), z]), eta, rcond=None)[0][1:]
+    eta = eta - expression.design_nb @ state.table.offset_gb.T - state.table.bias_g
+    eta = eta / np.exp(expression.design_nb @ state.table.log_gain_gb.T)
+    columns = np.column_stack([np.ones(len(z)), z, expression.design_nb])
+    slope = np.linalg.lstsq(columns, eta, rcond=None)[0][1 : 1 + z.shape[1]]
     np.testing.assert_allclose(
         (slope / state.table.scale_g).T, state.table.loading_gk, atol=5e-3 * np.abs(state.table.loading_gk).max()
     )
@@ -77,13 +80,13 @@ def test_covariance_of_loadings_is_that_of_draws(wide):
     )
     with torch.no_grad():
         q_v = module.encode_features(torch.from_numpy(profile))
-        noise = torch.randn(20_000, 4, 3, generator=torch.Generator().manual_seed(0)).double()
-        # Small, so that the derivative is all there is and hardly a draw crosses a kink of the decoder.
-        draws = q_v.mean_rk.double() + q_v.sd_rk.double() * noise * 1e-4
+        noise = torch.randn(20_000, 4, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        # Small, so that the derivative is all there is and no rectifier is crossed.
+        draws = q_v.mean_rk.double() + q_v.sd_rk.double() * noise * 1e-5
         w = module.double().feature_tower.decode(draws.reshape(-1, 3)).reshape(20_000, 4, -1).numpy()
     loadings = w @ linear.slope_kd.T + (draws.numpy() if wide.options.decoder == "residual" else 0)
     for f in range(4):
-        found = np.cov(loadings[:, f], rowvar=False) * 1e8
+        found = np.cov(loadings[:, f], rowvar=False) * 1e10
         np.testing.assert_allclose(found, covariance[f], atol=0.1 * np.abs(covariance[f]).max())
     np.testing.assert_allclose(loadings.mean(axis=0), mean, atol=0.05 * np.abs(mean).max())
 
@@ -91,7 +94,7 @@ def test_covariance_of_loadings_is_that_of_draws(wide):
 def test_axes_without_variance_get_no_slope(rng):
     z = np.column_stack([rng.normal(size=200), np.full(200, 1e-9)])
     h = z[:, :1] * 2 + 1 + 0.1 * rng.normal(size=(200, 2))
-    linear = LinearPart.fit(z, h)
+    linear = LinearPart.fit(z, h, np.zeros((len(z), 0)), columns=0)
     np.testing.assert_allclose(linear.slope_kd[0], 2, atol=0.05)
     np.testing.assert_allclose(linear.slope_kd[1], 0, atol=1e-2)
     np.testing.assert_allclose(linear.intercept_d, 1, atol=0.05)

@@ -11,10 +11,17 @@ from sivae._errors import CellMismatchError, NotTrainedError, OptionError, Setup
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"likelihood": "gaussian"}, "likelihood is 'gaussian'; expected one of 'auto', 'normal', 'nb'"),
+        (
+            {"likelihood": "gaussian"},
+            "likelihood is 'gaussian'; expected one of 'auto', 'normal', 'nb', 'zinb', 'poisson', 'bernoulli'",
+        ),
+        ({"dispersion": "batch"}, "dispersion is 'batch'; expected one of 'gene', 'gene-batch', 'gene-cell', 'cell'"),
+        ({"likelihood": "poisson", "dispersion": "gene-cell"}, "likelihood='poisson' has no noise .*expected 'gene'"),
+        ({"likelihood": "bernoulli", "dispersion": "cell"}, "likelihood='bernoulli' has no noise .*expected 'gene'"),
+        ({"likelihood": "nb", "dispersion": "cell"}, "'cell' with likelihood='nb'; expected likelihood='normal'"),
+        ({"likelihood": "zinb", "dispersion": "cell"}, "'cell' with likelihood='zinb'; expected likelihood='normal'"),
         ({"decoder": "linear"}, "decoder is 'linear'; expected one of 'residual', 'published'"),
         ({"kl_scale": "mean"}, "kl_scale is 'mean'; expected one of 'bound', 'published'"),
-        ({"profiles": "pca"}, "profiles is 'pca'; expected one of 'principal', 'cells'"),
         ({"n_latent": 0}, "n_latent is 0; expected 1 to 50"),
         ({"n_latent": 51}, "n_latent is 51; expected 1 to 50"),
         ({"n_latent": 5, "n_profile": 4}, "n_profile is 4; expected at least n_latent, 5"),
@@ -30,14 +37,29 @@ def test_options_of_the_model(counts_adata, options, match):
         SiVAE(counts_adata, **options)
 
 
-def test_nb_needs_counts(values_adata, counts_adata):
+def test_profiles_that_are_not_there(counts_adata):
+    found = r"no varm\['pca'\] to take profiles from; varm holds: planted_v, planted_batch. Choose one"
+    with pytest.raises(SetupError, match=found):
+        SiVAE(counts_adata, profiles="pca")
+
+
+@pytest.mark.parametrize("likelihood", ["nb", "zinb", "poisson", "bernoulli"])
+def test_counts_are_needed_for_their_likelihoods(values_adata, counts_adata, likelihood):
     with pytest.raises(
-        OptionError, match="likelihood='nb' needs whole-number counts.*values that are not counts.*'normal'"
+        OptionError, match=f"likelihood='{likelihood}' needs whole-number counts.*values that are not counts.*'normal'"
     ):
-        SiVAE(values_adata, likelihood="nb")
+        SiVAE(values_adata, likelihood=likelihood)
     SiVAE.setup_anndata(counts_adata, normalize="none")
     with pytest.raises(OptionError, match="set up with counts and normalize='none'"):
-        SiVAE(counts_adata, likelihood="nb")
+        SiVAE(counts_adata, likelihood=likelihood)
+
+
+@pytest.mark.parametrize("likelihood", ["auto", "normal", "nb"])
+def test_noise_per_batch_needs_batches(counts_adata, likelihood):
+    assert SiVAE(counts_adata, likelihood=likelihood, dispersion="gene-batch").options.dispersion == "gene-batch"
+    SiVAE.setup_anndata(counts_adata)
+    with pytest.raises(OptionError, match="dispersion is 'gene-batch', but .* without a batch_key; expected one"):
+        SiVAE(counts_adata, likelihood=likelihood, dispersion="gene-batch")
 
 
 @pytest.mark.parametrize(

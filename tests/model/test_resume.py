@@ -23,7 +23,7 @@ from resuming import (
 from sivae import SiVAE, TrainOptions
 from sivae._errors import ArtefactError, SiVAEWarning
 from sivae.data._split import is_validation
-from sivae.model import _build
+from sivae.model import _fit
 from sivae.train import _checkpoint, _loop
 from sivae.train._checkpoint import FILE
 
@@ -47,6 +47,40 @@ def test_after_a_kill_it_ends_as_if_undisturbed(counts_adata, tmp_path, monkeypa
     assert "resumed_at" not in undisturbed.history.attrs
     assert (history["seconds"].diff().iloc[1:] >= 0).all()
     assert not list(tmp_path.iterdir())  # its training has ended
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"likelihood": "poisson"},
+        {"likelihood": "zinb", "dispersion": "gene-batch"},
+        {"likelihood": "bernoulli"},
+        {"likelihood": "nb", "dispersion": "gene-cell"},
+        {"likelihood": "normal", "dispersion": "cell", "decoder": "published", "profiles": "cells"},
+    ],
+)
+def test_every_choice_goes_on(counts_adata, tmp_path, monkeypatch, options):
+    undisturbed, model = make(counts_adata, **options), make(counts_adata, **options)
+    go(undisturbed)
+    with monkeypatch.context() as patch:
+        at_step(patch, 11, Killed())
+        with pytest.raises(Killed):
+            go(make(counts_adata, **options), tmp_path)
+    assert go(model, tmp_path).attrs["resumed_at"] == 8
+    assert result(model) == result(undisturbed)
+
+
+def test_other_stored_profiles_are_another_training(counts_adata, tmp_path, monkeypatch, rng):
+    counts_adata.varm["known"] = rng.normal(size=(counts_adata.n_vars, 5))
+    with monkeypatch.context() as patch:
+        at_step(patch, 11, Killed())
+        with pytest.raises(Killed):
+            go(make(counts_adata, profiles="known"), tmp_path)
+    counts_adata.varm["known"][3, 2] += 0.1
+    with pytest.raises(ArtefactError, match="values is"):
+        go(make(counts_adata, profiles="known"), tmp_path)
+    counts_adata.varm["known"][3, 2] -= 0.1
+    assert go(make(counts_adata, profiles="known"), tmp_path).attrs["resumed_at"] == 8
 
 
 def test_a_checkpoint_changes_no_number(counts_adata, tmp_path):
@@ -167,7 +201,7 @@ OTHER_DATA = [
 def test_other_data_are_another_training_and_are_refused_before_long_work(
     counts_adata, killed, monkeypatch, change, message
 ):
-    monkeypatch.setattr(_build, "decompose", lambda *_: pytest.fail("the long work began"))
+    monkeypatch.setattr(_fit, "covariate_effect", lambda *_: pytest.fail("the long work began"))
     before = (killed / FILE).read_bytes()
     with pytest.raises(ArtefactError, match=message):
         go(make(change(counts_adata)), killed)

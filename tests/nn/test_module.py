@@ -17,9 +17,11 @@ def cells(rng):
     return rng.normal(size=(N, G)), rng.normal(size=(N, B))
 
 
+@pytest.mark.parametrize("decode_covariates", [True, False])
+@pytest.mark.parametrize("likelihood", ["normal", "nb"])
 @pytest.mark.parametrize("decoder", ["residual", "published"])
-def test_predictor(rng, decoder):
-    module = make_module(n_design=B, decoder=decoder)
+def test_predictor(rng, decoder, likelihood, decode_covariates):
+    module = make_module(likelihood, n_design=B, decoder=decoder, decode_covariates=decode_covariates)
     z, v, design, genes = rng.normal(size=(N, 2)), rng.normal(size=(3, 2)), rng.normal(size=(N, B)), [5, 0, 3]
     found = module.predict(*(torch.tensor(a) for a in (z, v, design, genes)))
     for eta, expected in zip(found, oracles.predict(module, z, v, design, genes), strict=True):
@@ -36,16 +38,16 @@ def test_published_predictor_is_bias_and_product_alone(rng):
     np.testing.assert_allclose(eta, module.bias_g.detach() + product, rtol=1e-12)
 
 
-@pytest.mark.parametrize("sizes", [{}, {"layer_norm": False}, {"linear_features": False}])
+@pytest.mark.parametrize("sizes", [{}, {"layer_norm": False}, {"linear_features": False}, {"encode_covariates": False}])
 def test_encoders(cells, sizes):
     module = make_module(n_design=B, **sizes)
     module.cell_tower.input_scale.fill_(0.7)
     x, design = cells
-    shift = module.shift_bg.detach().numpy()
+    seen = design if module.architecture.encode_covariates else None
     q_z = module.encode_cells(torch.tensor(x), torch.tensor(design))
     q_v = module.encode_features(module.profile_gq)
     for found, (mean, sd) in (
-        (q_z, oracles.encode(module.cell_tower, x - design @ shift)),
+        (q_z, oracles.encode(module.cell_tower, oracles.without_covariates(module, x, design), seen)),
         (q_v, oracles.encode(module.feature_tower, module.profile_gq.numpy())),
     ):
         np.testing.assert_allclose(found.mean_rk.detach(), mean, rtol=1e-6, atol=1e-9)

@@ -219,14 +219,59 @@ def test_normal_batch_offsets_are_batch_means(rng, x_ng):
         np.testing.assert_allclose(z[rows].mean(axis=0), 0, atol=1e-4)  # the encoder subtracts them
 
 
-def test_counts_start_with_the_totals_of_every_gene(rng):
+def expected_values(module, full, library):
+    """Expected value of every entry under the module's likelihood."""
+    mean = library[:, None] * np.exp(full)
+    if module.likelihood.name == "bernoulli":
+        return -np.expm1(-mean)
+    if module.zero_logit_g is None:
+        return mean
+    return mean / (1 + np.exp(module.zero_logit_g.detach().numpy()))
+
+
+@pytest.mark.parametrize("likelihood", ["nb", "zinb", "poisson", "bernoulli"])
+def test_counts_start_with_the_totals_of_every_gene(rng, likelihood):
     y, library, log = planted_counts(rng)
     y[:, 4] = 0
-    module, block, _ = start_at(standardised(log), likelihood="nb", y_ng=y, library_n=library)
+    if likelihood == "bernoulli":
+        y = np.minimum(y, 1)
+        y[:, 5] = 1
+    module, block, _ = start_at(standardised(log), likelihood=likelihood, y_ng=y, library_n=library)
     _, _, full, _ = predictors(module, block)
-    expected = (library[:, None] * np.exp(full)).sum(axis=0)
-    np.testing.assert_allclose(expected, np.maximum(y.sum(axis=0), 0.5), rtol=2e-3)
+    total = np.clip(y.sum(axis=0), 0.5, N - 0.5 if likelihood == "bernoulli" else None)
+    np.testing.assert_allclose(expected_values(module, full, library).sum(axis=0), total, rtol=2e-3)
     assert np.isfinite(full).all()
+
+
+def test_cloglog_steps_lower_the_bernoulli_loss(rng):
+    y, library, log = planted_counts(rng)
+    y = np.minimum(y, 1)
+    log = np.log1p(y * 50 / library[:, None])
+    scale = log_scale(torch.tensor(log.mean(axis=0)), torch.tensor(log.std(axis=0)), 10.0).numpy()
+    losses = []
+    for steps in (0, 1, 2, 4):
+        module, block, _ = start_at(
+            standardised(log), likelihood="bernoulli", y_ng=y, library_n=library, poisson_steps=steps, scale_g=scale
+        )
+        full = predictors(module, block)[2]
+        losses.append(oracles.entry_nll("bernoulli", full, y, None, library).sum())
+    assert losses[1] < losses[0] - 10
+    assert losses[2] <= losses[1] + 1
+    assert abs(losses[3] - losses[2]) < 0.1 * (losses[0] - losses[2])
+
+
+def test_zero_inflation_starts_at_the_excess_of_zeros(rng):
+    n, library = 400, np.full(400, 100.0)
+    mean, share = 6.0, np.repeat([0.0, 0.25, 0.5, 0.7], G // 4)
+    y = rng.poisson(mean * rng.gamma(4.0, 0.25, (n, G))) * (rng.random((n, G)) >= share)
+    module, block, _ = start_at(standardised(np.log1p(y)), likelihood="zinb", y_ng=y, library_n=library)
+    found = torch.sigmoid(module.zero_logit_g).detach().numpy()
+    np.testing.assert_allclose(found, np.maximum(share, 0.01), atol=0.12)
+    np.testing.assert_allclose(np.exp(predictors(module, block)[2]).mean(axis=0) * 100, mean, rtol=0.3)
+    plain, _, _ = start_at(standardised(np.log1p(y)), likelihood="nb", y_ng=y, library_n=library)
+    assert plain.zero_logit_g is None
+    # Theta without the inflated zeros is larger than with them.
+    assert (module.log_noise_g > plain.log_noise_g)[share > 0].all()
 
 
 def test_poisson_steps_lower_the_poisson_loss(rng):

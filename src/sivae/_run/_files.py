@@ -11,39 +11,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from sivae._errors import ArtefactError, SetupError
+from sivae._errors import ArtefactError
 
 if TYPE_CHECKING:
-    from anndata import AnnData
+    from sivae._run._cells import Cells
 
 FORMAT: Final = 1
 """Of `run.json`."""
 RECORD, CELLS, MODEL, REPORT = "run.json", "adata.h5ad", "model", "report.html"
-
-
-def read_cells(path: Path) -> AnnData:
-    """Read an AnnData from .h5ad or .zarr.
-
-    Raises
-    ------
-    SetupError
-        If it is not there, or cannot be read as what its name says.
-    """
-    import anndata
-
-    readers = {".h5ad": anndata.read_h5ad, ".zarr": anndata.read_zarr}
-    if path.suffix not in readers:
-        raise SetupError(
-            f"Found {path.name}, expected a name that ends in .h5ad or .zarr. Write it with anndata first."
-        )
-    if not path.exists():
-        raise SetupError(f"Found no {path}, expected an AnnData there. Check the path.")
-    try:
-        adata: AnnData = readers[path.suffix](path)
-    except Exception as error:  # h5py, zarr and anndata raise what they like
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise SetupError(f"{path} cannot be read as {path.suffix}: {reason}. Check that the file is whole.") from error
-    return adata
 
 
 def file_hash(path: Path) -> str:
@@ -94,12 +69,12 @@ def whole_folder(path: Path) -> Iterator[Path]:
         raise
 
 
-def write_cells(adata: AnnData, out: Path) -> None:
+def write_cells(cells: Cells, out: Path) -> None:
     """Write an AnnData under a temporary name, then move it."""
     temporary = out.with_name(f".{out.stem}-{os.getpid()}.h5ad")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        adata.write_h5ad(temporary)
+        cells.write_h5ad(temporary)
         refuse_existing(out)
         temporary.rename(out)
     except OSError as error:

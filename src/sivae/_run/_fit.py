@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sivae import _keys
 from sivae._errors import OptionError, SetupError, some
 from sivae._extras import require
-from sivae._run import _files, _write
+from sivae._run import _cells, _files, _write
 from sivae._run._clock import Clock
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ class FitOptions:
     normalize: str = "auto"
     n_latent: int = 10
     likelihood: str = "auto"
+    dispersion: str = "gene"
     gamma: float | None = None
     n_genes: int | None = 2000
     """None: all."""
@@ -51,11 +52,12 @@ def fit_file(
     """Fit a file of cells and write a run (see `fit`)."""
     _check(run, options)
     clock = Clock()
-    adata = _files.read_cells(data)
-    source = {"source": data.name, "sha256": _files.file_hash(data)}
-    clock.lap("reading")
-    say(f"Read {data}: {adata.n_obs:,} cells x {adata.n_vars:,} genes.")
-    fit(adata, run, options, source=source, clock=clock, say=say, progress=progress, checkpoint=checkpoint)
+    with _cells.open_cells(data) as cells:
+        source = {"source": data.name, "sha256": _files.file_hash(data)}
+        clock.lap("reading")
+        left = "" if cells.root is None else "; its values stay in the file and are read when needed"
+        say(f"Read {data}: {cells.adata.n_obs:,} cells x {cells.adata.n_vars:,} genes{left}.")
+        fit(cells, run, options, source=source, clock=clock, say=say, progress=progress, checkpoint=checkpoint)
 
 
 def fit_demo(run: Path, options: FitOptions, *, say: Say, progress: bool) -> None:
@@ -69,11 +71,11 @@ def fit_demo(run: Path, options: FitOptions, *, say: Say, progress: bool) -> Non
     clock.lap("reading")
     say(f"Read the demo: {adata.n_obs:,} blood cells x {adata.n_vars:,} genes that come with scanpy.")
     source = {"source": "700 blood cells (sivae.datasets.pbmc700)", "sha256": content}
-    fit(adata, run, options, source=source, clock=clock, say=say, progress=progress)
+    fit(_cells.Cells(adata), run, options, source=source, clock=clock, say=say, progress=progress)
 
 
 def fit(
-    adata: AnnData,
+    cells: _cells.Cells,
     run: Path,
     options: FitOptions,
     *,
@@ -87,8 +89,8 @@ def fit(
 
     Parameters
     ----------
-    adata
-        Cells with raw counts or values; it is annotated in place.
+    cells
+        Cells with raw counts or values; their AnnData is annotated in place.
     run
         The folder to make.
     options
@@ -105,6 +107,7 @@ def fit(
         Folder of the training's checkpoint. It is continued if there is one, and removed when the run is in its place;
         it stays where training was interrupted or the run could not be written.
     """
+    adata = cells.adata
     _check_data(adata, options)
     with _files.whole_folder(run) as folder:
         model, chosen = _prepare(adata, options)
@@ -120,7 +123,7 @@ def fit(
         say(f"Annotated cells and genes{f'; placed the other {n_later:,} genes' if options.project_rest else ''}.")
         genes_sha256 = _files.names_hash(model.genes)
         _note(adata, {**source, "genes_sha256": genes_sha256, "chosen": chosen, "label": options.label or ""}, clock)
-        _write.write(adata, model, folder, options=asdict(options), clock=clock)
+        _write.write(cells, model, folder, options=asdict(options), clock=clock)
     say(f"Wrote {run}.")
     if checkpoint is not None:
         _end_checkpoint(checkpoint, history, say)
@@ -169,13 +172,20 @@ def _prepare(adata: AnnData, options: FitOptions) -> tuple[SiVAE, str]:
         cells, words = adata, f"all {adata.n_vars:,} are modelled"
     else:
         select_genes(adata, options.n_genes, layer=options.layer, batch_key=options.batch_key)
-        cells = adata[:, adata.var["highly_variable"].to_numpy()].copy()
+        cells = adata[:, adata.var["highly_variable"].to_numpy()]
         counts = bool(adata.uns[_keys.UNS]["setup"]["counts"])
         measure = "variance of Pearson residuals" if counts else "variance"
         batches = "" if options.batch_key is None else f", ranked within each {options.batch_key}"
         words = f"{cells.n_vars:,} of {adata.n_vars:,} chosen by {measure}{batches}"
     weight = {} if options.gamma is None else {"gamma": options.gamma}
-    model = SiVAE(cells, n_latent=options.n_latent, likelihood=options.likelihood, seed=options.seed, **weight)  # type: ignore[arg-type]
+    model = SiVAE(
+        cells,
+        n_latent=options.n_latent,
+        likelihood=options.likelihood,  # type: ignore[arg-type]
+        dispersion=options.dispersion,  # type: ignore[arg-type]
+        seed=options.seed,
+        **weight,  # type: ignore[arg-type]
+    )
     return model, words
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from sivae import _keys
 from sivae._errors import ArtefactError, OptionError
-from sivae._run._files import CELLS, FORMAT, MODEL, RECORD, REPORT, read_cells, refuse_existing, write_cells
+from sivae._run._cells import open_cells
+from sivae._run._files import CELLS, FORMAT, MODEL, RECORD, REPORT, refuse_existing, write_cells
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,7 +45,8 @@ def rebuild_report(run: Path) -> Path:
     from sivae.report import build
 
     record = read_record(run)
-    return build(read_cells(run / CELLS), run / REPORT, label=record.get("label"))
+    with open_cells(run / CELLS) as cells:
+        return build(cells.adata, run / REPORT, label=record.get("label"))
 
 
 def embed_cells(run: Path, data: Path, out: Path) -> AnnData:
@@ -52,11 +54,11 @@ def embed_cells(run: Path, data: Path, out: Path) -> AnnData:
     from sivae.model._sivae import SiVAE
 
     _check_embed(run, out)
-    adata = read_cells(data)
-    model = SiVAE.load(run / MODEL)
-    adata.obsm[_keys.CELLS] = model.get_latent_representation(adata)
-    write_cells(adata, out)
-    return adata
+    with open_cells(data) as cells:
+        model = SiVAE.load(run / MODEL)
+        cells.adata.obsm[_keys.CELLS] = model.get_latent_representation(cells.adata)
+        write_cells(cells, out)
+        return cells.adata
 
 
 def embed_genes(run: Path, data: Path, out: Path) -> AnnData:
@@ -66,15 +68,15 @@ def embed_genes(run: Path, data: Path, out: Path) -> AnnData:
     from sivae.model._sivae import SiVAE
 
     _check_embed(run, out)
-    adata = read_cells(data)
-    known = read_cells(run / CELLS)
-    modelled = np.asarray(known.var[_keys.MODELLED], dtype=bool)
-    model = SiVAE.load(run / MODEL, known[:, modelled].copy())
-    mean, variance = model.get_feature_representation(adata, return_dist=True)
-    adata.varm[_keys.GENES], adata.varm[_keys.GENES_VAR] = np.asarray(mean), np.asarray(variance)
-    adata.var[_keys.MODELLED] = adata.var_names.isin(model.genes)
-    write_cells(adata, out)
-    return adata
+    with open_cells(data) as cells, open_cells(run / CELLS) as trained:
+        adata, known = cells.adata, trained.adata
+        modelled = np.asarray(known.var[_keys.MODELLED], dtype=bool)
+        model = SiVAE.load(run / MODEL, known[:, modelled])
+        mean, variance = model.get_feature_representation(adata, return_dist=True)
+        adata.varm[_keys.GENES], adata.varm[_keys.GENES_VAR] = np.asarray(mean), np.asarray(variance)
+        adata.var[_keys.MODELLED] = adata.var_names.isin(model.genes)
+        write_cells(cells, out)
+        return adata
 
 
 def _check_embed(run: Path, out: Path) -> None:

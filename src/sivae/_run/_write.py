@@ -13,19 +13,19 @@ from sivae._run._files import CELLS, FORMAT, MODEL, RECORD, REPORT
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from anndata import AnnData
-
+    from sivae._run._cells import Cells
     from sivae._run._clock import Clock
     from sivae.model._sivae import SiVAE
 
 
-def write(adata: AnnData, model: SiVAE, folder: Path, *, options: dict[str, Any], clock: Clock) -> None:
+def write(cells: Cells, model: SiVAE, folder: Path, *, options: dict[str, Any], clock: Clock) -> None:
     """Write everything into the temporary folder."""
     from sivae.report import _build, _figures, _tables
 
+    adata = cells.adata
     model.save(folder / MODEL)
     label = _build.check_label(adata, options["label"])
-    adata.write_h5ad(folder / CELLS)
+    cells.write_h5ad(folder / CELLS)
     _tables.write(adata, folder / "tables", label=label)
     pictures = _figures.draw(adata, label=label)
     (folder / "figures").mkdir()

@@ -14,6 +14,7 @@ from scipy import sparse
 
 from sivae._block import Block, Counts
 from sivae._errors import GeneMismatchError, SetupError, some, warn
+from sivae._values import frame
 from sivae.data._matrix import Matrix, as_matrix
 from sivae.data._scaling import Scaling
 from sivae.data._setup import Setup
@@ -51,14 +52,12 @@ class Design:
 
 
 def _raw_design(adata: AnnData, setup: Setup) -> NDArray[np.float32]:
-    columns = [np.zeros((adata.n_obs, 0), np.float32)]
+    columns, obs = [np.zeros((adata.n_obs, 0), np.float32)], frame(adata.obs)
     for key in (*setup.categorical_keys, *setup.continuous_covariate_keys):
-        if key not in adata.obs:
-            raise SetupError(
-                f"obs has no column {key!r}, which the model was set up with; it has: {some(adata.obs, 20)}."
-            )
+        if key not in obs:
+            raise SetupError(f"obs has no column {key!r}, which the model was set up with; it has: {some(obs, 20)}.")
     for key in setup.categorical_keys:
-        values = adata.obs[key].astype(str).to_numpy()
+        values = obs[key].astype(str).to_numpy()
         known = setup.categories[key]
         unknown = sorted(set(values) - set(known))
         if unknown:
@@ -66,7 +65,7 @@ def _raw_design(adata: AnnData, setup: Setup) -> NDArray[np.float32]:
                 f"obs[{key!r}] holds {some(unknown)}, which the training cells had not; they had: {some(known, 20)}."
             )
         columns.append((values[:, None] == np.array(known)[None, :]).astype(np.float32))
-    columns += [adata.obs[[key]].to_numpy(np.float32) for key in setup.continuous_covariate_keys]
+    columns += [obs[[key]].to_numpy(np.float32) for key in setup.continuous_covariate_keys]
     return np.concatenate(columns, axis=1)
 
 
@@ -163,6 +162,12 @@ class Reader:
     genes: tuple[str, ...]
     design: Design
     scaling: Scaling
+    binary: bool = False
+    """Values are read as 0 or 1."""
+
+    def values(self, adata: AnnData, at: NDArray[np.intp]) -> Matrix:
+        """Stored values of the genes at these positions (-1: zeros), as 0 or 1 where the model reads them so."""
+        return read_matrix(adata, self.setup, at, binary=self.binary)
 
     def read(self, adata: AnnData) -> Expression:
         """Expression of every cell of `adata`, genes in the order of the model.
@@ -176,7 +181,7 @@ class Reader:
         missing = at < 0
         if missing.any():
             self._judge_missing(missing)
-        values = as_matrix(adata, self.setup.layer or None, at)
+        values = self.values(adata, at)
         library = library_size(values, adata, self.setup, unit=self.scaling.unit)
         if not self.setup.size_factor_key and self.scaling.log:
             library = library / np.float32(max(1.0 - float(self.scaling.share_g[missing].sum()), 1e-3))
@@ -193,6 +198,17 @@ class Reader:
         warn(f"{found}; each is taken at its mean over the training cells.")
 
 
+def read_matrix(adata: AnnData, setup: Setup, at: NDArray[np.intp], *, binary: bool) -> Matrix:
+    """Stored values of the genes at these positions; where `binary`, 1 for every positive value."""
+    values = as_matrix(adata, setup.layer or None, at)
+    if not binary:
+        return values
+    if sparse.issparse(values):
+        values.data = (values.data > 0).astype(np.float32)
+        return values
+    return (values > 0).astype(np.float32)
+
+
 def _fill(transformed_ng: Matrix, missing: NDArray[np.bool_], mean_g: NDArray[np.float32]) -> Matrix:
     if sparse.issparse(transformed_ng):
         constant = sparse.csr_matrix((missing * mean_g)[None, :])
@@ -205,7 +221,7 @@ def size_factor_unit(values_ng: Matrix, adata: AnnData, setup: Setup) -> float:
     """Counts per unit of size factor over the cells given; 1 without size factors or counts."""
     if not setup.size_factor_key or setup.normalize == "none":
         return 1.0
-    factors = np.asarray(adata.obs[setup.size_factor_key], np.float64)
+    factors = np.asarray(frame(adata.obs)[setup.size_factor_key], np.float64)
     return float(values_ng.sum(dtype=np.float64) / factors.sum())
 
 
@@ -218,11 +234,11 @@ def library_size(values_ng: Matrix, adata: AnnData, setup: Setup, *, unit: float
         If a cell has no counts over these genes.
     """
     if setup.size_factor_key:
-        if setup.size_factor_key not in adata.obs:
+        if setup.size_factor_key not in frame(adata.obs):
             raise SetupError(
                 f"obs has no column {setup.size_factor_key!r}, the size factor that the model was set up with."
             )
-        return np.asarray(adata.obs[setup.size_factor_key], np.float32) * np.float32(unit)
+        return np.asarray(frame(adata.obs)[setup.size_factor_key], np.float32) * np.float32(unit)
     if not setup.counts and setup.normalize == "none":
         return np.ones(values_ng.shape[0], np.float32)
     library = np.asarray(values_ng.sum(axis=1, dtype=np.float64)).ravel()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -10,85 +12,117 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from sivae._errors import SetupError
+from sivae._values import values_of
 
 Matrix: TypeAlias = NDArray[np.float32] | sparse.csr_matrix
 """Cells x genes, float32; CSR has sorted indices and no stored zeros."""
-SAMPLE = 2_000_000
-"""Values looked at to tell whether a matrix holds whole numbers."""
 
 
-def read_values(adata: AnnData, layer: str | None) -> NDArray[np.generic]:
-    """The stored values of X or a layer as a flat array (the non-zeros of a sparse matrix), checked to be finite."""
-    raw = raw_matrix(adata, layer)
-    stored: Any = raw
-    values = np.asarray(stored.data if sparse.issparse(raw) else raw).ravel()
-    if values.dtype.kind not in "biuf":
-        raise SetupError(f"{_where(layer)} holds values of type {values.dtype}; expected numbers.")
-    if values.dtype.kind == "f" and not np.isfinite(values).all():
-        raise SetupError(f"{_where(layer)} {_first_not_finite(adata, raw)}. Mend or drop it first.")
-    return values
+@dataclass(frozen=True)
+class Survey:
+    """What kind of numbers a matrix holds."""
+
+    smallest: float
+    """The smallest value that is stored; zeros that a sparse matrix does not store are left out."""
+    counts: bool
+    """The values are whole numbers, not negative."""
 
 
-def whole_numbers(values: NDArray[np.generic]) -> bool:
-    """Whether values are counts: whole and not negative (a regular sample of them where there are many)."""
-    step = max(1, values.size // SAMPLE)
-    sample = values[::step].astype(np.float64)
-    return bool((sample >= 0).all() and (sample == np.round(sample)).all())
+def survey(adata: AnnData, layer: str | None) -> Survey:
+    """Look once at every stored value of X or a layer.
 
-
-def raw_matrix(adata: AnnData, layer: str | None) -> Any:
-    """X or the layer as stored."""
-    if adata.n_obs == 0 or adata.n_vars == 0:
-        raise SetupError(f"The AnnData is empty: {adata.n_obs} cells x {adata.n_vars} genes.")
-    if layer and layer not in adata.layers:
-        raise SetupError(f"There is no layer {layer!r}; there are: {', '.join(adata.layers) or 'none'}.")
-    matrix = adata.layers[layer] if layer else adata.X
-    if matrix is None:
-        raise SetupError("adata.X is empty (None). Name the layer that holds the counts: layer='counts'.")
-    if not (isinstance(matrix, np.ndarray) or sparse.issparse(matrix)):
-        raise SetupError(
-            f"{_where(layer)} is stored as {type(matrix).__name__}; expected a NumPy array or a SciPy sparse matrix. "
-            "If the AnnData is backed, call adata = adata.to_memory() first."
-        )
-    return matrix
+    Raises
+    ------
+    SetupError
+        If a value is not finite; names cell and gene.
+    """
+    smallest, whole = np.inf, True
+    values = values_of(adata, layer)
+    for rows, columns, block in values.pieces():
+        found: Any = block if isinstance(block, np.ndarray) else block.data
+        if found.dtype.kind == "f" and not np.isfinite(found).all():
+            _refuse_not_finite(adata, values.where, rows, columns, block)
+        smallest = min(smallest, float(found.min()) if found.size else np.inf)
+        whole = whole and (found.dtype.kind != "f" or bool((found == np.rint(found)).all()))
+    return Survey(smallest, whole and smallest >= 0)
 
 
 def as_matrix(adata: AnnData, layer: str | None, genes: NDArray[np.intp]) -> Matrix:
     """Chosen columns, in the order asked, as float32: CSR if stored sparse, else dense.
+
+    Stored values are read tile by tile: beside the result, one tile is in memory.
 
     Parameters
     ----------
     genes
         Positions among `adata.var_names`; -1 gives a column of zeros (a gene that the data lack).
     """
-    raw = raw_matrix(adata, layer)
-    present = genes >= 0
-    if sparse.issparse(raw):
-        stored: Any = raw
-        taken: Any = sparse.csr_matrix(stored, dtype=np.float32)[:, np.where(present, genes, 0)]
-        if not present.all():
-            taken = taken @ sparse.diags(present.astype(np.float32))
-        csr = sparse.csr_matrix(taken, dtype=np.float32)
-        csr.sum_duplicates()
-        csr.eliminate_zeros()
-        csr.sort_indices()
-        return csr
-    dense = np.asarray(raw)[:, np.where(present, genes, 0)].astype(np.float32)
-    dense[:, ~present] = 0.0
-    return dense
+    place = np.flatnonzero(genes >= 0)
+    shape = adata.n_obs, len(genes)
+    parts: list[_Part] = []
+    dense_ng: NDArray[np.float32] | None = None
+    for rows, columns, block in values_of(adata, layer).take(genes[place]).pieces():
+        if not isinstance(block, np.ndarray):
+            parts.append(_part(rows, place[columns], block))
+            continue
+        if dense_ng is None:
+            dense_ng = np.zeros(shape, np.float32)
+        dense_ng[np.ix_(rows, place[columns])] = block
+    return _join(parts, shape) if dense_ng is None else dense_ng
 
 
-def _where(layer: str | None) -> str:
-    return f"layers[{layer!r}]" if layer else "X"
+@dataclass(frozen=True)
+class _Part:
+    """Some values of a CSR matrix that is to be made."""
+
+    rows: NDArray[np.intp]
+    lengths: NDArray[np.int64]
+    indices: NDArray[np.int32]
+    data: NDArray[np.float32]
 
 
-def _first_not_finite(adata: AnnData, raw: Any) -> str:
-    stored = raw
-    if sparse.issparse(raw):
-        coo = stored.tocoo()
-        at = int(np.flatnonzero(~np.isfinite(coo.data))[0])
-        cell, gene, value = coo.row[at], coo.col[at], coo.data[at]
+def _part(rows: NDArray[np.intp], columns: NDArray[np.intp], block: Any) -> _Part:
+    csr = sparse.csr_matrix(block, dtype=np.float32, copy=True)  # a slice of the user's matrix shares its memory
+    csr.sum_duplicates()
+    csr.eliminate_zeros()
+    return _Part(rows, np.diff(csr.indptr).astype(np.int64), columns[csr.indices].astype(np.int32), csr.data)
+
+
+def _join(parts: list[_Part], shape: tuple[int, int]) -> sparse.csr_matrix:
+    """The CSR matrix of the parts, each of which is dropped when it has been copied."""
+    free = np.zeros(shape[0] + 1, np.int64)
+    for part in parts:
+        free[part.rows + 1] += part.lengths
+    indptr = np.cumsum(free)
+    free = indptr[:-1].copy()
+    indices, data = np.empty(indptr[-1], np.int32), np.empty(indptr[-1], np.float32)
+    for part in _emptying(parts):
+        before = np.cumsum(part.lengths) - part.lengths
+        at = np.repeat(free[part.rows] - before, part.lengths) + np.arange(len(part.data))
+        indices[at], data[at] = part.indices, part.data
+        free[part.rows] += part.lengths
+    csr = sparse.csr_matrix((data, indices, indptr), shape=shape)
+    csr.sort_indices()
+    return csr
+
+
+def _emptying(parts: list[_Part]) -> Iterator[_Part]:
+    parts.reverse()
+    while parts:
+        yield parts.pop()
+
+
+def _refuse_not_finite(
+    adata: AnnData, where: str, rows: NDArray[np.intp], columns: NDArray[np.intp], block: Any
+) -> None:
+    if isinstance(block, np.ndarray):
+        row, column = np.argwhere(~np.isfinite(block))[0]
+        value = block[row, column]
     else:
-        cell, gene = np.argwhere(~np.isfinite(np.asarray(raw)))[0]
-        value = np.asarray(raw)[cell, gene]
-    return f"holds {value} (cell {adata.obs_names[cell]!r}, gene {adata.var_names[gene]!r}); expected finite numbers"
+        coo = block.tocoo()
+        at = int(np.flatnonzero(~np.isfinite(coo.data))[0])
+        row, column, value = coo.row[at], coo.col[at], coo.data[at]
+    raise SetupError(
+        f"{where} holds {value} (cell {adata.obs_names[rows[row]]!r}, gene {adata.var_names[columns[column]]!r}); "
+        "expected finite numbers. Mend or drop it first."
+    )

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, final
+from collections.abc import Sequence
+from typing import Any, ClassVar, final
 
 import numpy as np
+import pandas as pd
+from anndata import AnnData
 from numpy.typing import NDArray
 
+from sivae._errors import GeneMismatchError, SetupError, some
+from sivae.data._covariates import CovariateEffect
 from sivae.data._expression import Expression
 from sivae.stats._spectrum import Spectrum
 
 Array = NDArray[np.float32]
+LEAST_SD = 1e-8
 
 
 class Profiles(ABC):
-    """Abstract. Profiles of genes from their standardised values in the training cells."""
+    """Abstract. Profiles of genes, from their values in the training cells or from elsewhere."""
 
     name: ClassVar[str]
 
@@ -24,8 +30,16 @@ class Profiles(ABC):
         """Profiles of the genes that the model is trained on, (g, q)."""
 
     @abstractmethod
-    def of_values(self, x_nf: Array) -> Array:
-        """Profiles of genes from their standardised, covariate-centred values in the training cells, (f, q)."""
+    def of_new(self, x_nf: Array, stored_fq: Array | None = None) -> Array:
+        """Profiles of other genes, (f, q).
+
+        Parameters
+        ----------
+        x_nf
+            Standardised values in the training cells, without the effect of covariates.
+        stored_fq
+            Rows of the `varm` array, where the profiles are one.
+        """
 
 
 @final
@@ -42,28 +56,24 @@ class PrincipalProfiles(Profiles):
         self.spectrum, self.scores_nq = spectrum, scores_nq
 
     @classmethod
-    def scores(cls, expression: Expression, shift_bg: Array, spectrum: Spectrum) -> Array:
+    def scores(cls, expression: Expression, effect: CovariateEffect, spectrum: Spectrum) -> Array:
         """sqrt(N) U of the training cells, (n, q)."""
         # An axis beyond the rank of the data has no variance and says nothing of a gene.
         seen_q = spectrum.values_q > 1e-8 * spectrum.values_q[0]
         inverse_q = np.where(seen_q, 1.0 / np.sqrt(np.where(seen_q, spectrum.values_q, 1.0)), 0.0)
         weights = (spectrum.vectors_gq * inverse_q).astype(np.float32)
-        blocks = []
-        for start in range(0, expression.shape[0], 1024):
-            cells = slice(start, start + 1024)
-            blocks.append((expression.standardised(cells) - expression.design_nb[cells] @ shift_bg) @ weights)
-        return np.concatenate(blocks)
+        return np.concatenate([rows @ weights for rows in effect.blocks(expression)()])
 
     def of_modelled(self) -> Array:
         return (self.spectrum.vectors_gq * np.sqrt(self.spectrum.values_q)).astype(np.float32)
 
-    def of_values(self, x_nf: Array) -> Array:
+    def of_new(self, x_nf: Array, stored_fq: Array | None = None) -> Array:
         return (x_nf.T @ self.scores_nq / len(x_nf)).astype(np.float32)
 
 
 @final
 class CellProfiles(Profiles):
-    """The paper's input: a gene's values over the training cells, or over a sample of at most `n_profile` of them."""
+    """The paper's input: a gene's values over the training cells, or over a sample of them."""
 
     name = "cells"
 
@@ -73,20 +83,70 @@ class CellProfiles(Profiles):
     def of_modelled(self) -> Array:
         return np.ascontiguousarray(self.x_ng[self.cells].T)
 
-    def of_values(self, x_nf: Array) -> Array:
+    def of_new(self, x_nf: Array, stored_fq: Array | None = None) -> Array:
         return np.ascontiguousarray(x_nf[self.cells].T)
 
 
-def covariate_shift(expression: Expression) -> Array:
-    """Least-squares coefficients of the standardised values on the design, (b, g): what batch-centring removes.
+@final
+class StoredProfiles(Profiles):
+    """Rows of a `varm` array, matched by gene name: vectors of proteins, texts, motifs.
 
-    The system is solved by pseudo-inverse, because centred dummy columns of one factor add up to zero.
+    Columns are centred and scaled over the modelled genes, and a column that is constant there is zero.
     """
-    design = expression.design_nb.astype(np.float64)
-    if design.shape[1] == 0:
-        return np.zeros((0, expression.shape[1]), np.float32)
-    cross = np.zeros((design.shape[1], expression.shape[1]))
-    for start in range(0, expression.shape[0], 1024):
-        cells = slice(start, start + 1024)
-        cross += design[cells].T @ expression.standardised(cells)
-    return (np.linalg.pinv(design.T @ design, rcond=1e-6, hermitian=True) @ cross).astype(np.float32)
+
+    name = "varm"
+
+    def __init__(self, stored_gq: Array) -> None:
+        self.stored_gq = stored_gq
+        self.mean_q, self.sd_q = stored_gq.mean(axis=0), stored_gq.std(axis=0)
+
+    def of_modelled(self) -> Array:
+        return self._scaled(self.stored_gq)
+
+    def of_new(self, x_nf: Array, stored_fq: Array | None = None) -> Array:
+        assert stored_fq is not None
+        return self._scaled(stored_fq)
+
+    def _scaled(self, stored_fq: Array) -> Array:
+        used_q = self.sd_q > LEAST_SD
+        return np.asarray((stored_fq - self.mean_q) / np.where(used_q, self.sd_q, 1.0) * used_q, np.float32)
+
+
+def sample_cells(n_cells: int, most: int) -> NDArray[np.intp]:
+    """All cells, or a fixed sample of `most` of them, in rising order."""
+    if n_cells <= most:
+        return np.arange(n_cells)
+    return np.sort(np.random.default_rng(0).permutation(n_cells)[:most])
+
+
+def read_stored(adata: AnnData, key: str, genes: Sequence[str]) -> Array:
+    """Rows of `varm[key]` for the named genes, (g, q).
+
+    Raises
+    ------
+    SetupError
+        If there is no such array, or it is not a table of finite numbers.
+    GeneMismatchError
+        If genes are missing.
+    """
+    if key not in adata.varm:
+        raise SetupError(
+            f"There is no varm[{key!r}] to take profiles from; varm holds: {some(adata.varm, 20) or 'nothing'}. "
+            "Choose one of them, or profiles='principal' or 'cells'."
+        )
+    at = adata.var_names.get_indexer(pd.Index(genes))
+    if (at < 0).any():
+        gone = [gene for gene, row in zip(genes, at, strict=True) if row < 0]
+        raise GeneMismatchError(f"{len(gone)} genes are not in the AnnData that holds varm[{key!r}]: {some(gone)}.")
+    raw: Any = adata.varm[key]
+    dense: NDArray[Any] = raw.toarray() if hasattr(raw, "toarray") else np.asarray(raw)
+    if dense.ndim != 2 or dense.shape[1] == 0 or dense.dtype.kind not in "biuf":
+        raise SetupError(f"varm[{key!r}] has shape {dense.shape} and type {dense.dtype}; expected genes x numbers.")
+    stored_gq: Array = dense[at].astype(np.float32)
+    finite = np.isfinite(stored_gq).all(axis=1)
+    if not finite.all():
+        raise SetupError(
+            f"varm[{key!r}] is not finite for {int((~finite).sum())} genes, the first being "
+            f"{genes[int(np.flatnonzero(~finite)[0])]!r}. Fill it in or drop these genes."
+        )
+    return stored_gq

@@ -7,11 +7,13 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from anndata import AnnData
 
 from sivae import _keys
 from sivae._errors import SetupError, some
-from sivae.data._matrix import read_values, whole_numbers
+from sivae._values import frame
+from sivae.data._matrix import survey
 
 FORMAT = 1
 
@@ -63,6 +65,11 @@ class Setup:
         """The batch column, if any, and further categorical columns."""
         return (*((self.batch_key,) if self.batch_key else ()), *self.categorical_covariate_keys)
 
+    @property
+    def n_batches(self) -> int:
+        """Batches of the batch column, whose dummy columns come first in the design; 0 without one."""
+        return len(self.categories[self.batch_key]) if self.batch_key else 0
+
 
 def setup(
     adata: AnnData,
@@ -83,18 +90,18 @@ def setup(
                 f"{axis} are not unique: {some(names[names.duplicated()].unique())} occur more than once. "
                 f"Everything is matched by name: call adata.{axis}_make_unique() first."
             )
-    values = read_values(adata, layer)
-    counts = whole_numbers(values)
-    if normalize == "auto":
-        normalize = "log1p" if counts else "none"
-    if normalize == "log1p" and values.size and float(values.min()) < 0:
-        raise SetupError(
-            f"normalize='log1p' needs values of at least 0; the smallest found is {float(values.min()):g}. "
-            "Use normalize='none' for values that are already normalised."
-        )
     categorical = [*([batch_key] if batch_key else []), *(categorical_covariate_keys or [])]
     continuous = [*(continuous_covariate_keys or []), *([size_factor_key] if size_factor_key else [])]
-    _check_columns(adata, categorical, continuous, size_factor_key)
+    obs = frame(adata.obs)
+    _check_columns(obs, categorical, continuous, size_factor_key)
+    found = survey(adata, layer)
+    if normalize == "auto":
+        normalize = "log1p" if found.counts else "none"
+    if normalize == "log1p" and found.smallest < 0:
+        raise SetupError(
+            f"normalize='log1p' needs values of at least 0; the smallest found is {found.smallest:g}. "
+            "Use normalize='none' for values that are already normalised."
+        )
     return Setup(
         layer=layer or "",
         batch_key=batch_key or "",
@@ -102,30 +109,30 @@ def setup(
         continuous_covariate_keys=tuple(continuous_covariate_keys or ()),
         size_factor_key=size_factor_key or "",
         normalize=normalize,
-        counts=counts,
-        categories={key: sorted(adata.obs[key].astype(str).unique()) for key in categorical},
+        counts=found.counts,
+        categories={key: sorted(obs[key].astype(str).unique()) for key in categorical},
     )
 
 
-def _check_columns(adata: AnnData, categorical: list[str], continuous: list[str], size_factor: str | None) -> None:
+def _check_columns(obs: pd.DataFrame, categorical: list[str], continuous: list[str], size_factor: str | None) -> None:
     for key in (*categorical, *continuous):
-        if key not in adata.obs:
-            raise SetupError(f"obs has no column {key!r}; it has: {some(adata.obs.columns, 20)}.")
-        missing = adata.obs[key].isna()
+        if key not in obs:
+            raise SetupError(f"obs has no column {key!r}; it has: {some(obs.columns, 20)}.")
+        missing = obs[key].isna()
         if missing.any():
             raise SetupError(
                 f"obs[{key!r}] is missing for {int(missing.sum())} cells, the first being "
-                f"{adata.obs_names[missing.to_numpy()][0]!r}. Fill it in or drop these cells."
+                f"{obs.index[missing.to_numpy()][0]!r}. Fill it in or drop these cells."
             )
     for key in continuous:
         try:
-            values = adata.obs[key].astype(float).to_numpy()
+            values = obs[key].astype(float).to_numpy()
         except (TypeError, ValueError):
             raise SetupError(
-                f"obs[{key!r}] is not numeric ({adata.obs[key].dtype}); name it under categorical_covariate_keys."
+                f"obs[{key!r}] is not numeric ({obs[key].dtype}); name it under categorical_covariate_keys."
             ) from None
         if not np.isfinite(values).all() or (key == size_factor and (values <= 0).any()):
-            wrong = adata.obs_names[~np.isfinite(values) | ((key == size_factor) & (values <= 0))]
+            wrong = obs.index[~np.isfinite(values) | ((key == size_factor) & (values <= 0))]
             expected = "positive" if key == size_factor else "finite"
             raise SetupError(f"obs[{key!r}] must be {expected}; it is not for cell {wrong[0]!r}.")
 

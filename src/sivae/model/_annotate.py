@@ -48,6 +48,8 @@ def write_genes(
         _keys.CONNECTED_P: table.connected_p_g,
         _keys.MODELLED: modelled,
     }
+    if np.isfinite(table.inflation_g).any():
+        columns[_keys.INFLATION] = table.inflation_g
     for key, values in columns.items():
         adata.var[key] = spread(values, rows, adata.n_vars)
     arrays: dict[str, NDArray[Any]] = {_keys.GENES: mean_gk, _keys.GENES_VAR: variance_gk, _keys.JOINT: table.joint_gd}

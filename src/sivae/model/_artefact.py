@@ -16,7 +16,8 @@ from safetensors.torch import load_file, save_file
 
 from sivae._errors import ArtefactError
 
-FORMAT = 1
+FORMAT = 2
+"""1: until 0.1. 2: dispersion, zero inflation, values read as 0 or 1."""
 CONFIG, WEIGHTS, TABLES = "config.json", "weights.safetensors", "tables.safetensors"
 
 

@@ -12,18 +12,22 @@ from scipy import sparse
 
 from sivae._errors import OptionError
 from sivae._rng import torch_generator
-from sivae.data._expression import Design, Expression, Reader, library_size, size_factor_unit
-from sivae.data._matrix import as_matrix
-from sivae.data._profiles import CellProfiles, PrincipalProfiles, Profiles
+from sivae.data._covariates import CovariateEffect
+from sivae.data._expression import Design, Expression, Reader, library_size, read_matrix, size_factor_unit
+from sivae.data._profiles import CellProfiles, PrincipalProfiles, Profiles, StoredProfiles, sample_cells
 from sivae.data._scaling import Scaling
 from sivae.data._setup import Setup
-from sivae.nn._likelihoods import make_likelihood
+from sivae.nn._dispersion import DISPERSIONS, PerCell, PerGene, PerGeneBatch
+from sivae.nn._likelihoods import LIKELIHOODS, Bernoulli, Normal, make_likelihood
 from sivae.nn._module import Architecture, SiVAEModule
 from sivae.nn._spectral import Sample, log_scale, spectral_start
-from sivae.stats._spectrum import PERMUTATION_CELLS, Spectrum, noise_edge, principal_axes, signal_strength
+from sivae.stats._spectrum import PERMUTATION_CELLS, Spectrum, noise_edge, signal_strength
 
 START_CELLS = 5000
 """Training cells on which counts are refitted at the start."""
+PRINCIPAL_WIDTH = 128
+MOST_PROFILE_CELLS = 10_000
+"""Cells that profiles of cells hold at most, as in the paper."""
 SCALE_CAP = 10.0
 """Cap of s_g for counts (docs/defaults.md has the measurement)."""
 
@@ -41,39 +45,47 @@ class Options:
     n_profile: int
     architecture: Architecture
     seed: int
+    dispersion: str = "gene"
+
+    @property
+    def binary(self) -> bool:
+        """Whether the likelihood reads values as 0 or 1."""
+        return self.likelihood == Bernoulli.name
 
 
-def make_reader(adata: AnnData, setup: Setup, genes: tuple[str, ...]) -> tuple[Reader, Expression]:
+def make_reader(
+    adata: AnnData, setup: Setup, genes: tuple[str, ...], *, binary: bool = False
+) -> tuple[Reader, Expression]:
     """Fit scaling and design on the training cells of `adata` (all of its cells), and read them."""
     at = adata.var_names.get_indexer(list(genes))
-    values = as_matrix(adata, setup.layer or None, at)
+    values = read_matrix(adata, setup, at, binary=binary)
     unit = size_factor_unit(values, adata, setup)
     library = library_size(values, adata, setup, unit=unit)
     scaling = replace(Scaling.fit(values, library, log=setup.normalize == "log1p", target=None), unit=unit)
-    reader = Reader(setup, genes, Design.fit(adata, setup), scaling)
+    reader = Reader(setup, genes, Design.fit(adata, setup), scaling, binary)
     return reader, Expression(values, library, scaling, reader.design.of(adata, setup))
 
 
 def make_profiles(
-    options: Options, training: Expression, shift_bg: NDArray[np.float32], spectrum: Spectrum
+    options: Options,
+    training: Expression,
+    effect: CovariateEffect,
+    spectrum: Spectrum,
+    *,
+    stored_gq: NDArray[np.float32] | None,
 ) -> Profiles:
-    """The profiles named by the options, from training cells alone."""
+    """The profiles named by the options, from training cells alone or from a `varm` array."""
+    if stored_gq is not None:
+        return StoredProfiles(stored_gq)
     if options.profiles == "principal":
-        return PrincipalProfiles(spectrum, PrincipalProfiles.scores(training, shift_bg, spectrum))
-    x_ng = training.standardised(slice(None)) - training.design_nb @ shift_bg
-    return CellProfiles(x_ng, np.arange(len(x_ng)))
+        return PrincipalProfiles(spectrum, PrincipalProfiles.scores(training, effect, spectrum))
+    x_ng = np.concatenate(list(effect.blocks(training)()))
+    return CellProfiles(x_ng, sample_cells(len(x_ng), options.n_profile))
 
 
-def decompose(training: Expression, shift_bg: NDArray[np.float32], rank: int) -> Spectrum:
-    """Principal axes of the standardised, covariate-centred training matrix."""
-    n, g = training.shape
-
-    def blocks():  # type: ignore[no-untyped-def]
-        for start in range(0, n, 1024):
-            cells = slice(start, start + 1024)
-            yield training.standardised(cells) - training.design_nb[cells] @ shift_bg
-
-    return principal_axes(blocks, (n, g), rank)
+def default_width(profiles: str, n_latent: int) -> int:
+    """Columns of a profile: principal axes, or cells at most."""
+    return max(PRINCIPAL_WIDTH, n_latent) if profiles == "principal" else MOST_PROFILE_CELLS
 
 
 def build_module(
@@ -81,28 +93,33 @@ def build_module(
     training: Expression,
     validation: Expression | None,
     profiles: Profiles,
-    shift_bg: NDArray[np.float32],
+    effect: CovariateEffect,
     spectrum: Spectrum,
+    *,
+    n_batches: int = 0,
 ) -> tuple[SiVAEModule, int]:
     """A module at its start, and the number of axes with a signal.
 
     Validation cells decide which weak axes are kept; no gene vector is made from their values.
     """
-    module = blank_module(options, profiles.of_modelled(), training.design_nb.shape[1])
-    module.shift_bg.copy_(torch.from_numpy(shift_bg))
+    module = blank_module(options, profiles.of_modelled(), training.design_nb.shape[1], n_batches=n_batches)
+    module.shift_bg.copy_(torch.from_numpy(effect.shift_bg))
+    module.log_gain_bg.copy_(torch.from_numpy(effect.log_gain_bg))
     scaling = training.scaling
     counts = module.likelihood.counts
     if counts:
         module.scale_g.copy_(log_scale(torch.from_numpy(scaling.mean_g), torch.from_numpy(scaling.sd_g), SCALE_CAP))
     n, g = training.shape
-    held_out = None if validation is None else _centred(validation, shift_bg)
+    held_out = None if validation is None else _without_covariates(validation, effect)
     strength_k = signal_strength(spectrum, _edge(training), g, options.n_latent, held_out)
     v_gk = torch.from_numpy((spectrum.vectors_gq[:, : options.n_latent] * strength_k).astype(np.float32))
     spectral_start(module, v_gk, _sample(training, counts=counts), kl_weight=kl_scale(options, training))
     return module, int((strength_k > 0).sum())
 
 
-def blank_module(options: Options, profile_gq: NDArray[np.float32], n_design: int) -> SiVAEModule:
+def blank_module(
+    options: Options, profile_gq: NDArray[np.float32], n_design: int, *, n_batches: int = 0
+) -> SiVAEModule:
     """A module of the right shape, its perceptrons random from the seed."""
     return SiVAEModule(
         torch.from_numpy(profile_gq),
@@ -112,6 +129,8 @@ def blank_module(options: Options, profile_gq: NDArray[np.float32], n_design: in
         decoder=options.decoder,
         architecture=options.architecture,
         generator=torch_generator(options.seed, "weights"),
+        dispersion=options.dispersion,
+        n_batches=n_batches,
     )
 
 
@@ -122,9 +141,9 @@ def kl_scale(options: Options, training: Expression) -> float:
     return 1.0
 
 
-def _centred(validation: Expression, shift_bg: NDArray[np.float32], most: int = 2000) -> NDArray[np.float32]:
+def _without_covariates(validation: Expression, effect: CovariateEffect, most: int = 2000) -> NDArray[np.float32]:
     cells = slice(0, most)
-    return np.asarray(validation.standardised(cells) - validation.design_nb[cells] @ shift_bg, np.float32)
+    return effect.remove(validation.standardised(cells), validation.design_nb[cells])
 
 
 def _edge(training: Expression) -> float:
@@ -161,25 +180,49 @@ def check_options(options: Options, setup: Setup, n_genes: int) -> None:
         Naming the option, the value found and those expected.
     """
     expected = {
-        "likelihood": ("auto", "normal", "nb"),
+        "likelihood": ("auto", *LIKELIHOODS),
+        "dispersion": DISPERSIONS,
         "decoder": ("residual", "published"),
         "kl_scale": ("bound", "published"),
-        "profiles": ("principal", "cells"),
     }
     for name, allowed in expected.items():
         if getattr(options, name) not in allowed:
             raise OptionError(f"{name} is {getattr(options, name)!r}; expected one of {', '.join(map(repr, allowed))}.")
     if not 1 <= options.n_latent <= n_genes:
         raise OptionError(f"n_latent is {options.n_latent}; expected 1 to {n_genes}, the number of genes.")
-    if options.n_profile < options.n_latent:
+    if options.n_profile < 1 or (options.profiles == "principal" and options.n_profile < options.n_latent):
         raise OptionError(f"n_profile is {options.n_profile}; expected at least n_latent, {options.n_latent}.")
     if not 0 <= options.gamma < np.inf:
         raise OptionError(f"gamma is {options.gamma}; expected a finite number of at least 0.")
     if options.seed < 0:
         raise OptionError(f"seed is {options.seed}; expected a whole number of at least 0.")
-    if options.likelihood == "nb" and not (setup.counts and setup.normalize == "log1p"):
+    _check_noise(options, setup)
+
+
+def _check_noise(options: Options, setup: Setup) -> None:
+    """Refuse a likelihood that the values do not fit, and a dispersion that the likelihood or set-up does not have."""
+    name, dispersion = options.likelihood, options.dispersion
+    normal = name in ("auto", Normal.name)
+    if not normal and not (setup.counts and setup.normalize == "log1p"):
         raise OptionError(
-            "likelihood='nb' needs whole-number counts and normalize='log1p'; this AnnData was set up with "
+            f"likelihood={name!r} needs whole-number counts and normalize='log1p'; this AnnData was set up with "
             f"{'counts' if setup.counts else 'values that are not counts'} and normalize={setup.normalize!r}. "
             "Name the layer that holds counts in setup_anndata, or use likelihood='normal'."
+        )
+    if dispersion == PerGene.name:
+        return
+    if not normal and not LIKELIHOODS[name].noisy:
+        raise OptionError(
+            f"dispersion is {dispersion!r}, but likelihood={name!r} has no noise parameter; expected 'gene'. "
+            "Leave dispersion out, or use likelihood='nb'."
+        )
+    if dispersion == PerCell.name and not normal:
+        raise OptionError(
+            f"dispersion is 'cell' with likelihood={name!r}; expected likelihood='normal', whose genes are on one "
+            "scale. For counts use dispersion='gene-cell'."
+        )
+    if dispersion == PerGeneBatch.name and not setup.batch_key:
+        raise OptionError(
+            "dispersion is 'gene-batch', but this AnnData was set up without a batch_key; expected one. "
+            "Name it in setup_anndata, or use dispersion='gene'."
         )

@@ -61,9 +61,9 @@ def connected_pvalues(
     for start in range(0, g, chunk):
         genes = np.arange(start, min(start + chunk, g))
         z_fck = encode_without(module, tensor_cg.to(device), design_cb.to(device), torch.from_numpy(genes).to(device))
-        h_fcd = module.cell_tower.decode(z_fck).cpu().numpy()
+        h_fcd = module.decode_cells(z_fck, design_cb.to(device)).cpu().numpy()
         z = z_fck.cpu().numpy()
-        remainder = h_fcd - linear.intercept_d - z @ linear.slope_kd
+        remainder = linear.remainder(z, h_fcd, few.design_nb)
         part = table.take(genes)
         predicted_cg[:, genes] = np.einsum("fck,fk->cf", z, part.loading_gk) + np.einsum(
             "fcd,fd->cf", remainder, part.joint_gd

@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import torch
 from anndata import AnnData
 from numpy.typing import NDArray
 from scipy import sparse
 
+from sivae._values import part_of, values_of
+from sivae.data._covariates import CovariateEffect, batch_of, gain
 from sivae.data._expression import Expression, Reader
-from sivae.data._matrix import Matrix, as_matrix
-from sivae.data._profiles import PrincipalProfiles, Profiles
+from sivae.data._matrix import Matrix
+from sivae.data._profiles import PrincipalProfiles, Profiles, read_stored
 from sivae.data._scaling import Scaling
 from sivae.model._build import SCALE_CAP, Options, make_profiles
 from sivae.model._evidence import batch_groups
 from sivae.model._finish import with_evidence
 from sivae.model._linear import LinearPart, gene_posterior
-from sivae.model._predict import GeneTable, encode, joint
+from sivae.model._predict import GeneTable, encode, joint, predictor
+from sivae.nn._likelihoods import CountLikelihood
 from sivae.nn._module import SiVAEModule
 from sivae.nn._spectral import log_scale
 from sivae.stats._null import permutation_pvalues, quantile_strata
 from sivae.stats._spectrum import Spectrum
 
 VALUES_AT_ONCE = 20_000_000
+"""Cells times genes that are embedded at a time."""
+VALUES_READ = 2**25
+"""Stored values that are read at a time: each reading is a pass over the data, unless they are stored gene by gene."""
 
 
 def embed(
@@ -32,6 +42,7 @@ def embed(
     reader: Reader,
     spectrum: Spectrum,
     linear: LinearPart,
+    stored_gq: NDArray[np.float32] | None,
     training: Expression,
     validation: Expression | None,
     new: AnnData,
@@ -41,25 +52,57 @@ def embed(
     """The table of every gene of `new`, in chunks of genes.
 
     `rows` and `validation_rows` are where the training and validation cells stand in `new`. A gene's profile, scale,
-    bias, offsets and noise come from the training cells; its evidence from the validation cells, which it is not
-    encoded from.
+    bias, offsets, noise (one number per gene, whatever the dispersion of the modelled genes) and zero inflation come
+    from the training cells; its evidence from the validation cells, which it is not encoded from.
     """
-    profiles = make_profiles(options, training, module.shift_bg.numpy(), spectrum)
+    effect = CovariateEffect(module.shift_bg.numpy(), module.log_gain_bg.numpy())
+    profiles = make_profiles(options, training, effect, spectrum, stored_gq=stored_gq)
+    names = [str(name) for name in new.var_names]
+    stored_fq = None if stored_gq is None else read_stored(new, options.profiles, names)
+    n_batches = reader.setup.n_batches
     z_nk, _ = encode(module, training)
-    cells = [(training, z_nk, linear.remainder(z_nk, joint(module, z_nk)).astype(np.float32))]
+    cells = [(training, z_nk, _remainder(module, linear, training, z_nk))]
     if validation is not None:
         z, _ = encode(module, validation)
-        cells.append((validation, z, linear.remainder(z, joint(module, z)).astype(np.float32)))
-    chunk = max(16, VALUES_AT_ONCE // max(1, len(rows)))
+        cells.append((validation, z, _remainder(module, linear, validation, z)))
     result: GeneTable | None = None
-    for start in range(0, new.n_vars, chunk):
-        genes = np.arange(start, min(start + chunk, new.n_vars))
-        values = as_matrix(new, reader.setup.layer or None, genes)
-        parts = [values[rows], values[validation_rows]][: len(cells)]
-        part = _embed_chunk(module, profiles, linear, cells, parts, residual=options.decoder == "residual")
+    for genes, values in _chunks(new, reader, np.concatenate([rows, validation_rows]), len(rows)):
+        parts = [values[: len(rows)], values[len(rows) :]][: len(cells)]
+        part = _embed_chunk(
+            module,
+            profiles,
+            linear,
+            cells,
+            parts,
+            stored_fq=None if stored_fq is None else stored_fq[genes],
+            residual=options.decoder == "residual",
+            n_batches=n_batches,
+        )
         result = part if result is None else result.append(part)
     assert result is not None
     return result
+
+
+def _remainder(
+    module: SiVAEModule, linear: LinearPart, expression: Expression, z_nk: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    h_nd = joint(module, z_nk, expression.design_nb)
+    return linear.remainder(z_nk, h_nd, expression.design_nb).astype(np.float32)
+
+
+def _chunks(new: AnnData, reader: Reader, rows: NDArray[np.intp], n_training: int) -> Iterator[tuple[slice, Matrix]]:
+    """The values of every gene in the rows given, some genes at a time."""
+    cells, chunk = part_of(new, rows), max(16, VALUES_AT_ONCE // max(1, n_training))
+    stored = values_of(new, reader.setup.layer or None).stored
+    share = stored.size / max(1, stored.shape[0] * stored.shape[1])
+    reading = chunk * max(1, int(VALUES_READ / max(1.0, share * len(rows) * chunk)))
+    for start in range(0, new.n_vars, reading):
+        values: Any = reader.values(cells, np.arange(start, min(start + reading, new.n_vars)))
+        dense = isinstance(values, np.ndarray)
+        by_gene = values if dense else values.tocsc()
+        for first in range(0, by_gene.shape[1], chunk):
+            part = by_gene[:, first : first + chunk]
+            yield slice(start + first, start + first + part.shape[1]), part if dense else part.tocsr()
 
 
 def _embed_chunk(
@@ -69,48 +112,63 @@ def _embed_chunk(
     cells: list[tuple[Expression, NDArray[np.float32], NDArray[np.float32]]],
     values: list[Matrix],
     *,
+    stored_fq: NDArray[np.float32] | None,
     residual: bool,
+    n_batches: int,
 ) -> GeneTable:
-    training = cells[0][0]
-    counts = module.likelihood.counts
+    training, z, remainder = cells[0]
+    likelihood = module.likelihood
     scaling = Scaling.fit(values[0], training.library_n, log=training.scaling.log, target=training.scaling.target)
     x_nf = scaling.standardise(_dense(scaling.transform(values[0], training.library_n)))
-    shift_bf = (
-        np.linalg.pinv(training.design_nb.astype(np.float64), rcond=1e-6) @ x_nf
-        if training.design_nb.shape[1]
-        else np.zeros((0, x_nf.shape[1]))
-    )
-    x_centred = (x_nf - training.design_nb @ shift_bf).astype(np.float32)
+    effect = _effect(x_nf, z, training.design_nb, n_batches)
     encoded = _encode(
         module,
-        profiles.of_values(x_centred),
+        profiles.of_new(effect.remove(x_nf, training.design_nb), stored_fq),
         linear,
         scaling,
         residual=residual,
         principal=isinstance(profiles, PrincipalProfiles),
     )
     scale_f = encoded.scale_g
-    offset_fb = (scale_f[:, None] * shift_bf.T).astype(np.float32)
-    _, z, remainder = cells[0]
-    start_nf = training.design_nb @ offset_fb.T + scale_f * (z @ encoded.loading_gk.T + remainder @ encoded.joint_gd.T)
-    y_nf = _dense(values[0])
-    if counts:
-        bias_f, noise_f = _count_bias(y_nf, start_nf, training.library_n)
+    gain_fb = np.zeros_like(effect.log_gain_bg.T) if likelihood.counts else effect.log_gain_bg.T
+    table = replace(
+        encoded,
+        bias_g=np.zeros_like(scale_f),
+        offset_gb=(scale_f[:, None] * effect.shift_bg.T).astype(np.float32),
+        log_gain_gb=gain_fb.astype(np.float32),
+    )
+    start_nf = predictor(table, z, remainder, training.design_nb)
+    inflation_f = np.full(x_nf.shape[1], np.nan)
+    if isinstance(likelihood, CountLikelihood):
+        bias_f, noise_f, inflation_f = _count_bias(likelihood, _dense(values[0]), start_nf, training.library_n)
     else:
         bias_f = (x_nf - start_nf).mean(axis=0)
         noise_f = np.sqrt(((x_nf - start_nf - bias_f) ** 2).mean(axis=0))
-    table = GeneTable(
-        **{
-            name: getattr(encoded, name)
-            for name in ("loading_gk", "covariance_gkk", "joint_gd", "scale_g", "r2_g", "connected_p_g")
-        },
+    table = replace(
+        table,
         bias_g=bias_f.astype(np.float32),
-        offset_gb=offset_fb,
         noise_g=noise_f.astype(np.float32),
+        inflation_g=inflation_f.astype(np.float32),
     )
     if len(cells) == 1:
         return table
-    return _judge(table, cells[1], values[1], scaling, start_nf + bias_f, x_nf, counts=counts)
+    return _judge(table, cells[1], values[1], scaling, start_nf + bias_f, x_nf, counts=likelihood.counts)
+
+
+def _effect(
+    x_nf: NDArray[np.float32], z_nk: NDArray[np.float32], design_nb: NDArray[np.float32], n_batches: int
+) -> CovariateEffect:
+    """Shift and gain of each new gene, by regression on the covariates and on where the cells lie."""
+    n_design = design_nb.shape[1]
+    columns = np.concatenate([design_nb, z_nk - z_nk.mean(axis=0)], axis=1).astype(np.float64)
+    slopes = (np.linalg.pinv(columns, rcond=1e-6) @ x_nf).astype(np.float32)
+    shift_bf = slopes[:n_design]
+    log_gain_bf = np.zeros_like(shift_bf)
+    if n_batches:
+        predicted_nf = columns[:, n_design:].astype(np.float32) @ slopes[n_design:]
+        batch_n = batch_of(design_nb, n_batches)
+        log_gain_bf[:n_batches] = np.log(gain(x_nf - design_nb @ shift_bf, predicted_nf, batch_n, n_batches))
+    return CovariateEffect(shift_bf, log_gain_bf)
 
 
 def _encode(
@@ -127,22 +185,41 @@ def _encode(
     scale = np.ones(len(loading), np.float32)
     if module.likelihood.counts:
         scale = log_scale(torch.from_numpy(scaling.mean_g), torch.from_numpy(scaling.sd_g), SCALE_CAP).numpy()
-    nothing = np.full(len(loading), np.nan, np.float32)
+    nothing_f = np.full(len(loading), np.nan, np.float32)
+    nothing_fb = np.zeros((len(loading), 0), np.float32)
     return GeneTable(
-        loading.astype(np.float32), covariance.astype(np.float32), w_fd.astype(np.float32),
-        nothing, np.zeros((len(loading), 0), np.float32), scale, nothing, nothing, nothing.astype(np.float64),
-    )  # fmt: skip
+        loading_gk=loading.astype(np.float32),
+        covariance_gkk=covariance.astype(np.float32),
+        joint_gd=w_fd.astype(np.float32),
+        bias_g=nothing_f,
+        offset_gb=nothing_fb,
+        log_gain_gb=nothing_fb,
+        scale_g=scale,
+        noise_g=nothing_f,
+        r2_g=nothing_f,
+        connected_p_g=nothing_f.astype(np.float64),
+        inflation_g=nothing_f,
+    )
 
 
+@torch.no_grad()
 def _count_bias(
-    y_nf: NDArray[np.float32], start_nf: NDArray[np.floating], library_n: NDArray[np.float32]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Bias that makes expected and observed totals equal, in closed form, and inverse dispersion by moments."""
-    mean_nf = library_n[:, None].astype(np.float64) * np.exp(np.clip(start_nf, -20.0, 20.0))
-    bias_f = np.log(np.maximum(y_nf.sum(axis=0, dtype=np.float64), 0.5) / mean_nf.sum(axis=0))
-    mean_nf *= np.exp(bias_f)
-    excess_f = ((y_nf - mean_nf) ** 2 - mean_nf).sum(axis=0)
-    return bias_f, np.clip((mean_nf**2).sum(axis=0) / np.maximum(excess_f, 1e-6), 1e-2, 1e3)
+    likelihood: CountLikelihood,
+    y_nf: NDArray[np.float32],
+    start_nf: NDArray[np.floating],
+    library_n: NDArray[np.float32],
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Bias that makes expected and observed totals equal; noise and zero inflation by moments (NaN if none)."""
+    y = torch.from_numpy(y_nf.astype(np.float64))
+    mean_nf = torch.from_numpy(library_n[:, None].astype(np.float64) * np.exp(np.clip(start_nf, -20.0, 20.0)))
+    bias_f = likelihood.match(y, mean_nf)
+    log_noise_f, zero_logit_f = likelihood.moments(y, mean_nf * torch.exp(bias_f))
+    nothing_f = np.full(len(bias_f), np.nan)
+    noise_f = torch.exp(log_noise_f).numpy() if likelihood.noisy else nothing_f
+    if zero_logit_f is None:
+        return bias_f.numpy(), noise_f, nothing_f
+    bias_f = bias_f + torch.nn.functional.softplus(zero_logit_f)  # -log(1 - pi)
+    return bias_f.numpy(), noise_f, torch.sigmoid(zero_logit_f).numpy()
 
 
 def _judge(
@@ -158,8 +235,7 @@ def _judge(
     """Evidence on validation cells; no cell was encoded from these genes, so nothing need be masked."""
     validation, z, remainder = cells
     x_cf = scaling.standardise(_dense(scaling.transform(values, validation.library_n)))
-    eta_cf = table.bias_g + validation.design_nb @ table.offset_gb.T
-    eta_cf = eta_cf + table.scale_g * (z @ table.loading_gk.T + remainder @ table.joint_gd.T)
+    eta_cf = predictor(table, z, remainder, validation.design_nb)
     if counts:
         eta_nf, eta_cf = (
             scaling.standardise(np.log1p(scaling.target * np.exp(np.minimum(eta, 10.0)))) for eta in (eta_nf, eta_cf)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from sivae.data._expression import Expression
@@ -21,16 +22,30 @@ def finish(
     validation: Expression | None,
     profiles: Profiles,
     *,
+    batch_share_b: NDArray[np.float32],
     residual: bool,
     seed: int,
 ) -> tuple[GeneTable, LinearPart, NDArray[np.float64]]:
-    """Gene table, linear part of h, and covariance of (z, remainder of h) over training cells, (k+d, k+d)."""
+    """Gene table, linear part of h, and covariance of (z, remainder of h) over training cells, (k+d, k+d).
+
+    `batch_share_b` is the share of each batch among the training cells, empty without batches.
+    """
     z_nk, _ = encode(module, training)
-    h_nd = joint(module, z_nk)
-    linear = LinearPart.fit(z_nk, h_nd)
-    covariance = np.cov(np.concatenate([z_nk, linear.remainder(z_nk, h_nd)], axis=1), rowvar=False)
+    h_nd = joint(module, z_nk, training.design_nb)
+    # Under a gain only what depends on the batch alone can move into the offsets without changing the predictor.
+    stretched = len(batch_share_b) > 0 and not module.likelihood.counts
+    columns = len(batch_share_b) if stretched else training.design_nb.shape[1]
+    linear = LinearPart.fit(z_nk, h_nd, training.design_nb, columns=columns)
+    remainder_nd = linear.remainder(z_nk, h_nd, training.design_nb)
+    covariance = np.cov(np.concatenate([z_nk, remainder_nd], axis=1), rowvar=False)
     table = gene_table(
-        module, profiles.of_modelled(), linear, residual=residual, principal=isinstance(profiles, PrincipalProfiles)
+        module,
+        profiles.of_modelled(),
+        linear,
+        h_nd.mean(axis=0),
+        batch_share_b=batch_share_b if stretched else np.zeros(0, np.float32),
+        residual=residual,
+        principal=isinstance(profiles, PrincipalProfiles),
     )
     if validation is not None:
         r2_g = explained(module, table, linear, training, validation)
@@ -40,28 +55,68 @@ def finish(
 
 
 def gene_table(
-    module: SiVAEModule, profile_gq: NDArray[np.float32], linear: LinearPart, *, residual: bool, principal: bool
+    module: SiVAEModule,
+    profile_gq: NDArray[np.float32],
+    linear: LinearPart,
+    average_h_d: NDArray[np.float32],
+    *,
+    batch_share_b: NDArray[np.float32],
+    residual: bool,
+    principal: bool,
 ) -> GeneTable:
-    """The table of the modelled genes, without evidence yet (NaN)."""
+    """The table of the modelled genes, without evidence yet (NaN); noise is that at the average cell."""
     parts = [
         gene_posterior(module, profile_gq[start : start + CHUNK], linear, residual=residual, principal=principal)
         for start in range(0, len(profile_gq), CHUNK)
     ]
     loading, covariance, w_gd = (np.concatenate(arrays).astype(np.float32) for arrays in zip(*parts, strict=True))
-    scale_g = module.scale_g.numpy().copy()
-    bias_g = module.bias_g.detach().numpy() + scale_g * (w_gd @ linear.intercept_d)
+    scale_g, counts = module.scale_g.numpy().copy(), module.likelihood.counts
+    bias_g, offset_gb = module.bias_g.detach().numpy().copy(), module.offset_gb.detach().numpy().copy()
+    moved_g, moved_gb = _constant_part(linear, w_gd, module.log_gain_bg.numpy(), batch_share_b)
+    bias_g, offset_gb = bias_g + scale_g * moved_g, offset_gb + scale_g[:, None] * moved_gb
     nan_g = np.full(len(loading), np.nan, np.float32)
     return GeneTable(
         loading_gk=loading,
         covariance_gkk=covariance,
         joint_gd=w_gd,
         bias_g=bias_g.astype(np.float32),
-        offset_gb=module.offset_gb.detach().numpy().copy(),
+        offset_gb=offset_gb.astype(np.float32),
+        log_gain_gb=np.zeros_like(offset_gb, np.float32) if counts else module.log_gain_bg.numpy().T.copy(),
         scale_g=scale_g,
-        noise_g=np.exp(module.likelihood.clamp_noise(module.log_noise_g.detach()).numpy()),
+        noise_g=_noise(module, average_h_d),
         r2_g=nan_g,
         connected_p_g=nan_g.copy(),
+        inflation_g=nan_g.copy() if module.zero_logit_g is None else module.zero_logit_g.detach().sigmoid().numpy(),
     )
+
+
+def _constant_part(
+    linear: LinearPart,
+    w_gd: NDArray[np.float32],
+    log_gain_bg: NDArray[np.float32],
+    batch_share_b: NDArray[np.float32],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """What (a + design E) w adds to bias, (g,), and offsets, (g, b), in units of s.
+
+    With a gain per batch it is gain_b (a + design_b E) w, a function of the batch, and so a sum over its columns.
+    """
+    n_batches = len(batch_share_b)
+    if n_batches == 0:
+        return w_gd @ linear.intercept_d, w_gd @ linear.design_bd.T
+    level_bb = np.eye(n_batches) - batch_share_b
+    gain_bg = np.exp(level_bb @ log_gain_bg[:n_batches])
+    value_bg = gain_bg * ((linear.intercept_d + level_bb @ linear.design_bd[:n_batches]) @ w_gd.T)
+    offset_gb = np.zeros((len(w_gd), len(linear.design_bd)))
+    offset_gb[:, :n_batches] = value_bg.T
+    return batch_share_b @ value_bg, offset_gb
+
+
+@torch.no_grad()
+def _noise(module: SiVAEModule, average_h_d: NDArray[np.float32]) -> NDArray[np.float32]:
+    if not module.likelihood.noisy:
+        return np.full(len(module.bias_g), np.nan, np.float32)
+    log_noise_g = module.average_log_noise(torch.from_numpy(average_h_d))
+    return torch.exp(module.likelihood.clamp_noise(log_noise_g)).numpy()
 
 
 def with_evidence(table: GeneTable, r2_g: NDArray[np.floating], p_g: NDArray[np.floating]) -> GeneTable:

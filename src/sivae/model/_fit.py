@@ -14,7 +14,9 @@ from anndata import AnnData
 from numpy.typing import NDArray
 
 from sivae._errors import OptionError
-from sivae.data._profiles import covariate_shift
+from sivae._values import part_of
+from sivae.data._covariates import covariate_effect
+from sivae.data._profiles import read_stored
 from sivae.data._setup import Setup
 from sivae.data._split import is_validation, validation_threshold
 from sivae.model import _build, _identity
@@ -22,6 +24,7 @@ from sivae.model._finish import finish
 from sivae.model._trained import Trained
 from sivae.nn._module import SiVAEModule
 from sivae.nn._objective import Weights
+from sivae.stats._spectrum import principal_axes
 from sivae.train import _loop
 from sivae.train._checkpoint import Checkpoint
 from sivae.train._options import TrainOptions
@@ -59,25 +62,30 @@ def fit(
     accelerator = _loop.make_accelerator(training.accelerator)
     threshold = validation_threshold(adata.obs_names, fraction=training.options.validation_fraction)
     train_rows, validation_rows = split_rows(adata, threshold)
-    reader, known = _build.make_reader(adata[train_rows], setup, genes)
+    reader, known = _build.make_reader(part_of(adata, train_rows), setup, genes, binary=options.binary)
     if options.n_latent > min(known.shape):
         raise OptionError(
             f"n_latent is {options.n_latent}; expected at most {min(known.shape)}, because {known.shape[0]} cells of "
             f"{known.shape[1]} genes are left for training."
         )
-    held_out = reader.read(adata[validation_rows]) if len(validation_rows) else None
+    held_out = reader.read(part_of(adata, validation_rows)) if len(validation_rows) else None
+    stored_gq = stored_profile(adata, options, genes)
     checkpoint = None
     if training.checkpoint_dir is not None:
         identity = {"model": asdict(options), "train": training.identity(), "setup": setup.to_record()}
         names = adata.obs_names[train_rows], adata.obs_names[validation_rows]
-        identity |= _identity.of_data(genes, *names, _identity.of_values(known, held_out))
+        identity |= _identity.of_data(genes, *names, _identity.of_values(known, held_out, stored_gq))
         noted = _identity.noted(accelerator.device, versions())
         checkpoint = Checkpoint(training.checkpoint_dir, identity, noted, seconds=training.options.checkpoint_seconds)
     state = None if checkpoint is None else checkpoint.read()
-    shift_bg = covariate_shift(known)
-    spectrum = _build.decompose(known, shift_bg, min(options.n_profile, *known.shape))
-    profiles = _build.make_profiles(options, known, shift_bg, spectrum)
-    module, n_signal = _build.build_module(options, known, held_out, profiles, shift_bg, spectrum)
+    n_batches = setup.n_batches
+    effect = covariate_effect(known, n_batches)
+    width = (
+        options.n_profile if options.profiles == "principal" else _build.default_width("principal", options.n_latent)
+    )
+    spectrum = principal_axes(effect.blocks(known), known.shape, min(width, *known.shape))
+    profiles = _build.make_profiles(options, known, effect, spectrum, stored_gq=stored_gq)
+    module, n_signal = _build.build_module(options, known, held_out, profiles, effect, spectrum, n_batches=n_batches)
     log.info("training on %d cells x %d genes, %d axes with a signal", *known.shape, n_signal)
     watched = held_out
     if held_out is not None and held_out.shape[0] > training.options.max_validation_cells:
@@ -99,7 +107,13 @@ def fit(
     history = _loop.run(job, accelerator, progress=training.progress, checkpoint=checkpoint, state=state)
     module = module.to("cpu").eval()
     table, linear, covariance = finish(
-        module, known, held_out, profiles, residual=options.decoder == "residual", seed=options.seed
+        module,
+        known,
+        held_out,
+        profiles,
+        batch_share_b=reader.design.mean_b[:n_batches],
+        residual=options.decoder == "residual",
+        seed=options.seed,
     )
     facts: dict[str, Any] = {
         "n_training_cells": known.shape[0],
@@ -115,7 +129,16 @@ def fit(
     if checkpoint is not None and history.stopped != "interrupted" and not training.options.keep_checkpoint:
         checkpoint.remove()
     rotation_kk = np.eye(options.n_latent)
-    return module, Trained(reader, table, linear, covariance, spectrum, history.to_dict(), facts, rotation_kk)
+    return module, Trained(
+        reader, table, linear, covariance, spectrum, history.to_dict(), facts, rotation_kk, stored_gq=stored_gq
+    )
+
+
+def stored_profile(adata: AnnData, options: _build.Options, genes: tuple[str, ...]) -> NDArray[np.float32] | None:
+    """Rows of the `varm` array that the options name, or None where profiles come from the cells."""
+    if options.profiles in ("principal", "cells"):
+        return None
+    return read_stored(adata, options.profiles, genes)
 
 
 def split_rows(adata: AnnData, threshold: float) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

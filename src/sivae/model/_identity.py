@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from sivae.data._expression import Expression
 
@@ -27,8 +28,8 @@ def of_data(
     return {"genes": of_names(genes), **cells, "values": values}
 
 
-def of_values(training: Expression, validation: Expression | None) -> str:
-    """Hash of what is at hand anyway: library of each cell, mean, sd and share of each gene, covariates.
+def of_values(training: Expression, validation: Expression | None, stored_gq: NDArray[np.float32] | None) -> str:
+    """Hash of what is at hand anyway: libraries of cells, mean, sd and share of genes, covariates, profiles in `varm`.
 
     Not every value enters: cells that trade values which leave all of these as they were are not told apart.
     """
@@ -37,6 +38,8 @@ def of_values(training: Expression, validation: Expression | None) -> str:
     arrays = [training.library_n, scaling.mean_g, scaling.sd_g, scaling.share_g, training.design_nb]
     if validation is not None:
         arrays += [validation.library_n, validation.design_nb]
+    if stored_gq is not None:
+        arrays.append(stored_gq)
     for array in arrays:
         digest.update(np.ascontiguousarray(array, np.float32).tobytes())
     return f"sha256 {digest.hexdigest()[:16]}"

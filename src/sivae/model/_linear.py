@@ -1,8 +1,9 @@
 """The linear part of a trained model, made unique, and its rotations.
 
-Nothing in training stops h from holding linear parts of z. Regress h on (1, z) over the training cells,
+Nothing in training stops h from holding linear parts of z and of the covariates. Regress h on (1, z, design) over the
+training cells,
 
-    h = a + z C + r,    then    v <- v + w C',    bias <- bias + s w.a,    h <- r,
+    h = a + z C + design E + r,    then    v <- v + w C',  bias <- bias + s w.a,  offset <- offset + s w E',  h <- r,
 
 which leaves the predictor as it is and puts everything linear into v. Loadings and their uncertainty use this v.
 """
@@ -25,24 +26,41 @@ nothing is predicted from them; they only keep the axis's direction defined."""
 
 @dataclass(frozen=True)
 class LinearPart:
-    """Regression of h on (1, z): a and C."""
+    """Regression of h on (1, z, design): a, C and E."""
 
     intercept_d: Array
     slope_kd: Array
+    design_bd: Array
 
     @classmethod
-    def fit(cls, z_nk: NDArray[np.floating], h_nd: NDArray[np.floating], ridge: float = 1e-6) -> LinearPart:
-        """Least squares over training cells; the small ridge gives axes without variance no slope."""
-        z, h = z_nk.astype(np.float64), h_nd.astype(np.float64)
-        mean_z, mean_h = z.mean(axis=0), h.mean(axis=0)
-        centred = z - mean_z
-        gram = centred.T @ centred / len(z)
-        slope = np.linalg.solve(gram + ridge * np.eye(len(gram)), centred.T @ (h - mean_h) / len(z))
-        return cls(mean_h - mean_z @ slope, slope)
+    def fit(
+        cls,
+        z_nk: NDArray[np.floating],
+        h_nd: NDArray[np.floating],
+        design_nb: NDArray[np.floating],
+        *,
+        columns: int,
+        ridge: float = 1e-6,
+    ) -> LinearPart:
+        """Least squares over training cells on z and the first `columns` of the design (the others get no slope).
 
-    def remainder(self, z_ck: NDArray[np.floating], h_cd: NDArray[np.floating]) -> Array:
+        The small ridge gives axes without variance no slope either.
+        """
+        k, h = z_nk.shape[1], h_nd.astype(np.float64)
+        known_np = np.concatenate([z_nk, design_nb[:, :columns]], axis=1).astype(np.float64)
+        mean_p, mean_h = known_np.mean(axis=0), h.mean(axis=0)
+        centred = known_np - mean_p
+        gram = centred.T @ centred / len(h)
+        slope = np.linalg.solve(gram + ridge * np.eye(len(gram)), centred.T @ (h - mean_h) / len(h))
+        design_bd = np.zeros((design_nb.shape[1], h.shape[1]))
+        design_bd[:columns] = slope[k:]
+        return cls(mean_h - mean_p @ slope, slope[:k], design_bd)
+
+    def remainder(
+        self, z_ck: NDArray[np.floating], h_cd: NDArray[np.floating], design_cb: NDArray[np.floating]
+    ) -> Array:
         """H without its linear part, (c, d)."""
-        return np.asarray(h_cd - self.intercept_d - z_ck @ self.slope_kd, np.float64)
+        return np.asarray(h_cd - self.intercept_d - z_ck @ self.slope_kd - design_cb @ self.design_bd, np.float64)
 
 
 @torch.no_grad()

@@ -22,7 +22,9 @@ BATCH = 1024
 class GeneTable:
     """What the trained model knows of each gene, in the coordinates of the unique linear part.
 
-    One row per gene; `loading_gk` and `covariance_gkk` are the posterior of v, `noise_g` is sigma_g or theta_g.
+    One row per gene; `loading_gk` and `covariance_gkk` are the posterior of v, `noise_g` is sigma_g or theta_g (where
+    the noise depends on batch or cell, at the training cells' average; NaN where there is none), `inflation_g` the
+    zero inflation (NaN likewise), `log_gain_gb` stretches the product with z and h in each batch (zero for counts).
     """
 
     loading_gk: Array
@@ -30,10 +32,12 @@ class GeneTable:
     joint_gd: Array
     bias_g: Array
     offset_gb: Array
+    log_gain_gb: Array
     scale_g: Array
     noise_g: Array
     r2_g: Array
     connected_p_g: Array
+    inflation_g: Array
 
     def take(self, genes: NDArray[np.intp]) -> GeneTable:
         """Some of the genes."""
@@ -60,19 +64,21 @@ def encode(module: SiVAEModule, expression: Expression) -> tuple[Array, Array]:
 
 
 @torch.no_grad()
-def joint(module: SiVAEModule, z_nk: Array) -> Array:
+def joint(module: SiVAEModule, z_nk: Array, design_nb: Array) -> Array:
     """Joint layer h as the decoder gives it, (n, d)."""
     device = module.bias_g.device
-    parts = [
-        module.cell_tower.decode(torch.from_numpy(z_nk[start : start + BATCH]).to(device)).cpu().numpy()
-        for start in range(0, len(z_nk), BATCH)
-    ]
+    parts = []
+    for start in range(0, len(z_nk), BATCH):
+        z_ck, design_cb = (torch.from_numpy(a[start : start + BATCH]).to(device) for a in (z_nk, design_nb))
+        parts.append(module.decode_cells(z_ck, design_cb).cpu().numpy())
     return np.concatenate(parts)
 
 
 def predictor(table: GeneTable, z_ck: Array, remainder_cd: Array, design_cb: Array) -> Array:
-    """eta_cg = bias + design offset + s (z.v + h.w), (c, g)."""
+    """eta_cg = bias + design offset + s gain (z.v + h.w), (c, g)."""
     product_cg = z_ck @ table.loading_gk.T + remainder_cd @ table.joint_gd.T
+    if design_cb.shape[1]:
+        product_cg = product_cg * np.exp(design_cb @ table.log_gain_gb.T)
     return np.asarray(table.bias_g + design_cb @ table.offset_gb.T + table.scale_g * product_cg, np.float32)
 
 
@@ -87,8 +93,9 @@ def predictor_blocks(
     for start in range(0, expression.shape[0], BATCH):
         cells = slice(start, min(start + BATCH, expression.shape[0]))
         z_ck, _ = encode(module, expression.take(np.arange(cells.start, cells.stop)))
-        remainder_cd = linear.remainder(z_ck, joint(module, z_ck)).astype(np.float32)
-        yield cells, predictor(table, z_ck, remainder_cd, design_nb[cells])
+        design_cb = design_nb[cells]
+        remainder_cd = linear.remainder(z_ck, joint(module, z_ck, design_cb), design_cb).astype(np.float32)
+        yield cells, predictor(table, z_ck, remainder_cd, design_cb)
 
 
 def to_standardised(eta_cg: Array, expression: Expression, *, counts: bool) -> Array:
@@ -115,11 +122,22 @@ def gene_nll(module: SiVAEModule, table: GeneTable, linear: LinearPart, expressi
     total = np.zeros(len(genes))
     for cells, eta_cg in predictor_blocks(module, table, linear, expression):
         block = expression.block(np.arange(cells.start, cells.stop), genes, counts=likelihood.counts)
+        log_noise, zero_logit_g = _noise(module, expression.take(np.arange(cells.start, cells.stop)))
         eta = torch.from_numpy(eta_cg)
-        total += (
-            likelihood.nll([eta], block.y, module.log_noise_g.detach().cpu(), block.log_library_c)[0].double().numpy()
-        )
+        total += likelihood.nll([eta], block.y, log_noise, block.log_library_c, zero_logit_g)[0].double().numpy()
     return total
+
+
+@torch.no_grad()
+def _noise(module: SiVAEModule, expression: Expression) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Logarithm of the noise at posterior means, (g,) or broadcasting against (n, g), and logit of zero inflation."""
+    device = module.bias_g.device
+    genes_g = torch.arange(expression.shape[1], device=device)
+    z_nk = encode(module, expression)[0] if module.dispersion.reads_cells else np.zeros((0, 0), np.float32)
+    design_nb = torch.from_numpy(expression.design_nb).to(device)
+    zero_logit_g = module.zero_logit(genes_g)
+    log_noise = module.log_noise(torch.from_numpy(z_nk).to(device), design_nb, genes_g)
+    return log_noise.cpu(), None if zero_logit_g is None else zero_logit_g.cpu()
 
 
 def principal_profile(spectrum: Spectrum) -> Array:

@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 
 from sivae._errors import ArtefactError, CellMismatchError, GeneMismatchError, NotTrainedError, OptionError, some, warn
 from sivae._rng import torch_generator
+from sivae._values import frame, part_of, refuse_view
 from sivae.data import _setup
 from sivae.data._expression import Expression
+from sivae.data._profiles import StoredProfiles
 from sivae.model import _annotate, _artefact, _build, _features, _linear, _predict
-from sivae.model._fit import Training, fit, split_rows
+from sivae.model._fit import Training, fit, split_rows, stored_profile
 from sivae.model._trained import Trained, options_from_config, options_to_config
 from sivae.nn._module import Architecture, SiVAEModule
 from sivae.train import _loop
@@ -39,8 +41,10 @@ class SiVAE:
     n_latent
         Number of axes k.
     likelihood
-        "normal" (standardised, for counts after log1p), "nb" (counts), or "auto": "normal", which was at or above
-        "nb" on cells and held-out expression on every data set measured (docs/defaults.md).
+        "normal" (standardised, for counts after log1p); for counts "nb" (negative binomial), "zinb" (the same with
+        zero inflation, a share per gene) or "poisson"; "bernoulli" (open or closed: values above zero are read as 1,
+        complementary log-log link); or "auto": "normal", which was at or above "nb" on cells and held-out expression
+        on every data set measured (docs/defaults.md).
     gamma
         Weight of the interpretability term, the same likelihood under the linear predictor alone; 0 leaves it out.
     decoder
@@ -48,13 +52,21 @@ class SiVAE:
     kl_scale
         "bound": the evidence bound; "published": the paper's mean over genes (G / N is replaced by 1).
     profiles
-        What the feature encoder reads: "principal" (fixed width) or "cells" (the paper's: every training cell).
+        What the feature encoder reads of a gene: "principal" (its principal components over the training cells, of
+        fixed width), "cells" (the paper's: its values in the training cells), or the name of an array in `varm`
+        (vectors of proteins, texts, motifs), matched by gene name.
     n_profile
-        Width of principal profiles; fewer where the data have fewer cells or genes.
+        Width: principal components (128, or `n_latent` if that is more), or training cells at most (10,000), of which
+        a sample is taken. Fewer where the data have fewer.
     architecture
         Sizes of the towers.
     seed
         Seed of weights, blocks and noise. Which cells validate does not depend on it.
+    dispersion
+        What the noise (sigma, or inverse dispersion theta) depends on: "gene"; "gene-batch" (needs a batch_key);
+        "gene-cell" (gene, and the cell's joint layer); "cell" (Normal only: the paper's, one sigma per cell that all
+        genes share). Where one number per gene is shown, it is that of the average training cell; genes never trained
+        on have one number each. "poisson" and "bernoulli" have no noise parameter.
 
     Raises
     ------
@@ -82,24 +94,27 @@ class SiVAE:
         adata: AnnData,
         *,
         n_latent: int = 10,
-        likelihood: Literal["auto", "normal", "nb"] = "auto",
+        likelihood: Literal["auto", "normal", "nb", "zinb", "poisson", "bernoulli"] = "auto",
         gamma: float = 0.05,
         decoder: Literal["residual", "published"] = "residual",
         kl_scale: Literal["bound", "published"] = "bound",
-        profiles: Literal["principal", "cells"] = "principal",
-        n_profile: int = 128,
+        profiles: str = "principal",
+        n_profile: int | None = None,
         architecture: Architecture | None = None,
         seed: int = 0,
+        dispersion: Literal["gene", "gene-batch", "gene-cell", "cell"] = "gene",
     ) -> None:
         self._setup = _setup.read_record(adata)
+        n_profile = _build.default_width(profiles, n_latent) if n_profile is None else n_profile
         for name, number in (("n_latent", n_latent), ("n_profile", n_profile), ("seed", seed)):
             if int(number) != number:
                 raise OptionError(f"{name} is {number}; expected a whole number.")
         options = _build.Options(
             int(n_latent), likelihood, float(gamma), decoder, kl_scale, profiles, int(n_profile),
-            architecture or Architecture(), int(seed),
+            architecture or Architecture(), int(seed), dispersion,
         )  # fmt: skip
         _build.check_options(options, self._setup, adata.n_vars)
+        stored_profile(adata, options, tuple(str(name) for name in adata.var_names))
         if likelihood == "auto":
             values = "log1p of size-corrected counts" if self._setup.normalize == "log1p" else "the values as they are"
             log.info("likelihood='auto': normal, on %s", values)
@@ -126,7 +141,7 @@ class SiVAE:
         Parameters
         ----------
         adata
-            Cells x genes; obs_names and var_names must be unique.
+            Cells x genes, in memory, backed, or with Dask arrays; obs_names and var_names must be unique.
         layer
             Layer that holds the values; `X` if None.
         batch_key
@@ -146,8 +161,9 @@ class SiVAE:
         Raises
         ------
         SetupError
-            If the values, names or columns are not as they must be.
+            If the values, names or columns are not as they must be, or the AnnData is a view of values in a file.
         """
+        refuse_view(adata, "setup_anndata")
         record = _setup.setup(
             adata,
             layer=layer,
@@ -326,6 +342,9 @@ class SiVAE:
         -------
         Frame on the count scale, whatever the likelihood: library_size * exp(eta), or for the Normal the
         back-transformed log value, clipped at 0. With `normalize="none"` the values are on the scale of the data.
+        Under "zinb" this is the mean before zero inflation, of which a share 1 - pi_g is seen. Under "bernoulli" it is
+        the mean m of the Poisson count whose being positive is seen, with probability 1 - exp(-m) at the cell's own
+        library; rows then sum to more than `library_size`.
         """
         state, module = self._trained(), self._module_()
         names = list(self._names) if gene_list is None else [str(gene) for gene in gene_list]
@@ -404,7 +423,7 @@ class SiVAE:
         Parameters
         ----------
         adata
-            Cells with the modelled genes.
+            Cells with the modelled genes. Where its values lie in a file, the file is not written to.
         project
             Also embed the genes of `adata` that were never trained on, from their values in the training cells
             (`sivae_modelled` is False for them); without it they get NaN.
@@ -417,15 +436,17 @@ class SiVAE:
         - `varm["X_sivae"]`, `varm["X_sivae_var"]` (g, k): the loadings and their variance;
         - `varm["X_sivae_joint"]` (g, d): w;
         - `var["sivae_r2"]`, `["sivae_noise"]`, `["sivae_scale"]`, `["sivae_bias"]`, `["sivae_modelled"]` and
-          `["sivae_connected_pvalue"]`;
+          `["sivae_connected_pvalue"]`; under "zinb" also `["sivae_zero_inflation"]`. Noise that depends on batch or
+          cell is that of the average training cell; it is NaN under "poisson" and "bernoulli", which have none;
         - `uns["sivae"]`: set-up, options, joint covariance of (z, h), rotation, history, facts.
         """
         state = self._trained()
+        refuse_view(adata, "annotate")
         table, genes, modelled = state.table, list(state.reader.genes), np.ones(len(state.reader.genes), bool)
         rest = [str(name) for name in adata.var_names[~adata.var_names.isin(genes)]] if project else []
         z_nk = self.get_latent_representation(adata)
         if rest:
-            table = table.append(self._embed_genes(adata[:, rest]))
+            table = table.append(self._embed_genes(part_of(adata, genes=rest)))
             genes, modelled = genes + rest, np.r_[modelled, np.zeros(len(rest), bool)]
         names = None if self.adata is None else self.adata.obs_names
         _annotate.write_cells(adata, np.asarray(z_nk), state, training_names=names)
@@ -482,7 +503,11 @@ class SiVAE:
             profile_gq = np.zeros((len(state.reader.genes), int(config["n_profile"])), np.float32)
             if model.options.profiles == "principal":
                 profile_gq = _predict.principal_profile(state.spectrum)
-            module = _build.blank_module(model.options, profile_gq, len(state.reader.design.mean_b))
+            elif state.stored_gq is not None:
+                profile_gq = StoredProfiles(state.stored_gq).of_modelled()
+            n_batches = model._setup.n_batches
+            n_design = len(state.reader.design.mean_b)
+            module = _build.blank_module(model.options, profile_gq, n_design, n_batches=n_batches)
             module.load_state_dict(weights)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise ArtefactError(
@@ -495,7 +520,8 @@ class SiVAE:
     def __repr__(self) -> str:
         o = self.options
         state = f"trained, best step {self._state.facts['best_step']}" if self._state else "not trained"
-        options = f"n_latent={o.n_latent}, likelihood={o.likelihood!r}, gamma={o.gamma}"
+        dispersion = "" if o.dispersion == "gene" else f", dispersion={o.dispersion!r}"
+        options = f"n_latent={o.n_latent}, likelihood={o.likelihood!r}{dispersion}, gamma={o.gamma}"
         return f"SiVAE({len(self._names)} genes, {options}, {state})"
 
     # ------------------------------------------------------------------------------------------------- inside
@@ -524,7 +550,7 @@ class SiVAE:
     def _read(self, adata: AnnData | None, indices: Sequence[int] | None = None) -> Expression:
         cells = self._cells(adata)
         if indices is not None:
-            cells = cells[np.asarray(indices)]
+            cells = part_of(cells, np.asarray(indices))
         return self._trained().reader.read(cells)
 
     def _design(self, cells: AnnData, transform_batch: str | None) -> Array:
@@ -535,7 +561,7 @@ class SiVAE:
         known = self._setup.categories[self._setup.batch_key]
         if transform_batch not in known:
             raise OptionError(f"transform_batch is {transform_batch!r}; the batches are: {some(known, 20)}.")
-        moved = cells.obs.assign(**{self._setup.batch_key: transform_batch})
+        moved = frame(cells.obs).assign(**{self._setup.batch_key: transform_batch})
         return self._trained().reader.design.of(AnnData(obs=moved), self._setup)
 
     def _embed_genes(self, adata: AnnData) -> _predict.GeneTable:
@@ -555,8 +581,9 @@ class SiVAE:
             reader=state.reader,
             spectrum=state.spectrum,
             linear=state.linear,
-            training=state.reader.read(known[train_rows]),
-            validation=state.reader.read(known[validation_rows]) if len(validation_rows) else None,
+            stored_gq=state.stored_gq,
+            training=state.reader.read(part_of(known, train_rows)),
+            validation=state.reader.read(part_of(known, validation_rows)) if len(validation_rows) else None,
             new=adata,
             rows=rows[train_rows],
             validation_rows=rows[validation_rows],

@@ -31,6 +31,8 @@ class Trained:
     facts: dict[str, Any]
     rotation_kk: NDArray[np.float64]
     rotation: str = "none"
+    stored_gq: NDArray[np.float32] | None = None
+    """Rows of the `varm` array that profiles were taken from, where they were."""
 
     def loadings(self, table: GeneTable | None = None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Mean and variance of v in the rotated axes, (g, k) each; of the modelled genes if no table is given."""
@@ -49,6 +51,8 @@ class Trained:
         """Every array by name."""
         scaling, design = self.reader.scaling, self.reader.design
         tables = {f"gene/{name}": getattr(self.table, name) for name in GeneTable.__dataclass_fields__}
+        if self.stored_gq is not None:
+            tables["stored_gq"] = self.stored_gq
         return tables | {
             "scaling/mean_g": scaling.mean_g,
             "scaling/sd_g": scaling.sd_g,
@@ -57,6 +61,7 @@ class Trained:
             "design/sd_b": design.sd_b,
             "linear/intercept_d": self.linear.intercept_d,
             "linear/slope_kd": self.linear.slope_kd,
+            "linear/design_bd": self.linear.design_bd,
             "spectrum/values_q": self.spectrum.values_q,
             "spectrum/vectors_gq": self.spectrum.vectors_gq,
             "joint_covariance": self.joint_covariance,
@@ -70,6 +75,7 @@ class Trained:
             "setup": self.reader.setup.to_record(),
             "genes": list(self.reader.genes),
             "scaling": {"log": scaling.log, "target": scaling.target, "unit": scaling.unit},
+            "binary": self.reader.binary,
             "n_training_cells": self.spectrum.n_cells,
             "rotation": self.rotation,
             "history": self.history,
@@ -89,17 +95,35 @@ class Trained:
         )
         design = Design(tables["design/mean_b"], tables["design/sd_b"])
         spectrum = Spectrum(tables["spectrum/values_q"], tables["spectrum/vectors_gq"], int(config["n_training_cells"]))
+        if int(config["format"]) < 2:  # neither zero inflation nor values read as 0 or 1
+            config = {**config, "binary": False}
+            tables = {**tables, "gene/inflation_g": np.full_like(tables["gene/bias_g"], np.nan)}
+        setup = Setup.from_record(config["setup"])
         return cls(
-            reader=Reader(Setup.from_record(config["setup"]), tuple(config["genes"]), design, scaling),
-            table=GeneTable(*(tables[f"gene/{name}"] for name in GeneTable.__dataclass_fields__)),
-            linear=LinearPart(tables["linear/intercept_d"], tables["linear/slope_kd"]),
+            reader=Reader(setup, tuple(config["genes"]), design, scaling, bool(config["binary"])),
+            table=_gene_table(tables),
+            linear=_linear_part(tables, len(design.mean_b)),
             joint_covariance=tables["joint_covariance"],
             spectrum=spectrum,
             history=config["history"],
             facts=config["facts"],
             rotation_kk=tables["rotation_kk"],
             rotation=config["rotation"],
+            stored_gq=tables.get("stored_gq"),
         )
+
+
+def _gene_table(tables: dict[str, NDArray[Any]]) -> GeneTable:
+    """The gene table; models saved before batches had a gain have none."""
+    none = {"gene/log_gain_gb": np.zeros_like(tables["gene/offset_gb"])}
+    return GeneTable(**{name: (none | tables)[f"gene/{name}"] for name in GeneTable.__dataclass_fields__})
+
+
+def _linear_part(tables: dict[str, NDArray[Any]], n_design: int) -> LinearPart:
+    """The linear part; models saved before covariates reached the decoder have no slope on the design."""
+    intercept_d = tables["linear/intercept_d"]
+    design_bd = tables.get("linear/design_bd", np.zeros((n_design, len(intercept_d))))
+    return LinearPart(intercept_d, tables["linear/slope_kd"], design_bd)
 
 
 def options_to_config(options: Options) -> dict[str, Any]:
@@ -109,7 +133,9 @@ def options_to_config(options: Options) -> dict[str, Any]:
 
 def options_from_config(saved: dict[str, Any]) -> Options:
     """The inverse of `options_to_config`."""
-    shape: dict[str, Any] = {
+    # Models saved before covariates were inputs of the perceptrons do not name these two.
+    before = {"encode_covariates": False, "decode_covariates": False}
+    shape: dict[str, Any] = before | {
         name: tuple(value) if isinstance(value, list) else value for name, value in saved["architecture"].items()
     }
     return Options(**{**saved, "architecture": Architecture(**shape)})

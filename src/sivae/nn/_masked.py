@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sivae.nn._module import SiVAEModule
+from sivae.nn._tower import beside
 
 
 @torch.no_grad()
@@ -15,11 +16,12 @@ def encode_without(module: SiVAEModule, x_cg: Tensor, design_cb: Tensor, genes_f
 
     Only the first layer sees the gene, so its output for all genes is known and one gene's share is subtracted.
     """
-    x_cg = x_cg - design_cb @ module.shift_bg
+    x_cg = module.without_covariates(x_cg, design_cb)
     tower = module.cell_tower
     encoder = tower.encoder
     first = encoder.layers[0]
-    hidden_ch = first(x_cg * tower.input_scale)
+    encoded_cb = design_cb if module.architecture.encode_covariates else None
+    hidden_ch = first(beside(x_cg * tower.input_scale, encoded_cb))
     x_fc = x_cg[:, genes_f].T
     weight_fh = (first.weight[:, genes_f] * tower.input_scale).T  # type: ignore[index]
     hidden_fch = hidden_ch - x_fc[:, :, None] * weight_fh[:, None, :]

@@ -2,11 +2,14 @@
 
 Axes: c cells of a block, g all modelled genes, f genes of a block, k latent, d joint, q profile, b covariate columns.
 
-    cell tower      x_cg -> z_ck ~ N(mean, sd) -> h_cd
+    cell tower      x_cg, design_cb -> z_ck ~ N(mean, sd);  z_ck, design_cb -> h_cd
     feature tower   p_fq -> v_fk ~ N(mean, sd) -> w_fd
-    predictor       eta_cf = bias_f + design_cb offset_fb + s_f (z_ck . v_fk + h_cd . w_fd)      "residual"
-                    eta_cf = bias_f + design_cb offset_fb + s_f (h_cd . w_fd)                    "published"
-    linear          eta_cf = bias_f + design_cb offset_fb + s_f (z_ck . v_fk)
+    predictor       eta_cf = bias_f + design_cb offset_fb + s_cf (z_ck . v_fk + h_cd . w_fd)     "residual"
+                    eta_cf = bias_f + design_cb offset_fb + s_cf (h_cd . w_fd)                   "published"
+    linear          eta_cf = bias_f + design_cb offset_fb + s_cf (z_ck . v_fk)
+    noise           log noise_f, or with a part that depends on batch or cell (`_dispersion.py`)
+
+s_cf is s_f times, for the Normal, the gain of the cell's batch: a batch can stretch the log values of a gene.
 
 Source: Choi, Li, Quon, Genome Biology 2023, 24:29, Methods (doi 10.1186/s13059-023-02850-y), which has the predictor
 "published"; the linear part, the scale s and the profiles are this package's (docs/how_it_works.md gives the reasons).
@@ -21,7 +24,8 @@ from torch import Tensor, nn
 
 from sivae._block import Block
 from sivae._errors import OptionError
-from sivae.nn._likelihoods import Likelihood
+from sivae.nn._dispersion import make_dispersion
+from sivae.nn._likelihoods import Likelihood, ZeroInflatedNegativeBinomial
 from sivae.nn._objective import Terms, gaussian_kl
 from sivae.nn._tower import Tower
 
@@ -45,6 +49,9 @@ class Architecture:
         Share of a cell's genes hidden from the non-linear part of its encoder at each step.
     layer_norm
         Normalise the hidden layers of the encoders.
+    encode_covariates, decode_covariates
+        Give the covariate columns to the perceptron of the cell encoder, and to the cell decoder. (The encoder always
+        subtracts their linear effect, and the predictor always has an offset per gene and column.)
     sigma_floor
         Smallest noise sd of a gene under the Normal likelihood, in units of the gene's own sd.
     """
@@ -57,6 +64,8 @@ class Architecture:
     linear_features: bool = True
     input_dropout: float = 0.1
     layer_norm: bool = True
+    encode_covariates: bool = True
+    decode_covariates: bool = True
     sigma_floor: float = 0.3
 
     def __post_init__(self) -> None:
@@ -99,6 +108,8 @@ class SiVAEModule(nn.Module):
         decoder: str,
         architecture: Architecture,
         generator: torch.Generator,
+        dispersion: str = "gene",
+        n_batches: int = 0,
     ) -> None:
         super().__init__()
         n_genes, n_profile = profile_gq.shape
@@ -111,6 +122,8 @@ class SiVAEModule(nn.Module):
             decoder=(*a.cell_decoder, a.n_joint),
             generator=generator,
             layer_norm=a.layer_norm,
+            n_encoded_covariates=n_design * a.encode_covariates,
+            n_decoded_covariates=n_design * a.decode_covariates,
         )
         self.feature_tower = Tower(
             n_profile,
@@ -124,6 +137,9 @@ class SiVAEModule(nn.Module):
         self.bias_g = nn.Parameter(torch.zeros(n_genes))
         self.offset_gb = nn.Parameter(torch.zeros(n_genes, n_design))
         self.log_noise_g = nn.Parameter(torch.zeros(n_genes))
+        self.dispersion = make_dispersion(dispersion, n_genes=n_genes, n_batches=n_batches, n_joint=a.n_joint)
+        inflated = likelihood.name == ZeroInflatedNegativeBinomial.name
+        self.zero_logit_g = nn.Parameter(torch.zeros(n_genes)) if inflated else None
         self.profile_gq: Tensor
         self.scale_g: Tensor
         self.shift_bg: Tensor
@@ -131,16 +147,29 @@ class SiVAEModule(nn.Module):
         self.register_buffer("scale_g", torch.ones(n_genes))  # s_g
         self.used_k: Tensor
         self.register_buffer("shift_bg", torch.zeros(n_design, n_genes))  # what the encoder subtracts per covariate
+        self.log_gain_bg: Tensor
+        self.register_buffer("log_gain_bg", torch.zeros(n_design, n_genes))  # what it divides by, in logarithms
         self.register_buffer("used_k", torch.ones(n_latent))  # 0 closes an axis with nothing to say
 
     def encode_cells(self, x_cg: Tensor, design_cb: Tensor, generator: torch.Generator | None = None) -> Posterior:
         """q(z | x): a cell over all genes; with a generator, some genes are hidden from the non-linear part."""
-        x_cg = x_cg - design_cb @ self.shift_bg
+        x_cg = self.without_covariates(x_cg, design_cb)
         rate = self.architecture.input_dropout
         corrupted_cg = None
         if self.training and generator is not None and rate > 0:
             corrupted_cg = x_cg * _kept(x_cg.shape, rate, generator).to(x_cg.device)
-        return self._closed(*self.cell_tower.encode(x_cg, corrupted_cg))
+        encoded_cb = design_cb if self.architecture.encode_covariates else None
+        return self._closed(*self.cell_tower.encode(x_cg, corrupted_cg, covariates_rb=encoded_cb))
+
+    def decode_cells(self, z_ck: Tensor, design_cb: Tensor) -> Tensor:
+        """Joint layer h of cells, (c, d)."""
+        return self.cell_tower.decode(z_ck, design_cb if self.architecture.decode_covariates else None)
+
+    def without_covariates(self, x_cg: Tensor, design_cb: Tensor) -> Tensor:
+        """Rows without the linear effect of their covariates, (c, g)."""
+        if design_cb.shape[1] == 0:
+            return x_cg
+        return (x_cg - design_cb @ self.shift_bg) * torch.exp(-design_cb @ self.log_gain_bg)
 
     def encode_features(self, profile_fq: Tensor) -> Posterior:
         """q(v | p): a gene over its profile."""
@@ -153,12 +182,33 @@ class SiVAEModule(nn.Module):
     def predict(self, z_ck: Tensor, v_fk: Tensor, design_cb: Tensor, genes_f: Tensor) -> tuple[Tensor, Tensor]:
         """Full and linear predictor of cells c and genes f, (c, f) each."""
         z_ck, v_fk = z_ck * self.used_k, v_fk * self.used_k
-        h_cd, w_fd = self.cell_tower.decode(z_ck), self.feature_tower.decode(v_fk)
+        h_cd, w_fd = self.decode_cells(z_ck, design_cb), self.feature_tower.decode(v_fk)
         scale_f = self.scale_g[genes_f]
         start_cf = self.bias_g[genes_f] + design_cb @ self.offset_gb[genes_f].T
-        linear_cf = start_cf + z_ck @ (scale_f[:, None] * v_fk).T
+        linear_cf = z_ck @ (scale_f[:, None] * v_fk).T
         product_cf = h_cd @ (scale_f[:, None] * w_fd).T
-        return (linear_cf + product_cf if self.residual else start_cf + product_cf), linear_cf
+        full_cf = linear_cf + product_cf if self.residual else product_cf
+        if design_cb.shape[1] and not self.likelihood.counts:
+            gain_cf = torch.exp(design_cb @ self.log_gain_bg[:, genes_f])
+            linear_cf, full_cf = gain_cf * linear_cf, gain_cf * full_cf
+        return start_cf + full_cf, start_cf + linear_cf
+
+    def log_noise(self, z_ck: Tensor, design_cb: Tensor, genes_f: Tensor) -> Tensor:
+        """Logarithm of the noise of cells c and genes f: (f,), or broadcasting against (c, f)."""
+        h_cd = self.decode_cells(z_ck * self.used_k, design_cb) if self.dispersion.reads_cells else None
+        noise: Tensor = self.dispersion(self.log_noise_g[genes_f], genes_f, h_cd, design_cb)
+        return noise
+
+    def average_log_noise(self, h_d: Tensor) -> Tensor:
+        """Logarithm of the noise of every gene at a joint layer h (d,) and the average batch, (g,)."""
+        genes_g = torch.arange(len(self.bias_g), device=self.bias_g.device)
+        design_1b = self.offset_gb.new_zeros((1, self.offset_gb.shape[1]))
+        noise: Tensor = self.dispersion(self.log_noise_g, genes_g, h_d[None], design_1b)
+        return noise.expand(1, len(genes_g))[0]
+
+    def zero_logit(self, genes_f: Tensor) -> Tensor | None:
+        """Logit of the zero inflation, (f,); None where the likelihood has none."""
+        return None if self.zero_logit_g is None else self.zero_logit_g[genes_f]
 
     def forward(self, block: Block, generator: torch.Generator | None = None, *, linear: bool = True) -> Terms:
         """The terms of the objective for one block; posterior means instead of draws where no generator is given.
@@ -170,7 +220,9 @@ class SiVAEModule(nn.Module):
         z_ck, v_fk = q_z.sample(generator), q_v.sample(generator)
         eta_cf, linear_cf = self.predict(z_ck, v_fk, block.design_cb, block.genes_f)
         etas = [eta_cf, linear_cf] if linear else [eta_cf]
-        nll_f = self.likelihood.nll(etas, block.y, self.log_noise_g[block.genes_f], block.log_library_c)
+        log_noise = self.log_noise(z_ck, block.design_cb, block.genes_f)
+        zero_logit_f = self.zero_logit(block.genes_f)
+        nll_f = self.likelihood.nll(etas, block.y, log_noise, block.log_library_c, zero_logit_f)
         n_genes = len(self.bias_g)
         per_entry = n_genes * block.cell_weight * block.gene_weight
         return Terms(

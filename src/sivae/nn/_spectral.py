@@ -10,7 +10,8 @@ so z = x A is the posterior mean under probabilistic PCA with one noise variance
 Psychometrika 47:69, doi 10.1007/BF02293851). An axis of strength zero is closed for good: left open,
 training spends it on a single gene's own noise.
 Encoder perceptrons and the last layer of w start at zero, the cell decoder starts random: with both sides of h.w at
-zero the product would have no gradient. For counts, ridge-Poisson steps per gene then refit bias and v to the counts.
+zero the product would have no gradient. For counts, ridge-Poisson steps per gene then refit bias and v to the counts
+(for zero-inflated ones too, of which they are an approximation; for open or closed features they are cloglog steps).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import torch
 from torch import Tensor
 
 from sivae._block import Counts
+from sivae.nn._likelihoods import CountLikelihood
 from sivae.nn._module import SiVAEModule
 
 LEAST_SCORE_VARIANCE = 1e-4
@@ -51,12 +53,13 @@ def spectral_start(
     tower.skip_pk.copy_(weighted_gk @ covariance_kk)
     tower.log_sd_k.copy_(0.5 * torch.log(covariance_kk.diagonal().clamp(min=LEAST_SCORE_VARIANCE)))
     module.bias_g.zero_()
-    if module.likelihood.counts:
-        information_g, v_gk = _count_start(module, v_gk, sample, poisson_steps)
+    if isinstance(module.likelihood, CountLikelihood):
+        information_g, v_gk = _count_start(module, module.likelihood, v_gk, sample, poisson_steps)
     else:
         module.offset_gb.copy_(module.shift_bg.T)
         module.log_noise_g.copy_(module.likelihood.clamp_noise(0.5 * torch.log(variance_g)))
         information_g = module.likelihood.information(variance_g, module.log_noise_g)
+    module.dispersion.start(module.log_noise_g)
     _set_feature_skip(module, v_gk)
     # Under the objective divided by N the prior's weight per gene is kl_weight / G against information_g per cell.
     precision_g = 1 + information_g * len(v_gk) / max(kl_weight, 1e-12)
@@ -73,20 +76,21 @@ def _set_feature_skip(module: SiVAEModule, v_gk: Tensor) -> None:
     module.feature_tower.skip_pk.copy_(solution.float())
 
 
-def _count_start(module: SiVAEModule, v_gk: Tensor, sample: Sample, steps: int) -> tuple[Tensor, Tensor]:
-    """Bias, offsets, v and inverse dispersion on the counts; returns the information per cell about v and v itself."""
+def _count_start(
+    module: SiVAEModule, likelihood: CountLikelihood, v_gk: Tensor, sample: Sample, steps: int
+) -> tuple[Tensor, Tensor]:
+    """Bias, offsets, v, noise and zero inflation on the counts; returns the information per cell about v and v."""
     assert sample.counts is not None
     n, g = sample.x_ng.shape
     posterior = module.encode_cells(sample.x_ng, sample.design_nb)
     z_nk = posterior.mean_rk
     y_ng = torch.zeros(n, g)
     y_ng[sample.counts.row, sample.counts.column] = sample.counts.value
-    total_g = y_ng.sum(dim=0).clamp(min=0.5)
     design_n1 = torch.cat([torch.ones(n, 1), sample.design_nb, z_nk], dim=1)
     n_design = 1 + sample.design_nb.shape[1]
     beta_gp = torch.cat(
         [
-            torch.log(total_g / sample.library_n.sum())[:, None],
+            likelihood.match(y_ng, sample.library_n[:, None].expand(n, g))[:, None],
             torch.zeros(g, n_design - 1),
             module.scale_g[:, None] * v_gk,
         ],
@@ -103,24 +107,34 @@ def _count_start(module: SiVAEModule, v_gk: Tensor, sample: Sample, steps: int) 
         dim=1,
     )
     for _ in range(steps):
-        beta_gp = _poisson_step(design_n1, y_ng, sample.library_n, beta_gp, precision_gp)
+        beta_gp = _newton_step(likelihood, design_n1, y_ng, sample.library_n, beta_gp, precision_gp)
     mean_ng = sample.library_n[:, None] * torch.exp((design_n1 @ beta_gp.T).clamp(max=10.0))
-    # The bias that makes expected and observed totals equal, in closed form.
-    beta_gp[:, 0] += torch.log(total_g / mean_ng.sum(dim=0).clamp(min=1e-12))
+    # The bias that makes expected and observed totals equal.
+    beta_gp[:, 0] += likelihood.match(y_ng, mean_ng)
     mean_ng = sample.library_n[:, None] * torch.exp((design_n1 @ beta_gp.T).clamp(max=10.0))
-    excess_g = ((y_ng - mean_ng).square() - mean_ng).sum(dim=0)
-    theta_g = mean_ng.square().sum(dim=0) / excess_g.clamp(min=1e-6)
-    module.log_noise_g.copy_(torch.log(theta_g.clamp(1e-2, 1e3)))
+    log_noise_g, zero_logit_g = likelihood.moments(y_ng, mean_ng)
+    module.log_noise_g.copy_(log_noise_g)
+    if zero_logit_g is not None and module.zero_logit_g is not None:
+        module.zero_logit_g.copy_(zero_logit_g)
+        shift_g = torch.nn.functional.softplus(zero_logit_g)  # -log(1 - pi): the mean of what is not inflated
+        beta_gp[:, 0] += shift_g
+        mean_ng = mean_ng * torch.exp(shift_g)
     module.bias_g.copy_(beta_gp[:, 0])
     module.offset_gb.copy_(beta_gp[:, 1:n_design])
-    information_g = module.likelihood.information(mean_ng, module.log_noise_g).mean(dim=0) * module.scale_g**2
-    return information_g, beta_gp[:, n_design:] / module.scale_g[:, None]
+    information_ng = likelihood.information(mean_ng, log_noise_g, zero_logit_g)
+    return information_ng.mean(dim=0) * module.scale_g**2, beta_gp[:, n_design:] / module.scale_g[:, None]
 
 
-def _poisson_step(
-    design_np: Tensor, y_ng: Tensor, library_n: Tensor, beta_gp: Tensor, precision_gp: Tensor, chunk: int = 500
+def _newton_step(
+    likelihood: CountLikelihood,
+    design_np: Tensor,
+    y_ng: Tensor,
+    library_n: Tensor,
+    beta_gp: Tensor,
+    precision_gp: Tensor,
+    chunk: int = 500,
 ) -> Tensor:
-    """One damped Newton step of ridge-Poisson regression, every gene at once in chunks."""
+    """One damped Newton step of ridge regression under the likelihood's score, every gene at once in chunks."""
     n, p = design_np.shape
     square_npp = (design_np[:, :, None] * design_np[:, None, :]).reshape(n, p * p)
     result = beta_gp.clone()
@@ -130,8 +144,9 @@ def _poisson_step(
         ridge = precision_gp[part]
         centre = torch.zeros_like(beta_gp[part])
         centre[:, 0] = beta_gp[part, 0]
-        gradient = (mean_nf - y_ng[:, part]).T @ design_np + ridge * (beta_gp[part] - centre)
-        hessian = (mean_nf.T @ square_npp).reshape(-1, p, p) + torch.diag_embed(ridge)
+        score_nf, weight_nf = likelihood.score(mean_nf, y_ng[:, part])
+        gradient = score_nf.T @ design_np + ridge * (beta_gp[part] - centre)
+        hessian = (weight_nf.T @ square_npp).reshape(-1, p, p) + torch.diag_embed(ridge)
         step = torch.linalg.solve(hessian, gradient)
         result[part] -= step * (1.0 / step.abs().amax(dim=1, keepdim=True).clamp(min=1.0))
     return result

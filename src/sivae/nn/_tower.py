@@ -31,7 +31,8 @@ class Tower(nn.Module):
 
     The encoder is a linear map (the skip, set by the spectral start) plus a multilayer perceptron whose last layer
     starts at zero, so that at step 0 the mean is exactly linear in the row. With `linear_mean` the perceptron gives
-    the width of the posterior only.
+    the width of the posterior only. Covariates, where there are any, are further inputs of both perceptrons, never of
+    the linear map.
     """
 
     def __init__(
@@ -44,35 +45,48 @@ class Tower(nn.Module):
         generator: torch.Generator,
         layer_norm: bool = False,
         linear_mean: bool = False,
+        n_encoded_covariates: int = 0,
+        n_decoded_covariates: int = 0,
     ) -> None:
         super().__init__()
         self.n_latent, self.linear_mean = n_latent, linear_mean
         self.skip_pk = nn.Parameter(torch.zeros(n_input, n_latent))
         self.log_sd_k = nn.Parameter(torch.zeros(n_latent))
         n_output = n_latent if linear_mean else 2 * n_latent
-        self.encoder = Mlp([n_input, *encoder, n_output], generator=generator, layer_norm=layer_norm)
+        self.encoder = Mlp(
+            [n_input + n_encoded_covariates, *encoder, n_output], generator=generator, layer_norm=layer_norm
+        )
         nn.init.zeros_(self.encoder.layers[-1].weight)  # type: ignore[arg-type]
         nn.init.zeros_(self.encoder.layers[-1].bias)  # type: ignore[arg-type]
-        self.decoder = Mlp([n_latent, *decoder], generator=generator)
+        self.decoder = Mlp([n_latent + n_decoded_covariates, *decoder], generator=generator)
         self.input_scale: Tensor
         self.register_buffer("input_scale", torch.ones(()))
 
-    def encode(self, x_rp: Tensor, mlp_input_rp: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def encode(
+        self, x_rp: Tensor, mlp_input_rp: Tensor | None = None, *, covariates_rb: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Posterior mean and standard deviation of each row, (r, k) each.
 
         `mlp_input_rp` replaces the row for the non-linear part (a corrupted copy in training).
         """
         source_rp = x_rp if mlp_input_rp is None else mlp_input_rp
-        output = self.encoder(source_rp * self.input_scale)
+        output = self.encoder(beside(source_rp * self.input_scale, covariates_rb))
         mean_rk, log_sd_rk = x_rp @ self.skip_pk, output[:, -self.n_latent :]
         if not self.linear_mean:
             mean_rk = mean_rk + output[:, : self.n_latent]
         return mean_rk, bounded_sd(self.log_sd_k + log_sd_rk)
 
-    def decode(self, latent_rk: Tensor) -> Tensor:
+    def decode(self, latent_rk: Tensor, covariates_rb: Tensor | None = None) -> Tensor:
         """Joint layer of each row, (r, d)."""
-        joint_rd: Tensor = self.decoder(latent_rk)
+        joint_rd: Tensor = self.decoder(beside(latent_rk, covariates_rb))
         return joint_rd
+
+
+def beside(row_rp: Tensor, covariates_rb: Tensor | None) -> Tensor:
+    """The row with its covariates as further columns; leading axes may differ, as for a cell with many genes hidden."""
+    if covariates_rb is None:
+        return row_rp
+    return torch.cat([row_rp, covariates_rb.expand(*row_rp.shape[:-1], -1)], dim=-1)
 
 
 def bounded_sd(log_sd: Tensor) -> Tensor:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 
 from sivae import _keys
 from sivae._errors import OptionError, SetupError, some
+from sivae._values import values_of
+from sivae.stats import entries
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -87,16 +89,10 @@ def axis_name(adata: AnnData, axis: int) -> str:
     return f"axis {axis + 1}{' (unused)' if unused_axes(adata)[axis] else ''}"
 
 
-def stored_values(adata: AnnData, layer: str | None) -> Any:
-    """Return the matrix with the values: the layer named, or the one that the model was set up with, or X."""
+def values_layer(adata: AnnData, layer: str | None) -> str | None:
+    """Return the layer with the values: the one named, or the one that the model was set up with; None is X."""
     setup = dict(dict(adata.uns.get(_keys.UNS, {})).get("setup", {}))
-    name = layer or str(setup.get("layer", "")) or None
-    if name is not None and name not in adata.layers:
-        raise SetupError(
-            f"Found no layer {name!r}, expected one of: {some(adata.layers.keys()) or 'none are there'}. "
-            "Name one of these as layer."
-        )
-    return adata.X if name is None else adata.layers[name]
+    return layer or str(setup.get("layer", "")) or None
 
 
 def expression(adata: AnnData, gene: str, *, layer: str | None) -> tuple[NDArray[np.float64], str]:
@@ -104,17 +100,15 @@ def expression(adata: AnnData, gene: str, *, layer: str | None) -> tuple[NDArray
 
     Counts become log1p(1e4 y / counts of the cell over the genes of `adata`); other values are as stored.
     """
-    matrix = stored_values(adata, layer)
-    if matrix is None:
-        raise SetupError(f"Found no X, expected the expression of {gene!r}. Name the layer that holds it.")
-    at = int(adata.var_names.get_loc(gene))
-    column = matrix[:, [at]]
-    values = np.asarray(column.todense() if hasattr(column, "todense") else column, dtype=np.float64).ravel()
+    x_ng, at = values_of(adata, values_layer(adata, layer)), int(adata.var_names.get_loc(gene))
+    values, total_n = np.zeros(adata.n_obs), np.zeros(adata.n_obs)
+    for row, column, value in entries(x_ng):
+        total_n += np.bincount(row, value, minlength=adata.n_obs)
+        values[row[column == at]] = value[column == at]
     setup = dict(dict(adata.uns.get(_keys.UNS, {})).get("setup", {}))
     normalize = str(setup.get("normalize", "")) or ("log1p" if _whole(values) else "none")
     if normalize != "log1p":
         return values, gene
-    total_n = np.asarray(matrix.sum(axis=1), dtype=np.float64).ravel()
     return np.log1p(TARGET * values / np.maximum(total_n, 1e-12)), f"{gene}\nlog(1 + counts per 10,000)"
 
 

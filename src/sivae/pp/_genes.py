@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sivae._errors import OptionError, SetupError, some
+from sivae._values import frame, refuse_view, values_of
 from sivae.stats import pearson_residual_variance, totals, value_variance
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def select_genes(
     Parameters
     ----------
     adata
-        Cells x genes; `X` or the layer is dense, CSR or CSC, in memory or backed.
+        Cells x genes; `X` or the layer is dense, CSR or CSC, in memory, on disk or a Dask array.
     n_genes
         How many genes to choose; all that qualify where there are fewer.
     layer
@@ -68,10 +69,11 @@ def select_genes(
     Lause, Berens, Kobak, Genome Biology 22:258 (2021), doi 10.1186/s13059-021-02451-7.
     """
     _check_options(n_genes, min_cells=min_cells)
-    x_cg = _values(adata, layer)
+    refuse_view(adata, "select_genes")
+    x_cg = values_of(adata, layer)
     groups_c = _batches(adata, batch_key)
     sums = totals(x_cg, groups_c=groups_c)
-    where = "X" if layer is None else f"layers[{layer!r}]"
+    where = x_cg.where
     _check_values(sums, where)
     variance_of = pearson_residual_variance if sums.whole else value_variance
     variance_bg = variance_of(x_cg, groups_c=groups_c, known=sums)
@@ -121,29 +123,17 @@ def _significant(value: NDArray[np.float64], digits: int = 10) -> NDArray[np.flo
     return np.rint(value / unit) * unit
 
 
-def _values(adata: AnnData, layer: str | None) -> NDArray[np.float64]:
-    """Return the matrix of a layer or of `X`, (cells, genes), as it is stored."""
-    if layer is not None and layer not in adata.layers:
-        raise SetupError(
-            f"Found no layer {layer!r}, expected one of: {some(adata.layers.keys()) or 'none are there'}. "
-            "Name one of these, or leave layer out to use X."
-        )
-    x_cg = adata.X if layer is None else adata.layers[layer]
-    if x_cg is None:
-        raise SetupError("Found no X in the AnnData, expected cells x genes. Give the name of a layer.")
-    return x_cg  # type: ignore[no-any-return]
-
-
 def _batches(adata: AnnData, batch_key: str | None) -> NDArray[np.int64]:
     """Return the number of each cell's batch, (cells,)."""
     if batch_key is None:
         return np.zeros(adata.n_obs, dtype=np.int64)
-    if batch_key not in adata.obs:
+    obs = frame(adata.obs)
+    if batch_key not in obs:
         raise SetupError(
-            f"Found no column {batch_key!r} in obs, expected one of: {some(adata.obs.columns) or 'none are there'}. "
+            f"Found no column {batch_key!r} in obs, expected one of: {some(obs.columns) or 'none are there'}. "
             "Name one of these, or leave batch_key out."
         )
-    batch = adata.obs[batch_key]
+    batch = obs[batch_key]
     if batch.isna().any():
         raise SetupError(
             f"Found {int(batch.isna().sum())} cells without a value in obs[{batch_key!r}], expected a batch for "

@@ -8,8 +8,10 @@ import numpy as np
 
 from sivae import _keys
 from sivae._errors import some
+from sivae._values import has_values, values_of
 from sivae.pl import _read
 from sivae.report import _facts
+from sivae.stats import totals
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -107,8 +109,8 @@ def _genes(adata: AnnData) -> list[str]:
 
 def _share_seen(adata: AnnData) -> NDArray[np.float64] | None:
     """Return the share of the cells in which each gene is not zero, (g,); None where values are not counts."""
-    matrix = _read.stored_values(adata, None)
-    if matrix is None or str(dict(_facts.record(adata)["setup"]).get("normalize", "")) != "log1p":
+    layer = _read.values_layer(adata, None)
+    if str(dict(_facts.record(adata)["setup"]).get("normalize", "")) != "log1p" or not has_values(adata, layer):
         return None
-    seen_g: NDArray[np.float64] = np.asarray((matrix != 0).sum(axis=0), dtype=np.float64).ravel() / adata.n_obs
+    seen_g: NDArray[np.float64] = totals(values_of(adata, layer)).seen_g / adata.n_obs
     return seen_g

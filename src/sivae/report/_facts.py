@@ -21,7 +21,21 @@ LIKELY: Final = (
 )  # fmt: skip
 """Names of columns of `obs` that most likely hold groups of cells, the likeliest first."""
 GROUPS: Final = (2, 50)
-LIKELIHOODS: Final = {"nb": "negative binomial, on counts", "normal": "normal, on standardised values"}
+LIKELIHOODS: Final = {
+    "normal": "normal, on standardised values",
+    "nb": "negative binomial, on counts",
+    "zinb": "zero-inflated negative binomial, on counts",
+    "poisson": "Poisson, on counts",
+    "bernoulli": "Bernoulli with complementary log-log link, on values read as 0 or 1",
+}
+DISPERSIONS: Final = {
+    "gene": "one per gene",
+    "gene-batch": "one per gene and batch",
+    "gene-cell": "per gene and cell, from the cell's joint layer",
+    "cell": "one per cell, shared by all genes",
+}
+NOISELESS: Final = ("poisson", "bernoulli")
+"""Likelihoods without a noise parameter."""
 STOPPED: Final = {
     "plateau": "because the validation loss no longer improved",
     "all steps done": "after all steps planned",
@@ -121,9 +135,11 @@ def _data(
 
 def _model(adata: AnnData, options: Mapping[str, Any], facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     unused = np.flatnonzero(_read.unused_axes(adata)) + 1
-    likelihood = str(options["likelihood"])
+    likelihood, dispersion = str(options["likelihood"]), str(options.get("dispersion", "gene"))
+    noise = "none" if likelihood in NOISELESS else DISPERSIONS.get(dispersion, dispersion)
     return [
         ("Likelihood", LIKELIHOODS.get(likelihood, likelihood)),
+        ("Noise parameter", noise),
         ("Axes", f"{int(options['n_latent'])}"),
         ("Axes with a signal at the start", f"{int(facts['n_signal_axes'])}"),
         ("Unused at the end", ", ".join(f"axis {axis}" for axis in unused) or "no axis"),

@@ -9,6 +9,7 @@ import numpy as np
 
 from sivae import pl
 from sivae._extras import require
+from sivae._values import has_values
 from sivae.pl import _loadings, _read
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def draw(adata: AnnData, *, label: str | None) -> dict[str, bytes]:
     pictures = {}
     if pair is not None:
         pictures["cells_and_genes"] = _png(lambda: pl.cells_and_genes(adata, pair, color=label)[0])
-        if _read.stored_values(adata, None) is not None:
+        if has_values(adata, _read.values_layer(adata, None)):
             pictures["gene_expression"] = _png(lambda: _expression(adata, pair))
     pictures["history"] = _png(lambda: pl.history(adata))
     for axis in used[:N_LOADINGS]:

@@ -45,7 +45,13 @@ def genes(adata: AnnData) -> pd.DataFrame:
     columns: dict[str, object] = {"gene": adata.var_names.astype(str), "modelled": _read.modelled(adata)}
     columns |= {f"axis{k + 1}": loading_gk[:, k] for k in range(loading_gk.shape[1])}
     columns |= {f"axis{k + 1}_sd": sd_gk[:, k] for k in range(sd_gk.shape[1])}
-    for key, name in ((_keys.R2, "r2"), (_keys.NOISE, "noise"), (_keys.CONNECTED_P, "connected_pvalue")):
+    evidence = {
+        _keys.R2: "r2",
+        _keys.NOISE: "noise",
+        _keys.INFLATION: "zero_inflation",
+        _keys.CONNECTED_P: "connected_pvalue",
+    }
+    for key, name in evidence.items():
         if key in adata.var:
             columns[name] = adata.var[key].to_numpy(dtype=np.float64)
     return pd.DataFrame(columns)

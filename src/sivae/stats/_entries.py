@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from scipy import sparse
@@ -18,7 +18,7 @@ BLOCK: Final = 2**22
 """Cells times genes of one block: bounds the memory of a pass over the data."""
 
 
-class Matrix(Protocol):
+class Sliced(Protocol):
     """Cells x genes: a NumPy array, a SciPy matrix, or anything on disk that can be sliced into one of them."""
 
     @property
@@ -29,14 +29,30 @@ class Matrix(Protocol):
         """Slice of cells and slice of genes."""
 
 
+@runtime_checkable
+class InPieces(Protocol):
+    """Cells x genes that knows itself how it is best read."""
+
+    @property
+    def shape(self) -> tuple[Any, ...]:
+        """Cells, genes."""
+
+    def pieces(self) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp], object]]:
+        """Cells, genes and the values there, (cells, genes), a piece at a time; every pair once."""
+
+
+Matrix: TypeAlias = Sliced | InPieces
+
+
 def entries(x_cg: Matrix) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]]:
     """Pass over the entries that are not zero, with memory that grows with neither cells nor stored entries.
 
     Parameters
     ----------
     x_cg
-        Values, (cells, genes): dense, CSR, CSC, or a backed equivalent of these. Columns are read in blocks where the
-        format is CSC, rows otherwise. Duplicates are summed, stored zeros dropped, NaN kept.
+        Values, (cells, genes): dense, CSR, CSC, a backed equivalent of these, or something that comes in pieces.
+        Columns are read in blocks where the format is CSC, rows otherwise. Duplicates are summed, stored zeros
+        dropped, NaN kept.
 
     Yields
     ------
@@ -44,6 +60,11 @@ def entries(x_cg: Matrix) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]
     """
     if len(x_cg.shape) != 2:
         raise OptionError(f"Found an array of shape {x_cg.shape}, expected (cells, genes). Pass a matrix.")
+    if isinstance(x_cg, InPieces):
+        for cells, genes, piece in x_cg.pieces():
+            row, column, value = _coordinates(piece)
+            yield cells[row], genes[column], value
+        return
     matrix: Any = x_cg
     if sparse.issparse(x_cg) and matrix.format not in {"csr", "csc"}:
         matrix = matrix.tocsr()

@@ -1,0 +1,239 @@
+"""Files of cells, small or large: read whole, or opened so that values are read when they are needed; and written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, final
+
+from sivae._errors import SetupError, SiVAEError, some
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from anndata import AnnData
+
+SHARE: Final = 0.25
+"""Share of the available memory that the values of a file may take before they are left on disk."""
+CHUNK: Final = 2**22
+"""Values copied at a time."""
+READERS: Final = {
+    ".h5": "scanpy.read_10x_h5(path)",
+    ".loom": "anndata.io.read_loom(path)",
+    ".mtx": "scanpy.read_10x_mtx(folder), or anndata.io.read_mtx(path).T",
+    ".csv": "anndata.io.read_csv(path)",
+    ".tsv": "anndata.io.read_csv(path, delimiter='\\t')",
+    ".txt": "anndata.io.read_text(path)",
+    ".xlsx": "anndata.io.read_excel(path, sheet)",
+    ".h5mu": "mudata.read_h5mu(path)[modality]",
+}
+"""What makes an AnnData of other files."""
+
+
+@final
+@dataclass(frozen=True)
+class Cells:
+    """Cells of a run, and how they are written: whole, or with their values copied from the file they are in."""
+
+    adata: AnnData
+    root: Any = None
+    """The open file or store that the values were left in; None if they are in memory."""
+
+    def write_h5ad(self, path: Path) -> None:
+        """Write the AnnData; values that were left in a file are copied from there a part at a time."""
+        if self.root is None:
+            self.adata.write_h5ad(path)
+            return
+        import h5py
+        from anndata.io import write_elem
+
+        self.adata.strings_to_categoricals()
+        with h5py.File(path, "w") as file:
+            file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
+            for name in ("obs", "var"):
+                write_elem(file, name, getattr(self.adata, name))
+            for name in ("obsm", "varm", "obsp", "varp", "uns"):
+                write_elem(file, name, dict(getattr(self.adata, name)))
+            write_elem(file, "layers", {})
+            if self.adata.X is not None:
+                _copy(self.adata.X, file, "X")
+            for name, matrix in self.adata.layers.items():
+                _copy(matrix, file["layers"], name)
+            if "raw" in self.root:
+                _copy_raw(self.root["raw"], file)
+
+
+@contextmanager
+def open_cells(path: Path) -> Iterator[Cells]:
+    """Yield the AnnData in .h5ad or .zarr; where its values are many, they stay there, and it is closed at the end.
+
+    Raises
+    ------
+    SetupError
+        If it is not there, or cannot be read as what its name says.
+    """
+    _check_name(path)
+    with ExitStack() as stack:
+        try:
+            root = _open(path)
+            if hasattr(root, "close"):  # a zarr store of files has nothing to close
+                stack.callback(root.close)
+            _check_anndata(root, path)
+            stays = _is_large(root) and _is_current(root)
+            cells = Cells(_lazily(root), root) if stays else Cells(_whole(path))
+        except SiVAEError:
+            raise
+        except Exception as error:  # h5py, zarr and anndata raise what they like
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise SetupError(
+                f"{path} cannot be read as {path.suffix}: {reason}. Check that the file is whole."
+            ) from error
+        yield cells
+
+
+# ------------------------------------------------------------------------------------------------------------- opening
+
+
+def _check_name(path: Path) -> None:
+    if path.suffix not in (".h5ad", ".zarr"):
+        reader = READERS.get(path.suffix.lower())
+        how = f"Make an AnnData of it with {reader}, then adata.write_h5ad" if reader else "Write it with anndata first"
+        raise SetupError(f"Found {path.name}, expected a name that ends in .h5ad or .zarr. {how}.")
+    if not path.exists():
+        raise SetupError(f"Found no {path}, expected an AnnData there. Check the path.")
+
+
+def _open(path: Path) -> Any:
+    if path.suffix == ".h5ad":
+        import h5py
+
+        return h5py.File(path, "r")
+    import zarr
+
+    return zarr.open_group(path, mode="r")
+
+
+def _check_anndata(root: Any, path: Path) -> None:
+    there = sorted(root)
+    if "obs" in there and "var" in there:
+        return
+    hint = "Write cells x genes with anndata."
+    if "tables" in there:
+        hint = "It looks like SpatialData: give one of its tables, written with anndata."
+    elif "mod" in there:
+        hint = "It looks like MuData: give one of its modalities, written with anndata."
+    elif "matrix" in there:
+        hint = f"It looks like a 10x or loom file: make an AnnData of it with {READERS['.h5']} or {READERS['.loom']}."
+    raise SetupError(f"{path} holds no AnnData: found {some(there) or 'nothing'}, expected obs and var. {hint}")
+
+
+def _whole(path: Path) -> AnnData:
+    import anndata
+
+    adata: AnnData = anndata.read_h5ad(path) if path.suffix == ".h5ad" else anndata.read_zarr(path)
+    return adata
+
+
+def _is_current(root: Any) -> bool:
+    """Whether every part says how it is written; files from before anndata 0.7 do not, and are read whole."""
+    return all("encoding-type" in root[name].attrs for name in ("obs", "var"))
+
+
+def _is_large(root: Any) -> bool:
+    import psutil
+
+    return values_bytes(root) > SHARE * int(psutil.virtual_memory().available)
+
+
+def values_bytes(root: Any) -> int:
+    """Memory that X, the layers and raw would take."""
+    names = ["X", *(f"layers/{name}" for name in root.get("layers", ())), "raw/X"]
+    return sum(_bytes(root[name]) for name in names if name in root)
+
+
+def _bytes(element: Any) -> int:
+    if hasattr(element, "dtype"):
+        total = int(element.dtype.itemsize)
+        for length in element.shape:
+            total *= int(length)
+        return total
+    return sum(_bytes(element[name]) for name in element)
+
+
+def _lazily(root: Any) -> AnnData:
+    """The AnnData without raw, of which every view that is taken would read a part."""
+    from anndata import AnnData
+    from anndata.io import read_elem
+
+    names = ("obs", "var", "obsm", "varm", "obsp", "varp", "uns")
+    held = {name: read_elem(root[name]) for name in names if name in root}
+    layers = {name: _element(root["layers"][name]) for name in root["layers"]} if "layers" in root else {}
+    return AnnData(_element(root["X"]) if "X" in root else None, layers=layers, **held)
+
+
+def _element(element: Any) -> Any:
+    """What anndata takes for a matrix that stays in its file; anything but a matrix is read."""
+    from anndata.io import read_elem, sparse_dataset
+
+    kind = element.attrs.get("encoding-type", "")
+    if kind in ("csr_matrix", "csc_matrix"):
+        return sparse_dataset(element)
+    is_dense = kind in ("array", "") and len(getattr(element, "shape", ())) == 2
+    return element if is_dense else read_elem(element)
+
+
+# ------------------------------------------------------------------------------------------------------------- copying
+
+
+def _copy(matrix: Any, target: Any, name: str) -> None:
+    """Copy a matrix into an open HDF5 file without holding more than a part of it."""
+    from anndata.io import write_elem
+
+    from sivae._stored import is_on_disk
+
+    if not is_on_disk(matrix):
+        write_elem(target, name, matrix)
+        return
+    handle = getattr(matrix, "group", matrix)
+    if hasattr(handle, "file"):
+        target.copy(handle, target, name=name)
+    elif handle is matrix:
+        _copy_dense(matrix, target, name)
+    else:
+        group = target.create_group(name)
+        group.attrs.update({"encoding-type": f"{matrix.format}_matrix", "encoding-version": "0.1.0"})
+        group.attrs["shape"] = matrix.shape
+        for part in ("data", "indices", "indptr"):
+            _copy_dense(handle[part], group, part)
+
+
+def _copy_raw(raw: Any, target: Any) -> None:
+    from anndata.io import read_elem, write_elem
+
+    if hasattr(raw, "file"):
+        target.copy(raw, target, name="raw")
+        return
+    group = target.create_group("raw")
+    group.attrs.update({"encoding-type": "raw", "encoding-version": "0.1.0"})
+    _copy(_element(raw["X"]), group, "X")
+    for name in ("var", "varm"):
+        if name in raw:
+            write_elem(group, name, read_elem(raw[name]))
+
+
+def _copy_dense(array: Any, target: Any, name: str) -> None:
+    import numpy as np
+
+    from sivae._stored import DenseOnDisk
+
+    made = target.create_dataset(name, shape=array.shape, dtype=array.dtype)
+    if array.ndim == 1:
+        for start in range(0, array.shape[0], CHUNK):
+            made[start : start + CHUNK] = array[start : start + CHUNK]
+        return
+    made.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
+    stored = DenseOnDisk(array)
+    every_row, every_column = (np.arange(length) for length in stored.shape)
+    for rows, columns in stored.plan.tiles(every_row, every_column, stored.shape):
+        made[rows, columns] = stored.read(rows, columns)

@@ -1,0 +1,174 @@
+"""What an AnnData shows of its stored values: the whole, or the rows and columns of a view, whatever holds them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeAlias, final
+
+import numpy as np
+
+from sivae._errors import SetupError, some
+from sivae._stored import is_on_disk, open_stored
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import pandas as pd
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+    from sivae._stored import Stored
+
+    Positions: TypeAlias = NDArray[np.intp]
+
+
+@final
+@dataclass(frozen=True)
+class Values:
+    """Rows and columns of a stored matrix, in any order: what an AnnData, or a view of one, shows."""
+
+    stored: Stored
+    rows: Positions
+    columns: Positions
+    where: str
+    """"X", or "layers['counts']"."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Cells and genes."""
+        return len(self.rows), len(self.columns)
+
+    def take(self, columns: Positions) -> Values:
+        """Some of the columns, in the order asked."""
+        return replace(self, columns=self.columns[columns])
+
+    def pieces(self) -> Iterator[tuple[Positions, Positions, Any]]:
+        """Pass over the values once, a tile at a time.
+
+        Yields
+        ------
+        Rows, columns, and the values there, (rows, columns): a NumPy array or a SciPy CSR or CSC matrix. Every pair
+        of a row and a column comes once.
+        """
+        row_order, rows = _in_order(self.rows)
+        column_order, columns = _in_order(self.columns)
+        tiles = self.stored.plan.tiles(np.unique(rows), np.unique(columns), self.stored.shape)
+        for tile in tiles:
+            first, last = np.searchsorted(rows, (tile[0].start, tile[0].stop))
+            left, right = np.searchsorted(columns, (tile[1].start, tile[1].stop))
+            inside = rows[first:last] - tile[0].start, columns[left:right] - tile[1].start
+            yield row_order[first:last], column_order[left:right], _pick(self._read(*tile), *inside)
+
+    def _read(self, rows: slice, columns: slice) -> Any:
+        try:
+            return self.stored.read(rows, columns)
+        except OSError as error:
+            raise SetupError(
+                f"{self.where} cannot be read from where it is stored: {error}. "
+                "Check that the file is whole and in place."
+            ) from error
+
+
+def _in_order(wanted: Positions) -> tuple[Positions, Positions]:
+    order = np.argsort(wanted, kind="stable")
+    return order, wanted[order]
+
+
+def _pick(block: Any, rows: Positions, columns: Positions) -> Any:
+    """Sorted rows and columns of a block."""
+    every_row, every_column = (
+        len(part) == length and bool((np.diff(part) == 1).all())
+        for part, length in zip((rows, columns), block.shape, strict=True)
+    )
+    if getattr(block, "format", None) == "csc":  # its columns are what is fast to take
+        block = block if every_column else block[:, columns]
+        return block if every_row else block[rows]
+    block = block if every_row else block[rows]
+    return block if every_column else block[:, columns]
+
+
+# ------------------------------------------------------------------------------------------------------------ the door
+
+
+def values_of(adata: AnnData, layer: str | None) -> Values:
+    """Open X or a layer of an AnnData; nothing but its shape is read.
+
+    Raises
+    ------
+    SetupError
+        If it is not there, or is stored as something that cannot be read, or does not hold numbers.
+    """
+    if adata.n_obs == 0 or adata.n_vars == 0:
+        raise SetupError(f"The AnnData is empty: {adata.n_obs} cells x {adata.n_vars} genes.")
+    whole, rows, columns = _behind(adata)
+    where = f"layers[{layer!r}]" if layer else "X"
+    stored = open_stored(_matrix(whole, layer), where)
+    if stored.dtype.kind not in "biuf":
+        raise SetupError(f"{where} holds values of type {stored.dtype}; expected numbers.")
+    return Values(stored, rows, columns, where)
+
+
+def has_values(adata: AnnData, layer: str | None) -> bool:
+    """Whether X (or the layer) is there."""
+    try:
+        _matrix(_behind(adata)[0], layer)
+    except SetupError:
+        return False
+    return True
+
+
+def part_of(adata: AnnData, rows: Any = slice(None), genes: Sequence[str] | None = None) -> AnnData:
+    """`adata[rows, genes]`, also of a view of a backed AnnData, of which anndata takes no view."""
+    if not (adata.is_view and adata.isbacked):
+        return adata[rows] if genes is None else adata[rows, genes]
+    whole, at_rows, at_columns = _behind(adata)
+    taken = at_columns if genes is None else at_columns[adata.var_names.get_indexer(list(genes))]
+    return whole[at_rows[rows], taken]
+
+
+def frame(table: Any) -> pd.DataFrame:
+    """`obs` or `var` as a data frame, read into memory where it was opened lazily."""
+    found: pd.DataFrame = table.to_memory() if hasattr(table, "to_memory") else table
+    return found
+
+
+def refuse_view(adata: AnnData, call: str) -> None:
+    """Refuse to write into a view of values on disk: anndata would have to read them all first."""
+    if not adata.is_view:
+        return
+    whole = _behind(adata)[0]
+    if whole.isbacked or any(is_on_disk(matrix) for matrix in (whole.X, *whole.layers.values())):
+        raise SetupError(
+            f"This AnnData is a view of one whose values lie in a file, and anndata cannot write into such a view. "
+            f"Call {call} on the whole AnnData; views taken afterwards have what it wrote."
+        )
+
+
+def _behind(adata: AnnData) -> tuple[AnnData, Positions, Positions]:
+    """The AnnData that a view is taken of, and the rows and columns it shows: to read X of the view reads too much."""
+    whole: Any = getattr(adata, "_adata_ref", None) if adata.is_view else None
+    if whole is None:
+        return adata, np.arange(adata.n_obs), np.arange(adata.n_vars)
+    view: Any = adata
+    return whole, np.arange(whole.n_obs)[view._oidx], np.arange(whole.n_vars)[view._vidx]
+
+
+def _matrix(adata: AnnData, layer: str | None) -> Any:
+    try:
+        matrix = adata.X if not layer else adata.layers[layer] if layer in adata.layers else None
+    except (OSError, KeyError, RuntimeError, ValueError) as error:  # a file that is gone or closed, or has no X
+        raise SetupError(
+            f"{'X' if not layer else f'layers[{layer!r}]'} cannot be opened in the file behind this AnnData: {error}. "
+            "Check that the file is in place and was not closed; then make the AnnData anew."
+        ) from error
+    if layer and matrix is None:
+        there, hint = some(adata.layers) or "none are there", "Name one of these, or leave layer out to use X."
+        if layer == "raw" and adata.raw is not None:
+            hint = "adata.raw is no layer: to model it, pass adata.raw.to_adata()."
+        raise SetupError(f"Found no layer {layer!r}, expected one of: {there}. {hint}")
+    if matrix is None:
+        raise SetupError(
+            "Found no X in the AnnData (it is None), expected cells x genes. "
+            "Give the name of a layer that holds the values: layer='counts'."
+        )
+    return matrix
