@@ -146,17 +146,12 @@ class Expression:
         )
 
     def _counts(self, cells: NDArray[np.intp], genes: NDArray[np.intp]) -> Counts:
-        every = as_counts(self.values_ng[cells])
-        place = torch.full((self.shape[1],), -1, dtype=torch.int64)
-        place[torch.from_numpy(genes)] = torch.arange(len(genes))
-        column = place[every.column]
-        kept = column >= 0
-        return Counts(every.row[kept], column[kept], every.value[kept])
+        return as_counts(self.values_ng[cells][:, genes])
 
 
 def as_counts(values_cf: Matrix) -> Counts:
     """The non-zeros of some cells and genes."""
-    coo = (values_cf if sparse.issparse(values_cf) else sparse.csr_matrix(values_cf)).tocoo()
+    coo = sparse.coo_matrix(values_cf)
     return Counts(
         torch.from_numpy(coo.row.astype(np.int64)),
         torch.from_numpy(coo.col.astype(np.int64)),

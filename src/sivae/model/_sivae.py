@@ -6,14 +6,14 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, final
+from typing import Any, Literal, final
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
 from numpy.typing import NDArray
 
-from sivae._errors import ArtefactError, CellMismatchError, GeneMismatchError, NotTrainedError, OptionError, some
+from sivae._errors import ArtefactError, CellMismatchError, GeneMismatchError, NotTrainedError, OptionError, some, warn
 from sivae._rng import torch_generator
 from sivae._values import frame, part_of, refuse_view
 from sivae.data import _setup
@@ -184,9 +184,13 @@ class SiVAE:
         early_stopping: bool = True,
         accelerator: str = "auto",
         progress: bool = True,
+        checkpoint_dir: str | Path | None = None,
         options: TrainOptions | None = None,
     ) -> pd.DataFrame:
         """Train from the spectral start and keep the best weights by validation loss, the start's included.
+
+        Ctrl-C (KeyboardInterrupt) ends the training, not the call: the model keeps the best weights so far and is
+        finished as usual; a `SiVAEWarning` says so. A second one, while the model is finished, is raised.
 
         Parameters
         ----------
@@ -200,15 +204,23 @@ class SiVAE:
             "auto", "cpu", "gpu" or "mps".
         progress
             Show a progress bar with the terms of the loss.
+        checkpoint_dir
+            Folder for a checkpoint, `checkpoint.safetensors`, from which a training that was killed or interrupted
+            goes on when the same call is made again: with the same data, options and seed, and at one thread the
+            result is the same to the last bit. It is written at checks of the validation loss, not more often than
+            `TrainOptions(checkpoint_seconds=...)` says, and removed when the training has ended.
         options
             Everything else (`TrainOptions`).
 
         Returns
         -------
-        The history, one row per check of the validation loss.
+        The history, one row per check of the validation loss (see `history`).
 
         Raises
         ------
+        ArtefactError
+            If `checkpoint_dir` cannot be written, or holds a checkpoint that is damaged or of another training (which
+            is named, and left as it is).
         DivergedError
             If the loss stops being finite; names the term, the step and the gene and cell with the worst value.
         """
@@ -223,17 +235,27 @@ class SiVAE:
             self.options,
             Training(
                 max_epochs, batch_size, feature_batch_size, early_stopping, accelerator, progress,
-                options or TrainOptions(),
+                None if checkpoint_dir is None else Path(checkpoint_dir), options or TrainOptions(),
             ),
         )  # fmt: skip
+        if self._state.facts["stopped"] == "interrupted":
+            warn(_interrupted_words(self._state.facts, checkpoint_dir))
         return self.history
 
     # ---------------------------------------------------------------------------------------------- reading out
 
     @property
     def history(self) -> pd.DataFrame:
-        """One row per check of the validation loss."""
-        return pd.DataFrame(self._trained().history).dropna(axis=1, how="all")
+        """One row per check of the validation loss.
+
+        Its `attrs` say why training ended ("plateau", "all steps done" or "interrupted"), at which step, which step was
+        kept and, where a checkpoint was continued, from which step.
+        """
+        state = self._trained()
+        frame = pd.DataFrame(state.history).dropna(axis=1, how="all")
+        names = ("stopped", "last_step", "best_step", "resumed_at")
+        frame.attrs = {name: state.facts[name] for name in names if name in state.facts}
+        return frame
 
     def get_latent_representation(
         self, adata: AnnData | None = None, indices: Sequence[int] | None = None, *, return_dist: bool = False
@@ -566,3 +588,11 @@ class SiVAE:
             rows=rows[train_rows],
             validation_rows=rows[validation_rows],
         )
+
+
+def _interrupted_words(facts: dict[str, Any], folder: str | Path | None) -> str:
+    words = (
+        f"Training was interrupted at step {facts['last_step']}; the model keeps the weights of step "
+        f"{facts['best_step']}, the best at a check so far."
+    )
+    return words if folder is None else f"{words} The same training can go on from the checkpoint in {folder}."
