@@ -30,7 +30,7 @@ from sivae.stats import _spectrum
 GENERATOR = "++--++++-+-+----++-"
 """First row of the design; '-' is the default."""
 SETTINGS: dict[str, tuple[str, Any, Any]] = {
-    "gamma": ("model", 0.05, 0.5),
+    "gamma": ("model", 1.0, 0.1),
     "kl_scale": ("model", "bound", "published"),
     "n_profile": ("model", 128, 256),
     "cell_encoder": ("architecture", (128,), (256, 128)),

@@ -46,7 +46,8 @@ class SiVAE:
         complementary log-log link); or "auto": "normal", which was at or above "nb" on cells and held-out expression
         on every data set measured (docs/defaults.md).
     gamma
-        Weight of the interpretability term, the same likelihood under the linear predictor alone; 0 leaves it out.
+        Weight of the interpretability term, the same likelihood under the linear predictor alone; 0 leaves it out. At
+        1 both predictors count equally. The paper's 0.05 belongs to a squared error and is not comparable.
     decoder
         "residual": bias + z.v + h.w; "published": the paper's bias + h.w.
     kl_scale
@@ -95,7 +96,7 @@ class SiVAE:
         *,
         n_latent: int = 10,
         likelihood: Literal["auto", "normal", "nb", "zinb", "poisson", "bernoulli"] = "auto",
-        gamma: float = 0.05,
+        gamma: float = 1.0,
         decoder: Literal["residual", "published"] = "residual",
         kl_scale: Literal["bound", "published"] = "bound",
         profiles: str = "principal",
