@@ -1,7 +1,7 @@
 """Milliseconds of a training step, against the published design.
 
 The published design, in this package's own code: its feature encoder reads a gene's values over every training cell,
-every step takes every gene, towers 1024-512-128 and 128-512-1024, predictor bias + h.w, gamma 1 as for ours, Glorot weights,
+every step takes every gene, towers 1024-512-128 and 128-512-1024, predictor bias + h.w, gamma as ours, Glorot weights,
 no linear skips, no spectral start. Its separate pre-training phases are left out (they would add to its time, and may
 lower its loss), and it is trained by this package's loop (AdamW, cosine schedule, averaged weights).
 "published_principal" is the same with this package's profiles of fixed width, which says what the profiles alone save.
