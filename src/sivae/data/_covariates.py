@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,8 @@ class CovariateEffect:
 
     shift_bg: Array
     log_gain_bg: Array
+    group_n: NDArray[np.intp] | None = None
+    """Groups of alike cells within which the covariates were compared, (n,); None where they were not."""
 
     def remove(self, x_cg: Array, design_cb: Array) -> Array:
         """Rows without the effect of their covariates, (c, g)."""
@@ -80,9 +82,10 @@ def covariate_effect(expression: Expression, n_batches: int, *, seed: int = 0) -
     effect = CovariateEffect(_shift(expression, np.zeros((n, 0))), nothing)
     n_groups = min(N_GROUPS, n // LEAST_CELLS)
     for _ in range(ROUNDS if n_groups > 1 else 0):
-        effect = CovariateEffect(_shift(expression, _groups(expression, effect, n_groups, seed)), nothing)
-    for _ in range(ROUNDS if n_batches else 0):
-        effect = CovariateEffect(effect.shift_bg, _log_gain(expression, effect, n_batches))
+        group_n = _groups(expression, effect, n_groups, seed)
+        effect = CovariateEffect(_shift(expression, np.eye(n_groups)[group_n]), nothing, group_n)
+    for _ in range(ROUNDS if n_batches > 1 else 0):
+        effect = replace(effect, log_gain_bg=_log_gain(expression, effect, n_batches))
     return effect
 
 
@@ -136,10 +139,10 @@ def _axes(expression: Expression, effect: CovariateEffect) -> Array:
     return principal_axes(effect.blocks(expression), (n, g), min(N_AXES, n, g)).vectors_gq.astype(np.float32)
 
 
-def _groups(expression: Expression, effect: CovariateEffect, n_groups: int, seed: int) -> NDArray[np.float64]:
-    """One-hot groups of alike cells once the effect is taken off, (n, groups)."""
+def _groups(expression: Expression, effect: CovariateEffect, n_groups: int, seed: int) -> NDArray[np.intp]:
+    """Groups of alike cells once the effect is taken off, (n,)."""
     axes_gk = _axes(expression, effect)
     score_nk = np.concatenate([rows @ axes_gk for rows in effect.blocks(expression)()])
     step = max(1, len(score_nk) // MOST_CELLS)
     kmeans = KMeans(n_groups, n_init=3, random_state=seed).fit(score_nk[::step])
-    return np.asarray(np.eye(n_groups)[kmeans.predict(score_nk)], np.float64)
+    return np.asarray(kmeans.predict(score_nk), np.intp)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from sivae._errors import OptionError
 from sivae._values import part_of
+from sivae.data._confounding import check_covariates, covariate_facts, warn_if_confounded
 from sivae.data._covariates import covariate_effect
 from sivae.data._profiles import read_stored
 from sivae.data._setup import Setup
@@ -58,7 +59,10 @@ def fit(
         )
     held_out = reader.read(part_of(adata, validation_rows)) if len(validation_rows) else None
     n_batches = setup.n_batches
+    check_covariates(reader.design, known.design_nb, setup)
     effect = covariate_effect(known, n_batches)
+    covariates = covariate_facts(known, effect, setup)
+    warn_if_confounded(covariates, known.shape[0], setup)
     width = (
         options.n_profile if options.profiles == "principal" else _build.default_width("principal", options.n_latent)
     )
@@ -102,6 +106,7 @@ def fit(
         "best_step": history.best_step,
         "stopped": history.stopped,
         "validation_threshold": threshold,
+        "covariates": covariates,
         "train_options": asdict(training.options),
         "batch_size": training.batch_size,
         "feature_batch_size": training.feature_batch_size,

@@ -21,6 +21,7 @@ from sivae.data._expression import Expression
 from sivae.data._profiles import StoredProfiles
 from sivae.model import _annotate, _artefact, _build, _features, _linear, _predict
 from sivae.model._fit import Training, fit, split_rows, stored_profile
+from sivae.model._older import as_of_today
 from sivae.model._trained import Trained, options_from_config, options_to_config
 from sivae.nn._module import Architecture, SiVAEModule
 from sivae.train import _loop
@@ -475,6 +476,7 @@ class SiVAE:
         config, weights, tables = _artefact.read(Path(folder))
         model = cls.__new__(cls)
         try:
+            config, weights, tables = as_of_today(config, weights, tables)
             state = Trained.from_saved(config, tables)
             model._setup, model.options = state.reader.setup, options_from_config(config["options"])
             model.adata, model._names, model._state = adata, tuple(config["gene_order"]), state
