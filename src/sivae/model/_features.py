@@ -19,14 +19,13 @@ from sivae.data._matrix import Matrix
 from sivae.data._profiles import PrincipalProfiles, Profiles, read_stored
 from sivae.data._scaling import Scaling
 from sivae.model._build import SCALE_CAP, Options, make_profiles
-from sivae.model._evidence import batch_groups
+from sivae.model._evidence import null_pvalues
 from sivae.model._finish import with_evidence
 from sivae.model._linear import LinearPart, gene_posterior
 from sivae.model._predict import GeneTable, encode, joint, predictor
 from sivae.nn._likelihoods import CountLikelihood
 from sivae.nn._module import SiVAEModule
 from sivae.nn._spectral import log_scale
-from sivae.stats._null import permutation_pvalues, quantile_strata
 from sivae.stats._spectrum import Spectrum
 
 VALUES_AT_ONCE = 20_000_000
@@ -248,8 +247,7 @@ def _judge(
     error = ((x_cf - mean_x - slope * (eta_cf - mean_y)) ** 2).sum(axis=0)
     base = ((x_cf - mean_x) ** 2).sum(axis=0)
     r2 = np.where(base > 1e-9, np.maximum(1 - error / np.maximum(base, 1e-9), -1.0), 0.0)
-    strata = quantile_strata(validation.library_n, batch_groups(validation.design_nb))
-    return with_evidence(table, r2, permutation_pvalues(x_cf, eta_cf, strata))
+    return with_evidence(table, r2, null_pvalues(x_cf, eta_cf, validation))
 
 
 def _dense(matrix: Matrix) -> NDArray[np.float32]:
