@@ -163,10 +163,11 @@ def _effect(
     slopes = (np.linalg.pinv(columns, rcond=1e-6) @ x_nf).astype(np.float32)
     shift_bf = slopes[:n_design]
     log_gain_bf = np.zeros_like(shift_bf)
-    if n_batches:
+    if n_batches > 1:
         predicted_nf = columns[:, n_design:].astype(np.float32) @ slopes[n_design:]
         batch_n = batch_of(design_nb, n_batches)
-        log_gain_bf[:n_batches] = np.log(gain(x_nf - design_nb @ shift_bf, predicted_nf, batch_n, n_batches))
+        block = x_nf - design_nb @ shift_bf, predicted_nf, batch_n
+        log_gain_bf[:n_batches] = np.log(gain([block], n_batches))
     return CovariateEffect(shift_bf, log_gain_bf)
 
 
