@@ -22,8 +22,8 @@ ROUNDS = 10
 SETTLED = 1e-3
 """Relative change of the shift, squared, at which the rounds end."""
 GAIN_ROUNDS = 3
-APART = 0.02
-"""Share of the cells by which the second start must leave less apart to be taken (docs/defaults.md)."""
+APART = 0.03
+"""Starts that leave so little more apart, as a share of the cells, are as good (docs/defaults.md)."""
 ABSENT = 0.1
 """A batch is absent from a group where it has less than this share of the cells to be expected."""
 LEAST_CELLS = 30
@@ -79,8 +79,9 @@ def covariate_effect(expression: Expression, n_batches: int, *, seed: int = 0) -
     group, the batches' means are all there is, and the shift is close to them.
 
     The first shift decides which cells come together. Batch means can bring together what differs, where the most
-    common kind of one batch is not that of another. The sign of it are groups from which a batch is absent; then the
-    data as they are make a second start, and of the two the one that leaves less apart is taken.
+    common kind of one batch is not that of another; the data as they are can leave apart what is alike. So there are
+    two starts, and the one taken is that which leaves fewer cells in groups from which a batch is absent, or if both
+    do about the same, that with the smaller shift.
 
     Parameters
     ----------
@@ -107,14 +108,14 @@ def covariate_effect(expression: Expression, n_batches: int, *, seed: int = 0) -
 
 
 def _alike(cells: Expression, n_groups: int, n_batches: int, seed: int) -> _Groups:
-    """Groups within which to compare covariates: from the batch means, or from the data as they are."""
+    """Groups within which to compare covariates, from the better of two starts."""
     means_bg = _shift(cells, np.zeros((cells.shape[0], 0)))
-    nothing = np.zeros_like(means_bg)
-    groups, left = _settle(cells, CovariateEffect(means_bg, nothing), n_groups, n_batches, seed)
-    if left > APART:
-        others, others_left = _settle(cells, CovariateEffect(nothing, nothing), n_groups, n_batches, seed)
-        groups = others if others_left < left - APART else groups
-    return groups
+    starts = [
+        _settle(cells, CovariateEffect(shift_bg, np.zeros_like(means_bg)), n_groups, n_batches, seed)
+        for shift_bg in ([means_bg, np.zeros_like(means_bg)] if n_batches > 1 else [means_bg])
+    ]
+    least = min(start.apart for start in starts)
+    return min((start for start in starts if start.apart <= least + APART), key=lambda start: start.size).groups
 
 
 @dataclass(frozen=True)
@@ -137,17 +138,26 @@ class _Groups:
         return np.concatenate(parts).astype(np.intp)
 
 
-def _settle(
-    cells: Expression, effect: CovariateEffect, n_groups: int, n_batches: int, seed: int
-) -> tuple[_Groups, float]:
-    """Find groups and compare covariates within them, until the shift no longer changes; and what is left apart."""
+@dataclass(frozen=True)
+class _Settled:
+    groups: _Groups
+    apart: float
+    """What the shift leaves apart."""
+    size: float
+    """Sum of squares of the shift."""
+
+
+def _settle(cells: Expression, effect: CovariateEffect, n_groups: int, n_batches: int, seed: int) -> _Settled:
+    """Find groups and compare covariates within them, until the shift no longer changes."""
     for _ in range(ROUNDS):
         groups, before_bg = _Groups.find(cells, effect, n_groups, seed), effect.shift_bg
         group_n = groups.of(cells)
         effect = CovariateEffect(_shift(cells, np.eye(n_groups)[group_n]), np.zeros_like(before_bg))
-        if ((effect.shift_bg - before_bg) ** 2).sum() <= SETTLED * (effect.shift_bg**2).sum():
+        size = float((effect.shift_bg**2).sum())
+        if ((effect.shift_bg - before_bg) ** 2).sum() <= SETTLED * size:
             break
-    return groups, apart(group_n, batch_of(cells.design_nb, n_batches)) if n_batches > 1 else 0.0
+    left = apart(group_n, batch_of(cells.design_nb, n_batches)) if n_batches > 1 else 0.0
+    return _Settled(groups, left, size)
 
 
 def apart(group_n: NDArray[np.intp], batch_n: NDArray[np.intp]) -> float:

@@ -9,7 +9,7 @@ from scipy.stats.contingency import association
 
 SHARE = 0.95
 """Share of a row that lies in one column where it is said to lie in one alone."""
-AS_EXPECTED = 0.1
+AS_EXPECTED = 0.2
 """Cells elsewhere, as a share of those to be expected there, at most."""
 LEVEL = 1e-3
 """Probability of so few cells elsewhere by chance, at most."""
@@ -26,7 +26,7 @@ def cross_counts(row_n: NDArray[np.generic], column_n: NDArray[np.generic]) -> N
 def sole_column(counts_rc: NDArray[np.int64], *, least: int) -> NDArray[np.intp]:
     """The column that each row lies in where it lies in one alone, else -1, (rows,).
 
-    A row does so if it has at least `least` cells, 95 % of them in that column, and elsewhere at most a tenth of what
+    A row does so if it has at least `least` cells, 95 % of them in that column, and elsewhere at most a fifth of what
     the sizes of the columns let expect, fewer than chance would give once in a thousand: where one column holds nearly
     all cells, every row lies nearly in it alone.
     """
