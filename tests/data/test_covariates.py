@@ -1,4 +1,4 @@
-"""What covariates do to genes: shift within groups of alike cells, gain per batch, and the columns they are read from."""
+"""What covariates do to genes: shift within groups of alike cells, gain per batch; and the columns they come from."""
 
 import batches
 import numpy as np
@@ -38,7 +38,9 @@ def further(adata, seed=0):
     rng = np.random.default_rng(seed)
     adata.obs["lab"] = rng.choice(["l", "m", "n"], adata.n_obs)
     adata.obs["age"] = rng.normal(40, 10, adata.n_obs)
-    adata.X = adata.X + 0.4 * (adata.obs["lab"] == "m").to_numpy()[:, None] + 0.03 * adata.obs["age"].to_numpy()[:, None]
+    adata.X = (
+        adata.X + 0.4 * (adata.obs["lab"] == "m").to_numpy()[:, None] + 0.03 * adata.obs["age"].to_numpy()[:, None]
+    )
     return adata
 
 
@@ -65,9 +67,7 @@ def test_shift_is_the_regression_on_covariates_and_groups(setup):
 def test_every_covariate_is_found(rng):
     """A category and a slope are planted beside a batch; each is found within the error of its regression."""
     adata = further(batched(1200, shares=batches.EVEN))
-    reader, expression, record = read(
-        adata, categorical_covariate_keys=["lab"], continuous_covariate_keys=["age"]
-    )
+    reader, expression, record = read(adata, categorical_covariate_keys=["lab"], continuous_covariate_keys=["age"])
     shift, columns = covariate_effect(expression, record.n_batches).shift_bg * reader.scaling.sd_g, record.columns
     lab, (age,) = shift[columns["lab"]], shift[columns["age"]]
     np.testing.assert_allclose((lab[1] - (lab[0] + lab[2]) / 2).mean(), 0.4, atol=0.03)
@@ -249,7 +249,9 @@ def test_a_missing_batch_is_named_whenever_it_is_read(value):
             attempt()
 
 
-@pytest.mark.parametrize(("value", "wanted"), [(np.nan, "is missing for 1 cells"), (np.inf, "must be finite; it is not")])
+@pytest.mark.parametrize(
+    ("value", "wanted"), [(np.nan, "is missing for 1 cells"), (np.inf, "must be finite; it is not")]
+)
 def test_a_covariate_that_is_no_number_is_named_whenever_it_is_read(value, wanted):
     adata = further(batched(60))
     reader, _, record = read(adata, continuous_covariate_keys=["age"])

@@ -35,24 +35,27 @@ def check_covariates(design: Design, design_nb: NDArray[np.float32], setup: Setu
                 "dropped since set-up). Such cells are read as of the average of the others."
             )
     varying = {key: part for key, part in columns.items() if design_nb[:, part].any()}
+    said: set[frozenset[str]] = set()
     for key, part in varying.items():
-        if found := _follows_from(design_nb, part, {other: varying[other] for other in varying if other != key}):
-            warn(
-                f"obs[{key!r}] follows from {found}: what each does to a gene cannot be told apart and is shared "
-                "between them. The maps are corrected for both together, but predictions for another value of one of "
-                "them (transform_batch) move part of the effect. Name one of them alone."
-            )
+        found = _follows_from(design_nb, part, {other: varying[other] for other in varying if other != key})
+        if not found or frozenset((key, *found)) in said:
+            continue
+        said.add(frozenset((key, *found)))
+        warn(
+            f"obs[{key!r}] follows from {' and '.join(f'obs[{other!r}]' for other in found)}: what each does to a gene "
+            "cannot be told apart and is shared between them. The maps are corrected for all together, but predictions "
+            "for another value of one of them (transform_batch) move part of the effect. Name fewer."
+        )
 
 
-def _follows_from(design_nb: NDArray[np.float32], part: slice, others: dict[str, slice]) -> str:
-    """The covariate, or words for all of them together, that a covariate follows from; empty if there is none."""
+def _follows_from(design_nb: NDArray[np.float32], part: slice, others: dict[str, slice]) -> list[str]:
+    """The covariate, or all of them together, that a covariate follows from; none if it does not."""
     for other, columns in others.items():
         if _explained(design_nb[:, part], design_nb[:, columns]) > FOLLOWS:
-            return f"obs[{other!r}]"
+            return [other]
     rest = [design_nb[:, columns] for columns in others.values()]
-    if len(rest) > 1 and _explained(design_nb[:, part], np.concatenate(rest, axis=1)) > FOLLOWS:
-        return " and ".join(f"obs[{other!r}]" for other in others) + " together"
-    return ""
+    together = len(rest) > 1 and _explained(design_nb[:, part], np.concatenate(rest, axis=1)) > FOLLOWS
+    return list(others) if together else []
 
 
 def _explained(of_nb: NDArray[np.float32], by_na: NDArray[np.float32]) -> float:

@@ -541,6 +541,11 @@ class SiVAE:
         known = self._setup.categories[self._setup.batch_key]
         if transform_batch not in known:
             raise OptionError(f"transform_batch is {transform_batch!r}; the batches are: {some(known, 20)}.")
+        if self._trained().reader.design.mean_b[known.index(transform_batch)] == 0:
+            raise OptionError(
+                f"transform_batch is {transform_batch!r}, of which no cell was trained on, so that nothing is known "
+                "of it. Choose another batch."
+            )
         moved = frame(cells.obs).assign(**{self._setup.batch_key: transform_batch})
         return self._trained().reader.design.of(AnnData(obs=moved), self._setup)
 
