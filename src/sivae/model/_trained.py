@@ -106,7 +106,7 @@ class Trained:
             facts=config["facts"],
             rotation_kk=tables["rotation_kk"],
             rotation=config["rotation"],
-            stored_gq=tables.get("stored_gq"),
+            stored_gq=None if config["options"]["profiles"] in ("principal", "cells") else tables["stored_gq"],
         )
 
 
