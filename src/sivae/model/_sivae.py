@@ -146,9 +146,10 @@ class SiVAE:
         layer
             Layer that holds the values; `X` if None.
         batch_key
-            Column of `obs` with the batch of each cell.
+            Column of `obs` with the batch of each cell. Numbers are names too: 1 and 2 are two batches.
         categorical_covariate_keys, continuous_covariate_keys
-            Further columns of `obs` whose effect on each gene is modelled and kept out of the cell map.
+            Further columns of `obs` whose effect on each gene is modelled and kept out of the cell map, like that of
+            the batch (docs/how_it_works.md). None may be missing for a cell.
         size_factor_key
             Column of `obs` to divide by instead of the cell's counts over the modelled genes.
         normalize
@@ -188,6 +189,9 @@ class SiVAE:
         options: TrainOptions | None = None,
     ) -> pd.DataFrame:
         """Train from the spectral start and keep the best weights by validation loss, the start's included.
+
+        Covariates that are constant or follow from each other, and batches that share no kind of cell, are warned of
+        (`SiVAEWarning`).
 
         Parameters
         ----------
@@ -313,7 +317,8 @@ class SiVAE:
         library_size
             Counts of the modelled genes that each row sums to, about; rows are not renormalised.
         transform_batch
-            Predict every cell as if it came from this batch.
+            Predict every cell as if it came from this batch: it stays where it is on the map, as a cell of its own
+            batch, and offsets, gain and joint layer are those of the other.
         gene_list
             Genes wanted, in the order wanted; all if None.
 
