@@ -142,3 +142,21 @@ def permutation_pvalue(observed_n, predicted_n, strata_n, n_draws, rng):
 def varimax_criterion(loadings_gk):
     """Sum over axes of the variance of squared loadings."""
     return np.var(loadings_gk**2, axis=0).sum()
+
+
+def shift_within_groups(x_ng, design_nb, group_n):
+    """Least squares of least norm on covariates and groups, one gene at a time: the covariates' part."""
+    groups = np.array([[float(group == each) for each in np.unique(group_n)] for group in group_n])
+    columns = np.hstack([design_nb, groups - groups.mean(axis=0)])
+    return np.stack([np.linalg.lstsq(columns, x, rcond=1e-4)[0][: design_nb.shape[1]] for x in x_ng.T], axis=1)
+
+
+def gain(x_cg, predicted_cg, batch_c, n_batches, prior_sd):
+    """Posterior mean of a slope with prior N(1, prior_sd^2), its residual variance that of slope 1, (batches, g)."""
+    result = np.ones((n_batches, x_cg.shape[1]))
+    for b in np.unique(batch_c):
+        for g in range(x_cg.shape[1]):
+            x, p = x_cg[batch_c == b, g].astype(float), predicted_cg[batch_c == b, g].astype(float)
+            precision = p @ p / np.mean((x - p) ** 2) + 1 / prior_sd**2
+            result[b, g] = (x @ p / np.mean((x - p) ** 2) + 1 / prior_sd**2) / precision
+    return result

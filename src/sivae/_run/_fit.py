@@ -12,6 +12,7 @@ from sivae._errors import OptionError, SetupError, some
 from sivae._extras import require
 from sivae._run import _cells, _files, _write
 from sivae._run._clock import Clock
+from sivae._values import frame
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -109,6 +110,7 @@ def fit(
     """
     adata = cells.adata
     _check_data(adata, options)
+    _say_confounding(adata, options, say)
     with _files.whole_folder(run) as folder:
         model, chosen = _prepare(adata, options)
         clock.lap("choosing genes")
@@ -161,6 +163,15 @@ def _check_data(adata: AnnData, options: FitOptions) -> None:
         size_factor_key=options.size_factor_key,
         normalize=options.normalize,  # type: ignore[arg-type]
     )
+
+
+def _say_confounding(adata: AnnData, options: FitOptions, say: Say) -> None:
+    """Say before training which labels cannot be told apart from a batch; the report says it again."""
+    from sivae.report import _confounding
+
+    if options.label is not None and options.batch_key not in (None, options.label):
+        for words in _confounding.of_labels(frame(adata.obs), options.label, str(options.batch_key)):
+            say(f"Note: {words}")
 
 
 def _prepare(adata: AnnData, options: FitOptions) -> tuple[SiVAE, str]:

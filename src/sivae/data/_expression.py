@@ -17,7 +17,7 @@ from sivae._errors import GeneMismatchError, SetupError, some, warn
 from sivae._values import frame
 from sivae.data._matrix import Matrix, as_matrix
 from sivae.data._scaling import Scaling
-from sivae.data._setup import Setup
+from sivae.data._setup import Setup, category_names, is_numeric, refuse_missing
 
 MISSING_SHARE = 0.2
 """Share of the modelled genes that query data may lack: each is taken at its training mean."""
@@ -43,12 +43,20 @@ class Design:
     def of(self, adata: AnnData, setup: Setup) -> NDArray[np.float32]:
         """Design rows of cells, (cells, columns).
 
+        A category of which no training cell was (all of its cells validate) is read as the average of the others.
+
         Raises
         ------
         SetupError
-            If a column is missing or holds a category that the training cells had not.
+            If a column is missing, is not known for a cell, or holds a category that set-up did not see.
         """
-        return ((_raw_design(adata, setup) - self.mean_b) / self.sd_b).astype(np.float32)
+        raw_nb = _raw_design(adata, setup)
+        design_nb = ((raw_nb - self.mean_b) / self.sd_b).astype(np.float32)
+        for key in setup.categorical_keys:
+            columns = setup.columns[key]
+            unseen_n = raw_nb[:, columns][:, self.mean_b[columns] == 0].any(axis=1)
+            design_nb[unseen_n, columns] = 0.0
+        return design_nb
 
 
 def _raw_design(adata: AnnData, setup: Setup) -> NDArray[np.float32]:
@@ -56,17 +64,36 @@ def _raw_design(adata: AnnData, setup: Setup) -> NDArray[np.float32]:
     for key in (*setup.categorical_keys, *setup.continuous_covariate_keys):
         if key not in obs:
             raise SetupError(f"obs has no column {key!r}, which the model was set up with; it has: {some(obs, 20)}.")
+        refuse_missing(obs, key)
     for key in setup.categorical_keys:
-        values = obs[key].astype(str).to_numpy()
-        known = setup.categories[key]
+        values, known = category_names(obs[key]), setup.categories[key]
+        if is_numeric(obs[key]):
+            known = [name.removesuffix(".0") for name in known]  # as set-up wrote them at first
         unknown = sorted(set(values) - set(known))
         if unknown:
-            raise SetupError(
-                f"obs[{key!r}] holds {some(unknown)}, which the training cells had not; they had: {some(known, 20)}."
-            )
+            _refuse_unknown(key, unknown, known, is_batch=key == setup.batch_key)
         columns.append((values[:, None] == np.array(known)[None, :]).astype(np.float32))
-    columns += [obs[[key]].to_numpy(np.float32) for key in setup.continuous_covariate_keys]
+    for key in setup.continuous_covariate_keys:
+        column = obs[[key]].to_numpy(np.float32)
+        if not np.isfinite(column).all():
+            first = obs.index[~np.isfinite(column[:, 0])][0]
+            raise SetupError(f"obs[{key!r}] must be finite; it is not for cell {first!r}. Fill it in or drop the cell.")
+        columns.append(column)
     return np.concatenate(columns, axis=1)
+
+
+def _refuse_unknown(key: str, unknown: list[str], known: list[str], *, is_batch: bool) -> None:
+    vain = (
+        " transform_batch does not help: it chooses among the same batches, and these cells would still be placed "
+        "uncorrected."
+        if is_batch
+        else ""
+    )
+    raise SetupError(
+        f"obs[{key!r}] holds {some(unknown)}, which the training cells had not; they had: {some(known, 20)}. What a "
+        f"new one does to each gene is not known.{vain} Train again with these cells, or write into obs[{key!r}] the "
+        "known one that they were made like."
+    )
 
 
 @final

@@ -73,15 +73,15 @@ class PrincipalProfiles(Profiles):
 
 @final
 class CellProfiles(Profiles):
-    """The paper's input: a gene's values over the training cells, or over a sample of them."""
+    """The paper's input: a gene's values over the training cells, or over a sample `cells` of them."""
 
     name = "cells"
 
-    def __init__(self, x_ng: Array, cells: NDArray[np.intp]) -> None:
-        self.x_ng, self.cells = x_ng, cells
+    def __init__(self, x_qg: Array, cells: NDArray[np.intp]) -> None:
+        self.x_qg, self.cells = x_qg, cells
 
     def of_modelled(self) -> Array:
-        return np.ascontiguousarray(self.x_ng[self.cells].T)
+        return np.ascontiguousarray(self.x_qg.T)
 
     def of_new(self, x_nf: Array, stored_fq: Array | None = None) -> Array:
         return np.ascontiguousarray(x_nf[self.cells].T)

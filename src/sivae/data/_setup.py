@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from anndata import AnnData
+from numpy.typing import NDArray
 
 from sivae import _keys
 from sivae._errors import SetupError, some
@@ -16,6 +17,8 @@ from sivae._values import frame
 from sivae.data._matrix import survey
 
 FORMAT = 1
+MOST_CATEGORIES = 0.5
+"""Categories of a covariate, at most, as a share of the cells."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,14 @@ class Setup:
         """Batches of the batch column, whose dummy columns come first in the design; 0 without one."""
         return len(self.categories[self.batch_key]) if self.batch_key else 0
 
+    @property
+    def columns(self) -> dict[str, slice]:
+        """Columns of the design of each covariate: one per category, then one per continuous covariate."""
+        widths = {key: len(self.categories[key]) for key in self.categorical_keys}
+        widths |= dict.fromkeys(self.continuous_covariate_keys, 1)
+        ends = np.cumsum([0, *widths.values()]).tolist()
+        return {key: slice(a, b) for key, a, b in zip(widths, ends, ends[1:], strict=False)}
+
 
 def setup(
     adata: AnnData,
@@ -110,20 +121,45 @@ def setup(
         size_factor_key=size_factor_key or "",
         normalize=normalize,
         counts=found.counts,
-        categories={key: sorted(obs[key].astype(str).unique()) for key in categorical},
+        categories={key: sorted(set(category_names(obs[key]))) for key in categorical},
     )
+
+
+def category_names(column: pd.Series[Any]) -> NDArray[np.str_]:
+    """The values of a categorical column as names, (cells,): numbers as they are written, 1.0 as 1."""
+    names = column.astype(str).to_numpy(dtype=str)
+    return np.array([name.removesuffix(".0") for name in names]) if is_numeric(column) else names
+
+
+def is_numeric(column: pd.Series[Any]) -> bool:
+    """Whether the values, or the categories, are numbers."""
+    values = column.cat.categories if isinstance(column.dtype, pd.CategoricalDtype) else column
+    return bool(pd.api.types.is_numeric_dtype(values.dtype) and not pd.api.types.is_bool_dtype(values.dtype))
+
+
+def refuse_missing(obs: pd.DataFrame, key: str) -> None:
+    """Refuse a column that is missing for some cells.
+
+    Raises
+    ------
+    SetupError
+        Naming the column and the first of the cells.
+    """
+    missing = obs[key].isna().to_numpy()
+    if missing.any():
+        raise SetupError(
+            f"obs[{key!r}] is missing for {int(missing.sum())} cells, the first being {obs.index[missing][0]!r}. "
+            "Fill it in or drop these cells."
+        )
 
 
 def _check_columns(obs: pd.DataFrame, categorical: list[str], continuous: list[str], size_factor: str | None) -> None:
     for key in (*categorical, *continuous):
         if key not in obs:
             raise SetupError(f"obs has no column {key!r}; it has: {some(obs.columns, 20)}.")
-        missing = obs[key].isna()
-        if missing.any():
-            raise SetupError(
-                f"obs[{key!r}] is missing for {int(missing.sum())} cells, the first being "
-                f"{obs.index[missing.to_numpy()][0]!r}. Fill it in or drop these cells."
-            )
+        refuse_missing(obs, key)
+    for key in categorical:
+        _refuse_too_many(obs[key], key)
     for key in continuous:
         try:
             values = obs[key].astype(float).to_numpy()
@@ -135,6 +171,17 @@ def _check_columns(obs: pd.DataFrame, categorical: list[str], continuous: list[s
             wrong = obs.index[~np.isfinite(values) | ((key == size_factor) & (values <= 0))]
             expected = "positive" if key == size_factor else "finite"
             raise SetupError(f"obs[{key!r}] must be {expected}; it is not for cell {wrong[0]!r}.")
+
+
+def _refuse_too_many(column: pd.Series[Any], key: str) -> None:
+    n_names = len(set(category_names(column)))
+    if n_names > max(2, MOST_CATEGORIES * len(column)):
+        numeric = is_numeric(column)
+        advice = "name it under continuous_covariate_keys" if numeric else "name a column that many cells share"
+        raise SetupError(
+            f"obs[{key!r}] holds {n_names} different values in {len(column)} cells; expected categories of several "
+            f"cells each, at most {MOST_CATEGORIES:.0%} as many. If it is a quantity or a name of a cell, {advice}."
+        )
 
 
 def read_record(adata: AnnData) -> Setup:

@@ -79,8 +79,8 @@ def make_profiles(
         return StoredProfiles(stored_gq)
     if options.profiles == "principal":
         return PrincipalProfiles(spectrum, PrincipalProfiles.scores(training, effect, spectrum))
-    x_ng = np.concatenate(list(effect.blocks(training)()))
-    return CellProfiles(x_ng, sample_cells(len(x_ng), options.n_profile))
+    cells = sample_cells(training.shape[0], options.n_profile)
+    return CellProfiles(effect.remove(training.standardised(cells), training.design_nb[cells]), cells)
 
 
 def default_width(profiles: str, n_latent: int) -> int:

@@ -49,7 +49,7 @@ def connected_pvalues(
 ) -> Array:
     """Evidence that a gene follows anything: its prediction from all other genes, against its validation values, (g,).
 
-    Each gene is hidden from the encoder; the null permutes its validation values within batch and depth strata.
+    Each gene is hidden from the encoder; the null permutes its validation values (`null_pvalues`).
     """
     n, g = validation.shape
     cells = np.arange(n) if n <= MAX_CELLS else np.sort(np.random.default_rng(seed).permutation(n)[:MAX_CELLS])
@@ -68,12 +68,44 @@ def connected_pvalues(
         predicted_cg[:, genes] = np.einsum("fck,fk->cf", z, part.loading_gk) + np.einsum(
             "fcd,fd->cf", remainder, part.joint_gd
         )
-    strata = quantile_strata(few.library_n, batch_groups(few.design_nb))
-    return permutation_pvalues(x_cg, predicted_cg, strata, seed=seed)
+    return null_pvalues(x_cg, predicted_cg, few, seed=seed)
 
 
-def batch_groups(design_nb: NDArray[np.float32]) -> NDArray[np.intp]:
-    """Cells with equal covariates, (cells,)."""
-    if design_nb.shape[1] == 0:
+def null_pvalues(
+    observed_cg: NDArray[np.floating], predicted_cg: NDArray[np.floating], cells: Expression, *, seed: int = 0
+) -> Array:
+    """Permutation p-values of the association of each gene's values with its prediction, (g,).
+
+    Values are permuted among cells of like depth with the same categories; continuous covariates, of which every cell
+    has its own, are regressed out of both sides first.
+    """
+    groups_c, quantities_cb = category_groups(cells.design_nb), quantities(cells.design_nb)
+    strata_c = quantile_strata(cells.library_n, groups_c)
+    observed, predicted = (_regressed_out(values, quantities_cb) for values in (observed_cg, predicted_cg))
+    return permutation_pvalues(observed, predicted, strata_c, seed=seed)
+
+
+def category_groups(design_nb: NDArray[np.float32]) -> NDArray[np.intp]:
+    """Cells of the same categories, (cells,)."""
+    dummies = design_nb[:, ~_is_quantity(design_nb)].round(4)
+    if dummies.shape[1] == 0:
         return np.zeros(len(design_nb), np.intp)
-    return np.asarray(np.unique(design_nb.round(4), axis=0, return_inverse=True)[1].ravel(), np.intp)
+    return np.asarray(np.unique(dummies, axis=0, return_inverse=True)[1].ravel(), np.intp)
+
+
+def quantities(design_nb: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The columns of the design that are no dummies of a category, (cells, columns)."""
+    return design_nb[:, _is_quantity(design_nb)]
+
+
+def _is_quantity(design_nb: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Columns with more than two values."""
+    return np.array([len(np.unique(column.round(4))) > 2 for column in design_nb.T], dtype=bool)
+
+
+def _regressed_out(values_cg: NDArray[np.floating], columns_cb: NDArray[np.float32]) -> Array:
+    values = np.asarray(values_cg, np.float64)
+    if columns_cb.shape[1] == 0:
+        return values
+    known = np.column_stack([np.ones(len(columns_cb)), columns_cb]).astype(np.float64)
+    return np.asarray(values - known @ np.linalg.lstsq(known, values, rcond=None)[0])

@@ -19,7 +19,7 @@ from sivae.data._matrix import Matrix
 from sivae.data._profiles import PrincipalProfiles, Profiles, read_stored
 from sivae.data._scaling import Scaling
 from sivae.model._build import SCALE_CAP, Options, make_profiles
-from sivae.model._evidence import batch_groups
+from sivae.model._evidence import null_pvalues
 from sivae.model._finish import with_evidence
 from sivae.model._linear import LinearPart, gene_posterior
 from sivae.model._predict import GeneTable, encode, joint, predictor
@@ -27,7 +27,6 @@ from sivae.model._width import sample_rows, sampling_covariance
 from sivae.nn._likelihoods import CountLikelihood, Likelihood
 from sivae.nn._module import SiVAEModule
 from sivae.nn._spectral import log_scale
-from sivae.stats._null import permutation_pvalues, quantile_strata
 from sivae.stats._spectrum import Spectrum
 
 VALUES_AT_ONCE = 20_000_000
@@ -180,10 +179,11 @@ def _effect(
     slopes = (np.linalg.pinv(columns, rcond=1e-6) @ x_nf).astype(np.float32)
     shift_bf = slopes[:n_design]
     log_gain_bf = np.zeros_like(shift_bf)
-    if n_batches:
+    if n_batches > 1:
         predicted_nf = columns[:, n_design:].astype(np.float32) @ slopes[n_design:]
         batch_n = batch_of(design_nb, n_batches)
-        log_gain_bf[:n_batches] = np.log(gain(x_nf - design_nb @ shift_bf, predicted_nf, batch_n, n_batches))
+        block = x_nf - design_nb @ shift_bf, predicted_nf, batch_n
+        log_gain_bf[:n_batches] = np.log(gain([block], n_batches))
     return CovariateEffect(shift_bf, log_gain_bf)
 
 
@@ -264,8 +264,7 @@ def _judge(
     error = ((x_cf - mean_x - slope * (eta_cf - mean_y)) ** 2).sum(axis=0)
     base = ((x_cf - mean_x) ** 2).sum(axis=0)
     r2 = np.where(base > 1e-9, np.maximum(1 - error / np.maximum(base, 1e-9), -1.0), 0.0)
-    strata = quantile_strata(validation.library_n, batch_groups(validation.design_nb))
-    return with_evidence(table, r2, permutation_pvalues(x_cf, eta_cf, strata))
+    return with_evidence(table, r2, null_pvalues(x_cf, eta_cf, validation))
 
 
 def _dense(matrix: Matrix) -> NDArray[np.float32]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from sivae._errors import OptionError
 from sivae._values import part_of
+from sivae.data._confounding import check_covariates, covariate_facts, warn_if_confounded
 from sivae.data._covariates import covariate_effect
 from sivae.data._profiles import read_stored
 from sivae.data._setup import Setup
@@ -79,7 +80,10 @@ def fit(
         checkpoint = Checkpoint(training.checkpoint_dir, identity, noted, seconds=training.options.checkpoint_seconds)
     state = None if checkpoint is None else checkpoint.read()
     n_batches = setup.n_batches
+    check_covariates(reader.design, known.design_nb, setup)
     effect = covariate_effect(known, n_batches)
+    covariates = covariate_facts(known, effect, setup)
+    warn_if_confounded(covariates, known.shape[0], setup)
     width = (
         options.n_profile if options.profiles == "principal" else _build.default_width("principal", options.n_latent)
     )
@@ -120,6 +124,7 @@ def fit(
         "n_validation_cells": len(validation_rows),
         "n_signal_axes": n_signal,
         "validation_threshold": threshold,
+        "covariates": covariates,
         "train_options": asdict(training.options),
         "batch_size": training.batch_size,
         "feature_batch_size": training.feature_batch_size,

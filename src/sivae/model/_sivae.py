@@ -21,6 +21,7 @@ from sivae.data._expression import Expression
 from sivae.data._profiles import StoredProfiles
 from sivae.model import _annotate, _artefact, _build, _features, _linear, _predict
 from sivae.model._fit import Training, fit, split_rows, stored_profile
+from sivae.model._older import as_of_today
 from sivae.model._trained import Trained, options_from_config, options_to_config
 from sivae.nn._module import Architecture, SiVAEModule
 from sivae.train import _loop
@@ -146,9 +147,10 @@ class SiVAE:
         layer
             Layer that holds the values; `X` if None.
         batch_key
-            Column of `obs` with the batch of each cell.
+            Column of `obs` with the batch of each cell. Numbers are names too: 1 and 2 are two batches.
         categorical_covariate_keys, continuous_covariate_keys
-            Further columns of `obs` whose effect on each gene is modelled and kept out of the cell map.
+            Further columns of `obs` whose effect on each gene is modelled and kept out of the cell map, like that of
+            the batch (docs/how_it_works.md). None may be missing for a cell.
         size_factor_key
             Column of `obs` to divide by instead of the cell's counts over the modelled genes.
         normalize
@@ -192,6 +194,8 @@ class SiVAE:
 
         Ctrl-C (KeyboardInterrupt) ends the training, not the call: the model keeps the best weights so far and is
         finished as usual; a `SiVAEWarning` says so. A second one, while the model is finished, is raised.
+        Covariates that are constant or follow from each other, and batches that share no kind of cell, are warned of
+        (`SiVAEWarning`).
 
         Parameters
         ----------
@@ -335,7 +339,8 @@ class SiVAE:
         library_size
             Counts of the modelled genes that each row sums to, about; rows are not renormalised.
         transform_batch
-            Predict every cell as if it came from this batch.
+            Predict every cell as if it came from this batch: it stays where it is on the map, as a cell of its own
+            batch, and offsets, gain and joint layer are those of the other.
         gene_list
             Genes wanted, in the order wanted; all if None.
 
@@ -498,6 +503,7 @@ class SiVAE:
         config, weights, tables = _artefact.read(Path(folder))
         model = cls.__new__(cls)
         try:
+            config, weights, tables = as_of_today(config, weights, tables)
             state = Trained.from_saved(config, tables)
             model._setup, model.options = state.reader.setup, options_from_config(config["options"])
             model.adata, model._names, model._state = adata, tuple(config["gene_order"]), state
@@ -562,6 +568,11 @@ class SiVAE:
         known = self._setup.categories[self._setup.batch_key]
         if transform_batch not in known:
             raise OptionError(f"transform_batch is {transform_batch!r}; the batches are: {some(known, 20)}.")
+        if self._trained().reader.design.mean_b[known.index(transform_batch)] == 0:
+            raise OptionError(
+                f"transform_batch is {transform_batch!r}, of which no cell was trained on, so that nothing is known "
+                "of it. Choose another batch."
+            )
         moved = frame(cells.obs).assign(**{self._setup.batch_key: transform_batch})
         return self._trained().reader.design.of(AnnData(obs=moved), self._setup)
 

@@ -95,35 +95,19 @@ class Trained:
         )
         design = Design(tables["design/mean_b"], tables["design/sd_b"])
         spectrum = Spectrum(tables["spectrum/values_q"], tables["spectrum/vectors_gq"], int(config["n_training_cells"]))
-        if int(config["format"]) < 2:  # neither zero inflation nor values read as 0 or 1
-            config = {**config, "binary": False}
-            tables = {**tables, "gene/inflation_g": np.full_like(tables["gene/bias_g"], np.nan)}
         setup = Setup.from_record(config["setup"])
         return cls(
             reader=Reader(setup, tuple(config["genes"]), design, scaling, bool(config["binary"])),
-            table=_gene_table(tables),
-            linear=_linear_part(tables, len(design.mean_b)),
+            table=GeneTable(**{name: tables[f"gene/{name}"] for name in GeneTable.__dataclass_fields__}),
+            linear=LinearPart(*(tables[f"linear/{name}"] for name in LinearPart.__dataclass_fields__)),
             joint_covariance=tables["joint_covariance"],
             spectrum=spectrum,
             history=config["history"],
             facts=config["facts"],
             rotation_kk=tables["rotation_kk"],
             rotation=config["rotation"],
-            stored_gq=tables.get("stored_gq"),
+            stored_gq=None if config["options"]["profiles"] in ("principal", "cells") else tables["stored_gq"],
         )
-
-
-def _gene_table(tables: dict[str, NDArray[Any]]) -> GeneTable:
-    """The gene table; models saved before batches had a gain have none."""
-    none = {"gene/log_gain_gb": np.zeros_like(tables["gene/offset_gb"])}
-    return GeneTable(**{name: (none | tables)[f"gene/{name}"] for name in GeneTable.__dataclass_fields__})
-
-
-def _linear_part(tables: dict[str, NDArray[Any]], n_design: int) -> LinearPart:
-    """The linear part; models saved before covariates reached the decoder have no slope on the design."""
-    intercept_d = tables["linear/intercept_d"]
-    design_bd = tables.get("linear/design_bd", np.zeros((n_design, len(intercept_d))))
-    return LinearPart(intercept_d, tables["linear/slope_kd"], design_bd)
 
 
 def options_to_config(options: Options) -> dict[str, Any]:
@@ -133,9 +117,7 @@ def options_to_config(options: Options) -> dict[str, Any]:
 
 def options_from_config(saved: dict[str, Any]) -> Options:
     """The inverse of `options_to_config`."""
-    # Models saved before covariates were inputs of the perceptrons do not name these two.
-    before = {"encode_covariates": False, "decode_covariates": False}
-    shape: dict[str, Any] = before | {
+    shape: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in saved["architecture"].items()
     }
     return Options(**{**saved, "architecture": Architecture(**shape)})

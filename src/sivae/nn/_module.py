@@ -44,7 +44,9 @@ class Architecture:
         Width d of the joint layer, whose product h.w is the non-linear part of the predictor.
     linear_features
         The mean of a gene's posterior is linear in its profile; its width is not. A perceptron in the mean learns the
-        noise of rarely seen genes (docs/defaults.md).
+        noise of rarely seen genes (docs/defaults.md). With profiles from `varm` it may pay where loadings do not follow
+        from the array in a straight line: on planted arrays that were warped, folded or periodic functions of the
+        loadings, variance explained of genes never trained on was .158 to .182 linear and .160 to .182 with a perceptron.
     input_dropout
         Share of a cell's genes hidden from the non-linear part of its encoder at each step.
     layer_norm

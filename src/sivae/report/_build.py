@@ -91,7 +91,7 @@ def render(adata: AnnData, *, label: str | None, pictures: Mapping[str, bytes]) 
         facts=_facts.collect(adata, label=label),
         axes=_axes.describe(adata, label=label),
         best=_axes.best_explained(adata),
-        caveats=_caveats.find(adata),
+        caveats=_caveats.find(adata, label=label),
         pictures={name: base64.b64encode(data).decode("ascii") for name, data in pictures.items()},
         version=__version__,
     )

@@ -10,7 +10,7 @@ from sivae import _keys
 from sivae._errors import some
 from sivae._values import has_values, values_of
 from sivae.pl import _read
-from sivae.report import _facts
+from sivae.report import _confounding, _facts
 from sivae.stats import totals
 
 if TYPE_CHECKING:
@@ -23,9 +23,9 @@ LOW_R2: Final = 0.05
 FEW_VALIDATION: Final = 100
 
 
-def find(adata: AnnData) -> list[str]:
+def find(adata: AnnData, *, label: str | None = None) -> list[str]:
     """Return the caveats that apply, those found in these data first."""
-    return [*_training(adata), *_axes(adata), *_genes(adata), *ALWAYS]
+    return [*_confounding.find(adata, label), *_training(adata), *_axes(adata), *_genes(adata), *ALWAYS]
 
 
 ALWAYS: Final = (

@@ -128,6 +128,9 @@ def _data(
         ("Values", f"layer {setup['layer']}" if setup.get("layer") else "X"),
         ("Covariates", ", ".join(name for name in covariates if name) or "none"),
     ]
+    shares = dict(facts.get("covariates", {}))
+    for name, share in zip(shares.get("name", ()), shares.get("variance_share", ()), strict=True):
+        rows.append((f"Variance taken off for {name}", f"{number(100 * float(share), 1)} %"))
     if setup.get("size_factor_key"):
         rows.append(("Size factor", str(setup["size_factor_key"])))
     return [*rows, ("How genes were chosen", str(run["chosen"]))] if run.get("chosen") else rows
