@@ -286,7 +286,6 @@ def covariance(model):
     return model._state.table.covariance_gkk
 
 
-@pytest.mark.slow
 def test_a_closed_axis_keeps_the_width_of_the_prior():
     adata = planted(300, 40, n_factors=1, genes_per_factor=15, counts=False, seed=0)
     SiVAE.setup_anndata(adata)
