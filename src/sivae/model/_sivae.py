@@ -299,7 +299,9 @@ class SiVAE:
             from its values in the training cells, which are found by `obs_names`. The training AnnData must be at hand
             (`model.adata`, or `SiVAE.load(folder, adata)`).
         return_dist
-            Return mean and variance.
+            Return mean and variance. The variance is that over samples of cells: the square of a standard error, from
+            the scatter of the training cells and the sampling of the axes' scale; not that of the variational
+            posterior. An axis without signal has about 1, the prior's.
 
         Returns
         -------
@@ -439,7 +441,7 @@ class SiVAE:
         Nothing. Writes
 
         - `obsm["X_sivae"]` (n, k) and `obs["sivae_split"]`;
-        - `varm["X_sivae"]`, `varm["X_sivae_var"]` (g, k): the loadings and their variance;
+        - `varm["X_sivae"]`, `varm["X_sivae_var"]` (g, k): the loadings and their variance over samples of cells;
         - `varm["X_sivae_joint"]` (g, d): w;
         - `var["sivae_r2"]`, `["sivae_noise"]`, `["sivae_scale"]`, `["sivae_bias"]`, `["sivae_modelled"]` and
           `["sivae_connected_pvalue"]`; under "zinb" also `["sivae_zero_inflation"]`. Noise that depends on batch or

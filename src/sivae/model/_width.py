@@ -4,11 +4,14 @@ The variational posterior of v knows one noise level per gene and takes the axes
 intervals covered 75 to 79 % of the differences between models of two halves of the cells (docs/defaults.md). A loading
 is the slope of a gene on z, so its covariance is taken from the cells themselves,
 
-    V_g = H^-1 S H^-1,    H = 1 + sum_n i_ng t_ng^2 z_n z_n',    S = 1 + sum_n u_ng^2 t_ng^2 z_n z_n',
+    V_g = H^-1 S H^-1,    H = 1 + sum_n i_ng x_ng x_ng',    S = 1 + sum_n u_ng^2 x_ng x_ng',
+    x_ng = t_ng z_n - sum_n i_ng t_ng z_n / sum_n i_ng,
 
 with u the derivative of the log likelihood at the linear predictor, i its information, t = s_g times the gain, z
-centred, and the prior's 1 (Huber 1967; White 1982, Econometrica 50:1, doi 10.2307/1912526). The axes are estimated as
-well: the sample covariance S_z of z is not the identity, which stretches every loading by v (S_z - 1) / 2 and adds
+without what the covariates say of it, and the prior's 1 (Huber 1967; White 1982, Econometrica 50:1, doi
+10.2307/1912526). The mean taken off x is the price of the bias, which is estimated too: a gene that is counted in few
+cells tells its slope from those cells alone. The axes are estimated as well: the sample covariance S_z of z is not the
+identity, which stretches every loading by v (S_z - 1) / 2 and adds
 
     (|v_g|^2 + v_gk^2) / (4 N)
 
@@ -29,6 +32,7 @@ from sivae.nn._likelihoods import Likelihood
 Array = NDArray[np.float64]
 MOST_CELLS = 5000
 CHUNK = 256
+TINY = 1e-300
 
 
 def sample_rows(n_cells: int) -> NDArray[np.intp]:
@@ -64,12 +68,11 @@ def sampling_covariance(
     eta_mf = predictor(table, z_mk, np.zeros((m, table.joint_gd.shape[1]), np.float32), cells.design_nb)
     u_mf, i_mf = _derivatives(table, likelihood, y, eta_mf, cells.log_library_n)
     t_mf = table.scale_g * np.exp(cells.design_nb @ table.log_gain_gb.T)
-    z = z_mk.astype(np.float64) - z_mk.mean(axis=0, dtype=np.float64)
-    first, second = np.triu_indices(k)
-    pairs_mp = z[:, first] * z[:, second]
+    z = _without_covariates(z_mk, cells.design_nb)
     share = n_training / m
-    curvature_fkk = _symmetric(share * (i_mf * t_mf**2).T @ pairs_mp, k) + np.eye(k)
-    score_fkk = _symmetric(share * (u_mf**2 * t_mf**2).T @ pairs_mp, k) + np.eye(k)
+    centre_fk = ((i_mf * t_mf).T @ z) / np.maximum(i_mf.sum(axis=0), TINY)[:, None]
+    curvature_fkk = share * _spread(i_mf, t_mf, z, centre_fk) + np.eye(k)
+    score_fkk = share * _spread(u_mf**2, t_mf, z, centre_fk) + np.eye(k)
     inverse_fkk = np.linalg.inv(curvature_fkk)
     lost = n_training / max(n_training - k - 1, 1)  # the residuals have met the slopes
     result: Array = lost * inverse_fkk @ score_fkk @ inverse_fkk
@@ -97,6 +100,24 @@ def _derivatives(
         mean = torch.exp((eta + log_library[:, None]).clamp(max=20.0)) if likelihood.counts else eta
         information = likelihood.information(mean, log_noise_f, zero_logit_f).expand_as(eta)
     return slope.double().numpy(), information.double().numpy()
+
+
+def _without_covariates(z_mk: NDArray[np.float32], design_mb: NDArray[np.float32]) -> Array:
+    """Residual of z on an intercept and the covariates, whose offsets are estimated as well."""
+    known = np.column_stack([np.ones(len(z_mk)), design_mb]).astype(np.float64)
+    z = z_mk.astype(np.float64)
+    return np.asarray(z - known @ np.linalg.lstsq(known, z, rcond=1e-6)[0])
+
+
+def _spread(weight_mf: Array, t_mf: Array, z_mk: Array, centre_fk: Array) -> Array:
+    """Sum over cells of weight (t z - centre) (t z - centre)', (f, k, k)."""
+    k = z_mk.shape[1]
+    first, second = np.triu_indices(k)
+    square_fkk = _symmetric((weight_mf * t_mf**2).T @ (z_mk[:, first] * z_mk[:, second]), k)
+    cross_fkk = centre_fk[:, :, None] * ((weight_mf * t_mf).T @ z_mk)[:, None, :]
+    outer_fkk = centre_fk[:, :, None] * centre_fk[:, None, :]
+    total_f11 = weight_mf.sum(axis=0)[:, None, None]
+    return np.asarray(square_fkk - cross_fkk - cross_fkk.transpose(0, 2, 1) + total_f11 * outer_fkk)
 
 
 def _symmetric(upper_fp: Array, k: int) -> Array:

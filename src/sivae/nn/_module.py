@@ -46,7 +46,7 @@ class Architecture:
         The mean of a gene's posterior is linear in its profile; its width is not. A perceptron in the mean learns the
         noise of rarely seen genes (docs/defaults.md). With profiles from `varm` it may pay where loadings do not follow
         from the array in a straight line: on planted arrays that were warped, folded or periodic functions of the
-        loadings, variance explained of genes never trained on was .158 to .182 linear and .160 to .182 with a perceptron.
+        loadings, variance explained of genes never trained on was .158 to .182 linear, .160 to .182 with a perceptron.
     input_dropout
         Share of a cell's genes hidden from the non-linear part of its encoder at each step.
     layer_norm
