@@ -1,7 +1,7 @@
 """Milliseconds of a training step, against the published design.
 
 The published design, in this package's own code: its feature encoder reads a gene's values over every training cell,
-every step takes every gene, towers 1024-512-128 and 128-512-1024, predictor bias + h.w, gamma 0.05, Glorot weights,
+every step takes every gene, towers 1024-512-128 and 128-512-1024, predictor bias + h.w, gamma as ours, Glorot weights,
 no linear skips, no spectral start. Its separate pre-training phases are left out (they would add to its time, and may
 lower its loss), and it is trained by this package's loop (AdamW, cosine schedule, averaged weights).
 "published_principal" is the same with this package's profiles of fixed width, which says what the profiles alone save.
@@ -34,6 +34,7 @@ PUBLISHED = Architecture(
     feature_decoder=(128, 512), n_joint=1024, linear_features=False, layer_norm=False, input_dropout=0.0,
 )  # fmt: skip
 N_LATENT = 10
+GAMMA = 1.0
 
 
 class Data:
@@ -110,7 +111,7 @@ def width(data: Data, options: _build.Options) -> int:
 
 
 def options_of(likelihood: str, **changes: Any) -> _build.Options:
-    base = _build.Options(N_LATENT, likelihood, 0.05, "residual", "bound", "principal", 128, Architecture(), 0)
+    base = _build.Options(N_LATENT, likelihood, 1.0, "residual", "bound", "principal", 128, Architecture(), 0)
     return replace(base, **changes)
 
 
@@ -119,7 +120,7 @@ def job(
 ) -> Any:
     return _loop.Job(
         module=module, training=data.training, validation=data.validation if check else None,
-        weights=Weights(1.0, kl, 0.05), options=options, batch_size=cells, feature_batch_size=genes, max_epochs=None,
+        weights=Weights(1.0, kl, GAMMA), options=options, batch_size=cells, feature_batch_size=genes, max_epochs=None,
         early_stopping=False, seed=0, genes=data.genes, cell_name=str,
     )  # fmt: skip
 

@@ -1,6 +1,9 @@
 """The command line from a file to a run, as a new user meets it: whole or absent, and plain about what is wrong."""
 
 import json
+import os
+import re
+import signal
 import subprocess
 import sys
 
@@ -9,11 +12,14 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+from resuming import Killed, at_step, wait_for_checkpoints
 from typer.testing import CliRunner
 
 from sivae import SiVAE, __version__, cli
 from sivae._run import _files
 from sivae.datasets import planted
+from sivae.train import _loop
+from sivae.train._checkpoint import FILE, Checkpoint
 
 matplotlib.use("Agg")
 
@@ -187,6 +193,141 @@ def test_bad_input_is_refused_in_one_line_before_training(made, tmp_path, monkey
 def test_debug_shows_the_error_itself(tmp_path):
     done = sivae("--debug", "fit", "nothing.h5ad", "-o", tmp_path / "run")
     assert type(done.exception).__name__ == "SetupError"
+
+
+# ------------------------------------------------------------------------------------------- checkpoints, interruptions
+
+LONG = [*FIT, "--max-epochs", "60"]
+WEIGHTS = "model/weights.safetensors"
+
+
+def test_a_killed_fit_goes_on_and_ends_as_if_undisturbed(made, tmp_path, monkeypatch):
+    cells, state = made[0] / "cells.h5ad", tmp_path / "state"
+    assert sivae("fit", cells, "-o", tmp_path / "whole", *LONG).exit_code == 0
+    with monkeypatch.context() as patch:
+        at_step(patch, 8, Killed())
+        patch.setattr(Checkpoint, "_wait", lambda _: 0.0)
+        with pytest.raises(Killed):
+            sivae("fit", cells, "-o", tmp_path / "run", *LONG, "--checkpoint", state)
+    assert [path.name for path in state.iterdir()] == [FILE]
+    with monkeypatch.context() as patch:  # after training, before the run is in its place
+        patch.setattr("sivae.report._build.write", lambda *_a, **_o: (_ for _ in ()).throw(Killed()))
+        with pytest.raises(Killed):
+            sivae("fit", cells, "-o", tmp_path / "run", *LONG, "--checkpoint", state)
+    assert [path.name for path in state.iterdir()] == [FILE]
+    monkeypatch.setattr(_loop._Trainer, "advance", lambda _: pytest.fail("a step was made"))
+    done = sivae("fit", cells, "-o", tmp_path / "run", *LONG, "--checkpoint", state)
+    assert done.exit_code == 0, done.output
+    assert re.search(r"Trained (\d+) steps \(continued from step \1\); validation loss", done.stdout)
+    assert (tmp_path / "run" / WEIGHTS).read_bytes() == (tmp_path / "whole" / WEIGHTS).read_bytes()
+    assert not list(state.iterdir())
+    records = [json.loads((tmp_path / name / "run.json").read_text()) for name in ("run", "whole")]
+    assert records[0]["training"]["resumed_at"] > 7 and records[1]["training"]["resumed_at"] is None
+
+
+def test_an_interrupted_fit_writes_the_best_so_far(made, tmp_path, monkeypatch):
+    cells, state = made[0] / "cells.h5ad", tmp_path / "state"
+    with monkeypatch.context() as patch:
+        at_step(patch, 8, KeyboardInterrupt())
+        done = sivae("fit", cells, "-o", tmp_path / "run", *LONG, "--checkpoint", state)
+    assert done.exit_code == 0, done.output
+    assert "Note: Training was interrupted at step 7;" in done.stderr
+    assert "Trained 7 steps, then interrupted; validation loss" in done.stdout
+    assert f"The checkpoint in {state} stays" in done.stdout and "another -o" in done.stdout
+    record = json.loads((tmp_path / "run/run.json").read_text())
+    assert record["training"]["stopped"] == "interrupted" and record["training"]["best_step"] <= 7
+    assert "because it was interrupted" in (tmp_path / "run/report.html").read_text(encoding="utf-8")
+    assert "(stopped: interrupted)" in sivae("info", tmp_path / "run").stdout
+    more = sivae("fit", cells, "-o", tmp_path / "more", *LONG, "--checkpoint", state)
+    assert more.exit_code == 0 and "(continued from step 7)" in more.stdout
+    assert not list(state.iterdir())
+
+
+@pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt(), 130), (SystemExit(143), 143)])
+def test_a_second_interruption_and_a_termination_write_nothing_but_leave_the_checkpoint(
+    made, tmp_path, monkeypatch, error, code
+):
+    def broken(*_words, **_named):
+        raise error
+
+    at_step(monkeypatch, 8, error)
+    monkeypatch.setattr("sivae.model._fit.finish", broken)
+    done = sivae("fit", made[0] / "cells.h5ad", "-o", tmp_path / "run", *LONG, "--checkpoint", tmp_path / "state")
+    assert done.exit_code == code
+    assert "Stopped; nothing was written. The checkpoint in" in done.stderr and "goes on from it" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["state"]
+    assert [path.name for path in (tmp_path / "state").iterdir()] == [FILE]
+
+
+def test_the_checkpoint_of_another_fit_is_refused_and_left(made, tmp_path, monkeypatch):
+    words = ["fit", made[0] / "cells.h5ad", "-o", tmp_path / "run", *LONG, "--checkpoint", tmp_path / "state"]
+    with monkeypatch.context() as patch:
+        at_step(patch, 8, SystemExit(143))
+        assert sivae(*words).exit_code == 143
+    before = (tmp_path / "state" / FILE).read_bytes()
+    done = sivae(*words, "--seed", "9")
+    assert done.exit_code == 1 and "another training: model.seed is 0 there and 9 here" in done.stderr
+    assert (tmp_path / "state" / FILE).read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["state"]
+
+
+SCRIPT = """
+import signal, sys
+from sivae import cli
+from sivae.train import _loop
+from sivae.train._checkpoint import Checkpoint
+signal.signal(signal.SIGINT, signal.default_int_handler)
+Checkpoint._wait = lambda _: 0.0
+_loop._Keeper.exhausted = property(lambda _: False)
+sys.argv = ["sivae", *sys.argv[1:]]
+cli.main()
+"""
+
+
+def process(*words):
+    """The command in a process of its own, with a checkpoint at every check and no early stopping."""
+    return subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, *(str(word) for word in words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True, env=os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("likelihood", ["normal", "nb"])
+def test_kill_9_then_the_same_command_again(made, tmp_path, likelihood):
+    cells, state = made[0] / "cells.h5ad", tmp_path / "state"
+    words = [*FIT, "--max-epochs", "400", "--likelihood", likelihood]
+    out, err = process("fit", cells, "-o", tmp_path / "whole", *words).communicate(timeout=240)
+    killed = process("fit", cells, "-o", tmp_path / "run", *words, "--checkpoint", state)
+    wait_for_checkpoints(state / FILE, 4)
+    killed.kill()
+    killed.communicate(timeout=60)
+    assert killed.returncode == -signal.SIGKILL and not (tmp_path / "run").exists()
+    again = process("fit", cells, "-o", tmp_path / "run", *words, "--checkpoint", state)
+    out, err = again.communicate(timeout=240)
+    assert again.returncode == 0, err
+    assert "(continued from step " in out and "from step 0)" not in out
+    assert (tmp_path / "run" / WEIGHTS).read_bytes() == (tmp_path / "whole" / WEIGHTS).read_bytes()
+    assert not list(state.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_real_signals(made, tmp_path, number):
+    state = tmp_path / "state"
+    one = process(
+        "fit", made[0] / "cells.h5ad", "-o", tmp_path / "run", *FIT, "--max-epochs", "400", "--checkpoint", state
+    )
+    wait_for_checkpoints(state / FILE, 4)
+    one.send_signal(number)
+    _, err = one.communicate(timeout=240)
+    assert [path.name for path in state.iterdir()] == [FILE]
+    if number == signal.SIGINT:
+        assert one.returncode == 0 and "Interrupt again to stop at once" in err and "was interrupted at step" in err
+        assert (tmp_path / "run/report.html").is_file()
+    else:
+        assert one.returncode == 143 and "Stopped; nothing was written. The checkpoint" in err
+        assert [path.name for path in tmp_path.iterdir()] == ["state"]
 
 
 # ------------------------------------------------------------------------------------------------------- using the run

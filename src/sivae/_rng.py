@@ -13,16 +13,16 @@ if TYPE_CHECKING:
     import torch
 
 
-def numpy_generator(seed: int, purpose: str = "") -> np.random.Generator:
-    """Make a NumPy generator; equal seeds with different purposes give independent streams."""
-    return np.random.default_rng([seed, _number(purpose)])
+def numpy_generator(seed: int, purpose: str = "", *, index: int = 0) -> np.random.Generator:
+    """Make a NumPy generator; equal seeds with different purposes or indices give independent streams."""
+    return np.random.default_rng([seed, _number(purpose), index])
 
 
-def torch_generator(seed: int, purpose: str = "") -> torch.Generator:
-    """Make a torch generator on the CPU; equal seeds with different purposes give independent streams."""
+def torch_generator(seed: int, purpose: str = "", *, index: int = 0) -> torch.Generator:
+    """Make a torch generator on the CPU; equal seeds with different purposes or indices give independent streams."""
     import torch
 
-    state = np.random.SeedSequence([seed, _number(purpose)]).generate_state(1, np.uint64)[0]
+    state = np.random.SeedSequence([seed, _number(purpose), index]).generate_state(1, np.uint64)[0]
     return torch.Generator().manual_seed(int(state >> np.uint64(1)))
 
 

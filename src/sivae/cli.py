@@ -84,8 +84,15 @@ def fit(
     seed: Seed = 0,
     accelerator: Accelerator = "auto",
     label: Annotated[str | None, typer.Option(metavar="COLUMN", help="Column of obs that colours cells.")] = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Keep a checkpoint there; the same command goes on from it after a kill."),
+    ] = None,
 ) -> None:
-    """Choose genes, train, annotate, and write a folder with model, data, tables, figures and report."""
+    """Choose genes, train, annotate, and write a folder with model, data, tables, figures and report.
+
+    Ctrl-C during training ends the training: the folder is written with the best so far. A second one stops at once.
+    """
     from sivae import _run
 
     options = _run.FitOptions(
@@ -96,8 +103,8 @@ def fit(
         n_genes=_number_of_genes(n_genes),
         project_rest=project_rest, max_epochs=max_epochs, seed=seed, accelerator=accelerator, label=label,
     )  # fmt: skip
-    with _plainly():
-        _run.fit_file(data, output, options, say=typer.echo, progress=sys.stderr.isatty())
+    with _plainly(checkpoint):
+        _run.fit_file(data, output, options, say=typer.echo, progress=sys.stderr.isatty(), checkpoint=checkpoint)
 
 
 @app.command()
@@ -201,7 +208,7 @@ def _number_of_genes(text: str) -> int | None:
 
 
 @contextmanager
-def _plainly() -> Iterator[None]:
+def _plainly(checkpoint: Path | None = None) -> Iterator[None]:
     """Turn our warnings into notes, our errors into one line and exit code 1, and a kill into a clean end."""
     before = signal.signal(signal.SIGTERM, _stop)
     try:
@@ -219,10 +226,23 @@ def _plainly() -> Iterator[None]:
             raise
         _fail(error)
     except KeyboardInterrupt:
-        typer.echo("Stopped; nothing was written.", err=True)
+        _say_stopped(checkpoint)
         raise typer.Exit(130) from None
+    except SystemExit:
+        _say_stopped(checkpoint)
+        raise
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _say_stopped(checkpoint: Path | None) -> None:
+    words = "Stopped; nothing was written."
+    if checkpoint is not None:
+        from sivae.train._checkpoint import holds_checkpoint
+
+        if holds_checkpoint(checkpoint):
+            words += f" The checkpoint in {checkpoint} stays: the same command goes on from it."
+    typer.echo(words, err=True)
 
 
 def _fail(error: SiVAEError) -> NoReturn:

@@ -7,7 +7,7 @@ import torch
 from builders import make_block, make_module
 
 from sivae.nn._masked import encode_without
-from sivae.nn._module import Posterior
+from sivae.nn._module import Posterior, _kept
 
 N, G, B = 6, 7, 2
 
@@ -83,6 +83,24 @@ def test_a_cell_is_encoded_from_all_genes_whatever_the_genes_of_the_block(cells)
     some = module(make_block(x, design_cb=design, genes=[1, 2]))
     every = module(make_block(x, design_cb=design))
     assert float(some.kl_cells) == pytest.approx(float(every.kl_cells), rel=1e-12)
+
+
+@pytest.mark.parametrize("rate", [1e-3, 0.1, 0.5, 0.9999999])
+@pytest.mark.parametrize("shape", [(301, 503), (2, 3)])
+def test_the_mask_of_hidden_genes_is_independent_and_of_its_rate(rate, shape):
+    draws = 1 if shape[0] > 2 else 2000
+    generator = torch.Generator().manual_seed(0)
+    masks = np.stack([_kept(torch.Size(shape), rate, generator).numpy() for _ in range(draws)])
+    assert set(np.unique(masks)) <= {0, 1}
+    kept = masks.reshape(draws, -1).astype(float)
+    sd = max(rate * (1 - rate), 2**-16) ** 0.5
+    for lane in range(4):  # four entries come from one random word
+        entries = kept[:, lane::4]
+        assert abs(entries.mean() - (1 - rate)) < 4.5 * sd / entries.size**0.5 + 2**-16
+    centred = kept - kept.mean()
+    for lag in (1, 2, 3, 4, 5):
+        products = centred[:, lag:] * centred[:, :-lag]
+        assert abs(products.mean()) < 5 * sd**2 / products.size**0.5 + 1e-7
 
 
 def test_dropout_only_in_training(cells):

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sivae.nn._objective import Terms, Weights, gaussian_kl
-from sivae.train._loop import cycle, partition
+from sivae.train._order import Order, partition
 
 N, G = 9, 7
 
@@ -142,7 +142,7 @@ def test_block_estimate_is_unbiased(likelihood, n, g, cell_size, gene_size, seed
 
 @pytest.mark.parametrize(("n", "size"), [(10, 3), (12, 4), (5, 9)])
 def test_weights_of_the_loop_are_inverse_inclusion_probabilities(n, size):
-    draws = cycle(n, size, np.random.default_rng(0))
-    blocks = [next(draws) for _ in range(-(-n // size))]
+    order = Order(n, size, seed=0, purpose="cells")
+    blocks = [order.block(step) for step in range(1, 1 + -(-n // size))]
     assert {weight for _, weight in blocks} == {len(blocks) / n}
     assert sorted(np.concatenate([block for block, _ in blocks])) == list(range(n))

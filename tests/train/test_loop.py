@@ -2,12 +2,17 @@
 
 import numpy as np
 import pytest
+import torch
+from builders import SMALL, train
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sivae import SiVAE
 from sivae.nn._objective import Weights
-from sivae.train._loop import _rate, _warmed, cycle, evaluate, partition
+from sivae.train import _loop
+from sivae.train._loop import _rate, _warmed, evaluate
 from sivae.train._options import TrainOptions, default_steps
+from sivae.train._order import Order, partition
 
 
 @given(n=st.integers(1, 200), size=st.integers(1, 250), seed=st.integers(0, 5))
@@ -23,15 +28,27 @@ def test_partition_holds_each_once_in_near_equal_blocks(n, size, seed):
 @pytest.mark.parametrize(("n", "size"), [(12, 4), (13, 4), (4, 4)])
 def test_each_epoch_shows_every_cell_once_in_new_blocks(n, size):
     """E-7: also where the size of a block divides the number of cells."""
-    draws, n_blocks = cycle(n, size, np.random.default_rng(0)), -(-n // size)
-    epochs = [[next(draws) for _ in range(n_blocks)] for _ in range(6)]
+    order, n_blocks = Order(n, size, seed=0, purpose="cells"), -(-n // size)
+    epochs = [[order.block(epoch * n_blocks + place + 1) for place in range(n_blocks)] for epoch in range(6)]
     seen = set()
     for epoch in epochs:
         assert sorted(np.concatenate([block for block, _ in epoch])) == list(range(n))
         assert all(weight == n_blocks / n for _, weight in epoch)
         assert all((np.diff(block) > 0).all() for block, _ in epoch)
         seen.add(tuple(tuple(block) for block, _ in epoch))
-    assert len(seen) > 1 or n_blocks == 1
+    assert len(seen) == 6 or n_blocks == 1
+
+
+def test_a_block_is_a_function_of_seed_purpose_and_step():
+    """A training can go on from any step without the ones before it."""
+    whole = Order(50, 8, seed=3, purpose="cells")
+    blocks = [whole.block(step) for step in range(1, 40)]
+    for step in (39, 1, 20, 8, 7):
+        alone, weight = Order(50, 8, seed=3, purpose="cells").block(step)
+        np.testing.assert_array_equal(alone, blocks[step - 1][0])
+        assert weight == blocks[step - 1][1]
+    others = [Order(50, 8, seed=3, purpose="genes"), Order(50, 8, seed=4, purpose="cells")]
+    assert all(not np.array_equal(other.block(1)[0], blocks[0][0]) for other in others)
 
 
 def test_kl_weights_rise_to_their_value_and_stay():
@@ -49,6 +66,30 @@ def test_learning_rate_rises_then_falls_to_a_twentieth():
     assert max(rate(step) for step in range(101)) <= 1
     assert rate(100) == pytest.approx(0.05)
     assert all(rate(step + 1) <= rate(step) for step in range(10, 100))
+
+
+def test_each_step_has_its_rate_and_moves_the_average(counts_adata, monkeypatch):
+    """The average is that of the weights after each step, from the first on; the skips learn ten times more slowly."""
+    advance, seen = _loop._Trainer.advance, []
+
+    def watched(trainer):
+        advance(trainer)
+        rates = [group["lr"] for group in trainer.optimizer.param_groups]
+        seen.append(
+            (rates, *([p.detach().double().clone() for p in ps] for ps in (trainer.parameters, trainer.averages)))
+        )
+
+    monkeypatch.setattr(_loop._Trainer, "advance", watched)
+    model = SiVAE(counts_adata, n_latent=2, n_profile=12, architecture=SMALL)
+    train(model, max_steps=20, checks=4, warmup_steps=5, learning_rate=0.01, average_decay=0.9)
+    rate, average = _rate(TrainOptions(warmup_steps=5), 20), seen[0][1]
+    for step, (rates, weights, averages) in enumerate(seen, 1):
+        assert rates == pytest.approx([1e-3 * rate(step - 1), 1e-2 * rate(step - 1), 1e-2 * rate(step - 1)])
+        average = [0.9 * a + 0.1 * w for a, w in zip(average, weights, strict=True)]
+        for found, expected in zip(averages, average, strict=True):
+            torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+    assert max(float((a - w).abs().max()) for a, w in zip(average, seen[-1][1], strict=True)) > 1e-3
+    assert model.history["learning_rate"].iloc[1:].tolist() == pytest.approx([0.01 * rate(s) for s in (5, 10, 15, 20)])
 
 
 def test_more_cells_do_not_mean_endless_training():

@@ -47,7 +47,9 @@ class FitOptions:
     label: str | None = None
 
 
-def fit_file(data: Path, run: Path, options: FitOptions, *, say: Say, progress: bool) -> None:
+def fit_file(
+    data: Path, run: Path, options: FitOptions, *, say: Say, progress: bool, checkpoint: Path | None = None
+) -> None:
     """Fit a file of cells and write a run (see `fit`)."""
     _check(run, options)
     clock = Clock()
@@ -56,7 +58,7 @@ def fit_file(data: Path, run: Path, options: FitOptions, *, say: Say, progress: 
         clock.lap("reading")
         left = "" if cells.root is None else "; its values stay in the file and are read when needed"
         say(f"Read {data}: {cells.adata.n_obs:,} cells x {cells.adata.n_vars:,} genes{left}.")
-        fit(cells, run, options, source=source, clock=clock, say=say, progress=progress)
+        fit(cells, run, options, source=source, clock=clock, say=say, progress=progress, checkpoint=checkpoint)
 
 
 def fit_demo(run: Path, options: FitOptions, *, say: Say, progress: bool) -> None:
@@ -82,6 +84,7 @@ def fit(
     clock: Clock,
     say: Say,
     progress: bool,
+    checkpoint: Path | None = None,
 ) -> None:
     """Choose genes, train, annotate, and write the folder; everything that can be refused is refused before training.
 
@@ -101,6 +104,9 @@ def fit(
         Told one line per step.
     progress
         Show a bar while training.
+    checkpoint
+        Folder of the training's checkpoint. It is continued if there is one, and removed when the run is in its place;
+        it stays where training was interrupted or the run could not be written.
     """
     adata = cells.adata
     _check_data(adata, options)
@@ -110,7 +116,7 @@ def fit(
         clock.lap("choosing genes")
         say(f"Genes: {chosen}.")
         say(f"Training {options.n_latent} axes ({model.options.likelihood} likelihood).")
-        history = model.train(options.max_epochs, accelerator=options.accelerator, progress=progress)
+        history = _train(model, options, progress=progress, checkpoint=checkpoint)
         clock.lap("training")
         say(_trained_words(history))
         model.annotate(adata, project=options.project_rest)
@@ -121,6 +127,8 @@ def fit(
         _note(adata, {**source, "genes_sha256": genes_sha256, "chosen": chosen, "label": options.label or ""}, clock)
         _write.write(cells, model, folder, options=asdict(options), clock=clock)
     say(f"Wrote {run}.")
+    if checkpoint is not None:
+        _end_checkpoint(checkpoint, history, say)
     say(f"Open {run / _files.REPORT}")
 
 
@@ -192,14 +200,42 @@ def _prepare(adata: AnnData, options: FitOptions) -> tuple[SiVAE, str]:
     return model, words
 
 
+def _train(model: SiVAE, options: FitOptions, *, progress: bool, checkpoint: Path | None) -> Any:
+    """Train; the checkpoint stays for now, because what follows can still fail."""
+    from sivae.train._options import TrainOptions
+
+    return model.train(
+        options.max_epochs,
+        accelerator=options.accelerator,
+        progress=progress,
+        checkpoint_dir=checkpoint,
+        options=TrainOptions(keep_checkpoint=checkpoint is not None),
+    )
+
+
+def _end_checkpoint(folder: Path, history: Any, say: Say) -> None:
+    """Remove the checkpoint of a training that has ended."""
+    from sivae.train._checkpoint import remove
+
+    if history.attrs["stopped"] == "interrupted":
+        say(f"The checkpoint in {folder} stays: the same command with another -o goes on from it.")
+    else:
+        remove(folder)
+
+
 def _trained_words(history: Any) -> str:
-    last = int(history["step"].iloc[-1])
+    attrs = history.attrs
+    words = f"Trained {attrs['last_step']} steps"
+    if "resumed_at" in attrs:
+        words += f" (continued from step {attrs['resumed_at']})"
+    if attrs["stopped"] == "interrupted":
+        words += ", then interrupted"
     if "validation_loss" not in history:
-        return f"Trained {last} steps, without validation cells."
+        return f"{words}, without validation cells."
     best = history.loc[history["best"] > 0].iloc[-1]
     start = float(history["validation_loss"].iloc[0])
     return (
-        f"Trained {last} steps; validation loss {start:.2f} at the start, "
+        f"{words}; validation loss {start:.2f} at the start, "
         f"{float(best['validation_loss']):.2f} at the best step, {int(best['step'])}."
     )
 

@@ -49,6 +49,7 @@ def write(cells: Cells, model: SiVAE, folder: Path, *, options: dict[str, Any], 
         "training": {
             "best_step": int(facts["best_step"]),
             "stopped": str(facts["stopped"]),
+            "resumed_at": int(facts["resumed_at"]) if "resumed_at" in facts else None,
             "start_validation_loss": _at(columns, 0),
             "best_validation_loss": _best(columns),
         },

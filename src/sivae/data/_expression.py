@@ -173,17 +173,17 @@ class Expression:
         )
 
     def _counts(self, cells: NDArray[np.intp], genes: NDArray[np.intp]) -> Counts:
-        rows = self.values_ng[cells]
-        coo = (rows if sparse.issparse(rows) else sparse.csr_matrix(rows)).tocoo()
-        place = np.full(self.shape[1], -1, dtype=np.int64)
-        place[genes] = np.arange(len(genes))
-        column = place[coo.col]
-        kept = column >= 0
-        return Counts(
-            torch.from_numpy(coo.row[kept].astype(np.int64)),
-            torch.from_numpy(column[kept]),
-            torch.from_numpy(coo.data[kept].astype(np.float32)),
-        )
+        return as_counts(self.values_ng[cells][:, genes])
+
+
+def as_counts(values_cf: Matrix) -> Counts:
+    """The non-zeros of some cells and genes."""
+    coo = sparse.coo_matrix(values_cf)
+    return Counts(
+        torch.from_numpy(coo.row.astype(np.int64)),
+        torch.from_numpy(coo.col.astype(np.int64)),
+        torch.from_numpy(coo.data.astype(np.float32)),
+    )
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from scipy import sparse
 
 from sivae._values import part_of, values_of
 from sivae.data._covariates import CovariateEffect, batch_of, gain
-from sivae.data._expression import Expression, Reader
+from sivae.data._expression import Expression, Reader, as_counts
 from sivae.data._matrix import Matrix
 from sivae.data._profiles import PrincipalProfiles, Profiles, read_stored
 from sivae.data._scaling import Scaling
@@ -23,7 +23,8 @@ from sivae.model._evidence import null_pvalues
 from sivae.model._finish import with_evidence
 from sivae.model._linear import LinearPart, gene_posterior
 from sivae.model._predict import GeneTable, encode, joint, predictor
-from sivae.nn._likelihoods import CountLikelihood
+from sivae.model._width import sample_rows, sampling_covariance
+from sivae.nn._likelihoods import CountLikelihood, Likelihood
 from sivae.nn._module import SiVAEModule
 from sivae.nn._spectral import log_scale
 from sivae.stats._spectrum import Spectrum
@@ -149,9 +150,24 @@ def _embed_chunk(
         noise_g=noise_f.astype(np.float32),
         inflation_g=inflation_f.astype(np.float32),
     )
+    table = replace(table, covariance_gkk=_width(table, likelihood, training, z, values[0], x_nf))
     if len(cells) == 1:
         return table
     return _judge(table, cells[1], values[1], scaling, start_nf + bias_f, x_nf, counts=likelihood.counts)
+
+
+def _width(
+    table: GeneTable,
+    likelihood: Likelihood,
+    training: Expression,
+    z_nk: NDArray[np.float32],
+    values: Matrix,
+    x_nf: NDArray[np.float32],
+) -> NDArray[np.float32]:
+    rows = sample_rows(len(z_nk))
+    y = as_counts(values[rows]) if likelihood.counts else torch.from_numpy(x_nf[rows])
+    few = training.take(rows)
+    return sampling_covariance(table, likelihood, y, z_nk[rows], few, n_training=len(z_nk)).astype(np.float32)
 
 
 def _effect(

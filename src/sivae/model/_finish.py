@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -11,6 +13,7 @@ from sivae.data._profiles import PrincipalProfiles, Profiles
 from sivae.model._evidence import connected_pvalues, explained
 from sivae.model._linear import LinearPart, gene_posterior
 from sivae.model._predict import GeneTable, encode, joint
+from sivae.model._width import with_width
 from sivae.nn._module import SiVAEModule
 
 CHUNK = 2000
@@ -47,6 +50,8 @@ def finish(
         residual=residual,
         principal=isinstance(profiles, PrincipalProfiles),
     )
+    width_gkk = with_width(table, module.likelihood, training, z_nk)
+    table = replace(table, covariance_gkk=width_gkk.astype(np.float32))
     if validation is not None:
         r2_g = explained(module, table, linear, training, validation)
         p_g = connected_pvalues(module, table, linear, validation, seed=seed)
@@ -121,5 +126,4 @@ def _noise(module: SiVAEModule, average_h_d: NDArray[np.float32]) -> NDArray[np.
 
 def with_evidence(table: GeneTable, r2_g: NDArray[np.floating], p_g: NDArray[np.floating]) -> GeneTable:
     """The same table with evidence per gene."""
-    values = {name: getattr(table, name) for name in table.__dataclass_fields__}
-    return GeneTable(**{**values, "r2_g": r2_g.astype(np.float32), "connected_p_g": p_g.astype(np.float64)})
+    return replace(table, r2_g=r2_g.astype(np.float32), connected_p_g=p_g.astype(np.float64))

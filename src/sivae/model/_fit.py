@@ -6,6 +6,7 @@ import logging
 import platform
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,13 +20,14 @@ from sivae.data._covariates import covariate_effect
 from sivae.data._profiles import read_stored
 from sivae.data._setup import Setup
 from sivae.data._split import is_validation, validation_threshold
-from sivae.model import _build
+from sivae.model import _build, _identity
 from sivae.model._finish import finish
 from sivae.model._trained import Trained
 from sivae.nn._module import SiVAEModule
 from sivae.nn._objective import Weights
 from sivae.stats._spectrum import principal_axes
 from sivae.train import _loop
+from sivae.train._checkpoint import Checkpoint
 from sivae.train._options import TrainOptions
 
 log = logging.getLogger("sivae")
@@ -41,7 +43,17 @@ class Training:
     early_stopping: bool
     accelerator: str
     progress: bool
+    checkpoint_dir: Path | None
     options: TrainOptions
+
+    def identity(self) -> dict[str, Any]:
+        """What a training must share with a checkpoint to be the same one."""
+        free = ("checkpoint_seconds", "keep_checkpoint")
+        options = {name: value for name, value in asdict(self.options).items() if name not in free}
+        return {name: getattr(self, name) for name in IDENTITY} | {"options": options}
+
+
+IDENTITY = ("max_epochs", "batch_size", "feature_batch_size", "early_stopping")
 
 
 def fit(
@@ -58,6 +70,15 @@ def fit(
             f"{known.shape[1]} genes are left for training."
         )
     held_out = reader.read(part_of(adata, validation_rows)) if len(validation_rows) else None
+    stored_gq = stored_profile(adata, options, genes)
+    checkpoint = None
+    if training.checkpoint_dir is not None:
+        identity = {"model": asdict(options), "train": training.identity(), "setup": setup.to_record()}
+        names = adata.obs_names[train_rows], adata.obs_names[validation_rows]
+        identity |= _identity.of_data(genes, *names, _identity.of_values(known, held_out, stored_gq))
+        noted = _identity.noted(accelerator.device, versions())
+        checkpoint = Checkpoint(training.checkpoint_dir, identity, noted, seconds=training.options.checkpoint_seconds)
+    state = None if checkpoint is None else checkpoint.read()
     n_batches = setup.n_batches
     check_covariates(reader.design, known.design_nb, setup)
     effect = covariate_effect(known, n_batches)
@@ -67,7 +88,6 @@ def fit(
         options.n_profile if options.profiles == "principal" else _build.default_width("principal", options.n_latent)
     )
     spectrum = principal_axes(effect.blocks(known), known.shape, min(width, *known.shape))
-    stored_gq = stored_profile(adata, options, genes)
     profiles = _build.make_profiles(options, known, effect, spectrum, stored_gq=stored_gq)
     module, n_signal = _build.build_module(options, known, held_out, profiles, effect, spectrum, n_batches=n_batches)
     log.info("training on %d cells x %d genes, %d axes with a signal", *known.shape, n_signal)
@@ -88,7 +108,7 @@ def fit(
         genes=genes,
         cell_name=lambda row: str(adata.obs_names[train_rows[row]]),
     )
-    history = _loop.run(job, accelerator, progress=training.progress)
+    history = _loop.run(job, accelerator, progress=training.progress, checkpoint=checkpoint, state=state)
     module = module.to("cpu").eval()
     table, linear, covariance = finish(
         module,
@@ -103,15 +123,16 @@ def fit(
         "n_training_cells": known.shape[0],
         "n_validation_cells": len(validation_rows),
         "n_signal_axes": n_signal,
-        "best_step": history.best_step,
-        "stopped": history.stopped,
         "validation_threshold": threshold,
         "covariates": covariates,
         "train_options": asdict(training.options),
         "batch_size": training.batch_size,
         "feature_batch_size": training.feature_batch_size,
         "versions": versions(),
+        **history.facts(),
     }
+    if checkpoint is not None and history.stopped != "interrupted" and not training.options.keep_checkpoint:
+        checkpoint.remove()
     rotation_kk = np.eye(options.n_latent)
     return module, Trained(
         reader, table, linear, covariance, spectrum, history.to_dict(), facts, rotation_kk, stored_gq=stored_gq

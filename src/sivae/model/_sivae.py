@@ -6,14 +6,14 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, final
+from typing import Any, Literal, final
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
 from numpy.typing import NDArray
 
-from sivae._errors import ArtefactError, CellMismatchError, GeneMismatchError, NotTrainedError, OptionError, some
+from sivae._errors import ArtefactError, CellMismatchError, GeneMismatchError, NotTrainedError, OptionError, some, warn
 from sivae._rng import torch_generator
 from sivae._values import frame, part_of, refuse_view
 from sivae.data import _setup
@@ -47,7 +47,8 @@ class SiVAE:
         complementary log-log link); or "auto": "normal", which was at or above "nb" on cells and held-out expression
         on every data set measured (docs/defaults.md).
     gamma
-        Weight of the interpretability term, the same likelihood under the linear predictor alone; 0 leaves it out.
+        Weight of the interpretability term, the same likelihood under the linear predictor alone; 0 leaves it out. At
+        1 both predictors count equally. The paper's 0.05 belongs to a squared error and is not comparable.
     decoder
         "residual": bias + z.v + h.w; "published": the paper's bias + h.w.
     kl_scale
@@ -96,7 +97,7 @@ class SiVAE:
         *,
         n_latent: int = 10,
         likelihood: Literal["auto", "normal", "nb", "zinb", "poisson", "bernoulli"] = "auto",
-        gamma: float = 0.05,
+        gamma: float = 1.0,
         decoder: Literal["residual", "published"] = "residual",
         kl_scale: Literal["bound", "published"] = "bound",
         profiles: str = "principal",
@@ -186,10 +187,13 @@ class SiVAE:
         early_stopping: bool = True,
         accelerator: str = "auto",
         progress: bool = True,
+        checkpoint_dir: str | Path | None = None,
         options: TrainOptions | None = None,
     ) -> pd.DataFrame:
         """Train from the spectral start and keep the best weights by validation loss, the start's included.
 
+        Ctrl-C (KeyboardInterrupt) ends the training, not the call: the model keeps the best weights so far and is
+        finished as usual; a `SiVAEWarning` says so. A second one, while the model is finished, is raised.
         Covariates that are constant or follow from each other, and batches that share no kind of cell, are warned of
         (`SiVAEWarning`).
 
@@ -205,15 +209,23 @@ class SiVAE:
             "auto", "cpu", "gpu" or "mps".
         progress
             Show a progress bar with the terms of the loss.
+        checkpoint_dir
+            Folder for a checkpoint, `checkpoint.safetensors`, from which a training that was killed or interrupted
+            goes on when the same call is made again: with the same data, options and seed, and at one thread the
+            result is the same to the last bit. It is written at checks of the validation loss, not more often than
+            `TrainOptions(checkpoint_seconds=...)` says, and removed when the training has ended.
         options
             Everything else (`TrainOptions`).
 
         Returns
         -------
-        The history, one row per check of the validation loss.
+        The history, one row per check of the validation loss (see `history`).
 
         Raises
         ------
+        ArtefactError
+            If `checkpoint_dir` cannot be written, or holds a checkpoint that is damaged or of another training (which
+            is named, and left as it is).
         DivergedError
             If the loss stops being finite; names the term, the step and the gene and cell with the worst value.
         """
@@ -228,17 +240,27 @@ class SiVAE:
             self.options,
             Training(
                 max_epochs, batch_size, feature_batch_size, early_stopping, accelerator, progress,
-                options or TrainOptions(),
+                None if checkpoint_dir is None else Path(checkpoint_dir), options or TrainOptions(),
             ),
         )  # fmt: skip
+        if self._state.facts["stopped"] == "interrupted":
+            warn(_interrupted_words(self._state.facts, checkpoint_dir))
         return self.history
 
     # ---------------------------------------------------------------------------------------------- reading out
 
     @property
     def history(self) -> pd.DataFrame:
-        """One row per check of the validation loss."""
-        return pd.DataFrame(self._trained().history).dropna(axis=1, how="all")
+        """One row per check of the validation loss.
+
+        Its `attrs` say why training ended ("plateau", "all steps done" or "interrupted"), at which step, which step was
+        kept and, where a checkpoint was continued, from which step.
+        """
+        state = self._trained()
+        frame = pd.DataFrame(state.history).dropna(axis=1, how="all")
+        names = ("stopped", "last_step", "best_step", "resumed_at")
+        frame.attrs = {name: state.facts[name] for name in names if name in state.facts}
+        return frame
 
     def get_latent_representation(
         self, adata: AnnData | None = None, indices: Sequence[int] | None = None, *, return_dist: bool = False
@@ -277,7 +299,9 @@ class SiVAE:
             from its values in the training cells, which are found by `obs_names`. The training AnnData must be at hand
             (`model.adata`, or `SiVAE.load(folder, adata)`).
         return_dist
-            Return mean and variance.
+            Return mean and variance. The variance is that over samples of cells: the square of a standard error, from
+            the scatter of the training cells and the sampling of the axes' scale; not that of the variational
+            posterior. An axis without signal has about 1, the prior's.
 
         Returns
         -------
@@ -417,7 +441,7 @@ class SiVAE:
         Nothing. Writes
 
         - `obsm["X_sivae"]` (n, k) and `obs["sivae_split"]`;
-        - `varm["X_sivae"]`, `varm["X_sivae_var"]` (g, k): the loadings and their variance;
+        - `varm["X_sivae"]`, `varm["X_sivae_var"]` (g, k): the loadings and their variance over samples of cells;
         - `varm["X_sivae_joint"]` (g, d): w;
         - `var["sivae_r2"]`, `["sivae_noise"]`, `["sivae_scale"]`, `["sivae_bias"]`, `["sivae_modelled"]` and
           `["sivae_connected_pvalue"]`; under "zinb" also `["sivae_zero_inflation"]`. Noise that depends on batch or
@@ -578,3 +602,11 @@ class SiVAE:
             rows=rows[train_rows],
             validation_rows=rows[validation_rows],
         )
+
+
+def _interrupted_words(facts: dict[str, Any], folder: str | Path | None) -> str:
+    words = (
+        f"Training was interrupted at step {facts['last_step']}; the model keeps the weights of step "
+        f"{facts['best_step']}, the best at a check so far."
+    )
+    return words if folder is None else f"{words} The same training can go on from the checkpoint in {folder}."

@@ -39,6 +39,7 @@ NOISELESS: Final = ("poisson", "bernoulli")
 STOPPED: Final = {
     "plateau": "because the validation loss no longer improved",
     "all steps done": "after all steps planned",
+    "interrupted": "because it was interrupted",
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 COLUMNS = (
@@ -11,18 +11,22 @@ COLUMNS = (
 )  # fmt: skip
 
 
-@dataclass
+@dataclass(frozen=True)
 class History:
     """One row per check of the validation loss; the terms of the loss are means over the steps since the last."""
 
-    rows: list[dict[str, float]] = field(default_factory=list)
-    best_step: int = 0
-    stopped: str = ""
-    """Why training ended: "plateau" or "all steps done"."""
+    rows: list[dict[str, float]]
+    best_step: int
+    stopped: str
+    """Why training ended: "plateau", "all steps done" or "interrupted"."""
+    last_step: int
+    resumed_at: int | None
+    """Step from which a checkpoint was continued."""
 
-    def add(self, row: dict[str, float]) -> None:
-        """Append a row."""
-        self.rows.append(row)
+    def facts(self) -> dict[str, Any]:
+        """How training ended; where a checkpoint was continued, from which step."""
+        facts = {"best_step": self.best_step, "stopped": self.stopped, "last_step": self.last_step}
+        return facts if self.resumed_at is None else facts | {"resumed_at": self.resumed_at}
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists by column, for JSON and `uns`."""

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import copy
+import logging
 import math
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from numpy.typing import NDArray
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 
-from sivae._block import Block
-from sivae._errors import DivergedError, OptionError
-from sivae._rng import numpy_generator, torch_generator
+from sivae._errors import ArtefactError, DivergedError, OptionError
+from sivae._rng import torch_generator
 from sivae.data._expression import Expression
 from sivae.nn._module import SiVAEModule
 from sivae.nn._objective import Terms, Weights
+from sivae.train._checkpoint import Checkpoint, State
 from sivae.train._history import History
 from sivae.train._options import TrainOptions, default_steps
+from sivae.train._order import Order, Rows
 
+log = logging.getLogger("sivae")
 FINAL_RATE = 0.05
+TERMS = ("nll", "kl_cells", "kl_features", "nll_linear", "loss")
 
 
 @dataclass(frozen=True)
@@ -58,19 +63,6 @@ class Job:
         return default_steps(self.training.shape[0])
 
 
-def partition(n: int, size: int, rng: np.random.Generator) -> list[NDArray[np.intp]]:
-    """A random partition of n items into the fewest near-equal blocks of at most `size`."""
-    return np.array_split(rng.permutation(n), max(1, math.ceil(n / size)))
-
-
-def cycle(n: int, size: int, rng: np.random.Generator) -> Iterator[tuple[NDArray[np.intp], float]]:
-    """Blocks of fresh partitions for ever, each with its weight per item (number of blocks / n)."""
-    while True:
-        blocks = partition(n, size, rng)
-        for block in blocks:
-            yield np.sort(block), len(blocks) / n
-
-
 def make_accelerator(accelerator: str) -> Accelerator:
     """A single-process accelerate front for "auto", "cpu", "gpu" or "mps"."""
     if accelerator not in ("auto", "cpu", "gpu", "mps"):
@@ -82,94 +74,186 @@ def make_accelerator(accelerator: str) -> Accelerator:
     return Accelerator(cpu=accelerator == "cpu")
 
 
-def run(job: Job, accelerator: Accelerator, *, progress: bool) -> History:
-    """Train the module in place and leave it with the best weights, those of step 0 included."""
-    options, module = job.options, job.module
-    optimizer = _optimizer(module, options)
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, _rate(options, job.n_steps))
-    prepared, optimizer = accelerator.prepare(module, optimizer)
-    average = AveragedModel(module, multi_avg_fn=_average(options.average_decay))
-    averaged: SiVAEModule = average.module  # type: ignore[assignment]
-    keeper = _Keeper(job, averaged)
-    keeper.check(0, 0.0, {})
-    blocks = _Blocks(job)
-    noise = torch_generator(job.seed, "noise")
-    every = max(1, job.n_steps // options.checks)
-    started, sums = time.perf_counter(), _Means()
-    module.train()
-    with tqdm(total=job.n_steps, disable=not progress, desc="siVAE", unit="step") as bar:
-        for step in range(1, job.n_steps + 1):
-            block = blocks.next().to(accelerator.device)
-            weights = _warmed(job.weights, step, options.kl_warmup_steps)
-            terms: Terms = prepared(block, noise, linear=weights.gamma > 0)
-            loss = terms.loss(weights)
-            if not torch.isfinite(loss):
-                raise DivergedError(_diagnose(job, terms, blocks.last, step))
-            optimizer.zero_grad(set_to_none=True)
-            accelerator.backward(loss)
-            accelerator.clip_grad_norm_(module.parameters(), options.clip_norm)
-            optimizer.step()
-            scheduler.step()
-            average.update_parameters(module)
-            sums.add(terms, loss)
-            bar.update()
-            if step % every == 0 or step == job.n_steps:
-                rate = float(scheduler.get_last_lr()[-1])
-                row = sums.take() | {"learning_rate": rate, "epoch": step / job.n_cell_blocks}
-                keeper.check(step, time.perf_counter() - started, row)
-                bar.set_postfix_str(keeper.summary(), refresh=False)
-                if keeper.exhausted:
-                    break
-    return keeper.finish()
+def run(
+    job: Job,
+    accelerator: Accelerator,
+    *,
+    progress: bool,
+    checkpoint: Checkpoint | None = None,
+    state: State | None = None,
+) -> History:
+    """Train the module in place, from a state if there is one, and leave it with the best weights, step 0 included.
+
+    An interruption (KeyboardInterrupt) ends training as if all steps were done, `stopped` is then "interrupted".
+    """
+    trainer = _Trainer(job, accelerator)
+    resumed_at = None if state is None else trainer.load(state)
+    stopped = ""
+    with tqdm(total=job.n_steps, initial=trainer.step, disable=not progress, desc="siVAE", unit="step") as bar:
+        if resumed_at is None:
+            trainer.check(checkpoint)
+        else:
+            log.info("continuing from step %d of %d", resumed_at, job.n_steps)
+            bar.set_postfix_str(f"continues from step {resumed_at}")
+        try:
+            while trainer.step < job.n_steps and not trainer.keeper.exhausted:
+                trainer.advance()
+                bar.update()
+                if trainer.step % trainer.every == 0 or trainer.step == job.n_steps:
+                    trainer.check(checkpoint)
+                    bar.set_postfix_str(trainer.keeper.summary(), refresh=False)
+        except KeyboardInterrupt:
+            stopped = "interrupted"
+            log.warning("Interrupted at step %d; finishing the model. Interrupt again to stop at once.", trainer.step)
+        except SystemExit:
+            if checkpoint is not None:
+                checkpoint.flush()
+            raise
+    if checkpoint is not None and (stopped or job.options.keep_checkpoint):
+        checkpoint.flush()
+    return trainer.keeper.finish(stopped, last_step=trainer.step, resumed_at=resumed_at)
 
 
-class _Blocks:
-    """Draws the block of each step."""
+class _Trainer:
+    """Weights, optimizer and moving average, and how they move by one step."""
 
-    def __init__(self, job: Job) -> None:
-        n, g = job.training.shape
-        self.job = job
-        self.cells = cycle(n, job.batch_size, numpy_generator(job.seed, "cells"))
-        self.genes = cycle(g, job.feature_batch_size, numpy_generator(job.seed, "genes"))
-        self.last: tuple[NDArray[np.intp], NDArray[np.intp]] = (np.empty(0, np.intp), np.empty(0, np.intp))
+    def __init__(self, job: Job, accelerator: Accelerator) -> None:
+        (n, g), options = job.training.shape, job.options
+        self.job, self.accelerator, self.step = job, accelerator, 0
+        self.every = max(1, job.n_steps // options.checks)
+        self.rate = _rate(options, job.n_steps)
+        self.prepared, self.optimizer = accelerator.prepare(job.module, _optimizer(job.module, options))
+        self.parameters: list[torch.Tensor] = list(job.module.parameters())
+        averaged = copy.deepcopy(job.module)
+        self.averages: list[torch.Tensor] = list(averaged.parameters())
+        self.update_averages = _average(options.average_decay)
+        self.keeper = _Keeper(job, averaged)
+        self.cells = Order(n, job.batch_size, seed=job.seed, purpose="cells")
+        self.genes = Order(g, job.feature_batch_size, seed=job.seed, purpose="genes")
+        self.started, self.sums = time.perf_counter(), _Means()
+        job.module.train()
 
-    def next(self) -> Block:
-        (cells, cell_weight), (genes, gene_weight) = next(self.cells), next(self.genes)
-        self.last = cells, genes
-        counts = self.job.module.likelihood.counts
-        return self.job.training.block(cells, genes, counts=counts, cell_weight=cell_weight, gene_weight=gene_weight)
+    def advance(self) -> None:
+        """One step; everything random in it is a function of the seed and its number."""
+        job, step = self.job, self.step + 1
+        (cells, cell_weight), (genes, gene_weight) = self.cells.block(step), self.genes.block(step)
+        block = job.training.block(
+            cells, genes, counts=job.module.likelihood.counts, cell_weight=cell_weight, gene_weight=gene_weight
+        ).to(self.accelerator.device)
+        weights = _warmed(job.weights, step, job.options.kl_warmup_steps)
+        terms: Terms = self.prepared(block, torch_generator(job.seed, "noise", index=step), linear=weights.gamma > 0)
+        loss = terms.loss(weights)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.accelerator.backward(loss)
+        self.accelerator.clip_grad_norm_(self.parameters, job.options.clip_norm)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["peak"] * self.rate(step - 1)
+        self.optimizer.step()
+        self._average(first=step == 1)
+        if not self.sums.add(terms, loss):
+            raise DivergedError(_diagnose(job, terms, (cells, genes), step))
+        self.step = step
+
+    def check(self, checkpoint: Checkpoint | None) -> None:
+        """Look at the validation loss, and offer the state to the checkpoint."""
+        row = {}
+        if self.step:
+            row = self.sums.take() | {
+                "learning_rate": self.optimizer.param_groups[-1]["peak"] * self.rate(self.step),
+                "epoch": self.step / self.job.n_cell_blocks,
+            }
+        self.keeper.check(self.step, time.perf_counter() - self.started if self.step else 0.0, row)
+        if not self.step:
+            self.started = time.perf_counter()
+        if checkpoint is not None:
+            checkpoint.offer(self.state())
+
+    def state(self) -> State:
+        """A copy of everything that the rest of the training depends on, just after a check."""
+        tensors = {
+            **{f"weights/{name}": value for name, value in self.job.module.state_dict().items()},
+            **{f"average/{name}": value for name, value in self.keeper.module.state_dict().items()},
+            **{
+                f"optimizer/{at}/{name}": value
+                for at, values in self.optimizer.state_dict()["state"].items()
+                for name, value in values.items()
+            },
+        }
+        copies = {name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()}
+        best, record = self.keeper.state()
+        return State(self.step, copies | best, record)
+
+    def load(self, state: State) -> int:
+        """Go on from a state, and return its step."""
+        parts: dict[str, dict[str, torch.Tensor]] = {"weights": {}, "average": {}, "optimizer": {}, "best": {}}
+        moments: dict[int, dict[str, torch.Tensor]] = {}
+        try:
+            for name, value in state.tensors.items():
+                part, rest = name.split("/", 1)
+                parts[part][rest] = value
+            for name, value in parts["optimizer"].items():
+                at, rest = name.split("/")
+                moments.setdefault(int(at), {})[rest] = value
+            self.job.module.load_state_dict(parts["weights"])
+            self.keeper.module.load_state_dict(parts["average"])
+            groups = self.optimizer.state_dict()["param_groups"]
+            self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+            self.keeper.load(parts["best"], state.record)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise ArtefactError(
+                f"The parts of the checkpoint do not fit together ({error}). Remove it to train from the start."
+            ) from error
+        self.step = state.step
+        self.started = time.perf_counter() - self.keeper.seen.rows[-1]["seconds"]
+        return self.step
+
+    @torch.no_grad()
+    def _average(self, *, first: bool) -> None:
+        if first:
+            torch._foreach_copy_(self.averages, self.parameters)
+        else:
+            self.update_averages(self.averages, self.parameters, None)
 
 
 class _Means:
     """Running means of the terms between two checks."""
 
     def __init__(self) -> None:
-        self.total: dict[str, float] = {}
-        self.count = 0
+        self.total, self.count = [0.0] * len(TERMS), 0
 
-    def add(self, terms: Terms, loss: torch.Tensor) -> None:
+    def add(self, terms: Terms, loss: torch.Tensor) -> bool:
+        """Add the values of a step, brought from the device together; say whether the loss is finite."""
+        values = torch.stack([terms.nll, terms.kl_cells, terms.kl_features, terms.nll_linear, loss]).tolist()
+        self.total = [total + value for total, value in zip(self.total, values, strict=True)]
         self.count += 1
-        for name, value in (terms.as_floats() | {"loss": float(loss.detach())}).items():
-            self.total[name] = self.total.get(name, 0.0) + value
+        return math.isfinite(values[-1])
 
     def take(self) -> dict[str, float]:
-        means = {name: value / self.count for name, value in self.total.items()}
-        self.total, self.count = {}, 0
+        means = {name: total / self.count for name, total in zip(TERMS, self.total, strict=True)}
+        self.total, self.count = [0.0] * len(TERMS), 0
         return means
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What the checks have found; replaced as a whole, so that an interruption finds it consistent."""
+
+    rows: tuple[dict[str, float], ...] = ()
+    best_loss: float = math.inf
+    best_step: int = 0
+    waited: int = 0
+    best: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
 class _Keeper:
     """Looks at the validation loss, keeps the best weights and says when to stop."""
 
     def __init__(self, job: Job, module: SiVAEModule) -> None:
-        self.job, self.module, self.history = job, module, History()
-        self.best_loss, self.waited = math.inf, 0
-        self.best_state: dict[str, torch.Tensor] = {}
-        self.started = time.perf_counter()
+        self.job, self.module, self.seen = job, module, _Seen()
 
     def check(self, step: int, seconds: float, row: dict[str, float]) -> None:
         """Validate, note the row, and keep the weights if they are the best so far."""
-        terms = self._validate()
+        terms, seen = self._validate(), self.seen
         loss = math.nan
         if terms is not None:
             loss = terms.nll + self.job.weights.kl_cells * terms.kl_cells + self.job.weights.gamma * terms.nll_linear
@@ -178,32 +262,43 @@ class _Keeper:
                 "validation_nll": terms.nll,
                 "validation_nll_linear": terms.nll_linear,
             }
-        enough = self.job.options.min_improvement * (abs(self.best_loss) if math.isfinite(self.best_loss) else 0.0)
-        better = terms is None or step == 0 or loss < self.best_loss - enough
+        enough = self.job.options.min_improvement * (abs(seen.best_loss) if math.isfinite(seen.best_loss) else 0.0)
+        better = terms is None or step == 0 or loss < seen.best_loss - enough
+        rows = (*seen.rows, row | {"step": step, "seconds": seconds, "best": float(better)})
         if better:
-            self.best_loss, self.waited, self.history.best_step = loss, 0, step
-            self.best_state = {name: value.detach().clone() for name, value in self.module.state_dict().items()}
+            best = {name: value.detach().clone() for name, value in self.module.state_dict().items()}
+            self.seen = _Seen(rows, loss, step, 0, best)
         else:
-            self.waited += 1
-        self.history.add(row | {"step": step, "seconds": seconds, "best": float(better)})
+            self.seen = replace(seen, rows=rows, waited=seen.waited + 1)
+
+    def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        """The best weights, and the rest, for a checkpoint."""
+        seen = self.seen
+        record = {"rows": seen.rows, "best_loss": seen.best_loss, "best_step": seen.best_step, "waited": seen.waited}
+        return {f"best/{name}": value.cpu() for name, value in seen.best.items()}, record
+
+    def load(self, best: dict[str, torch.Tensor], record: dict[str, Any]) -> None:
+        """The inverse of `state`."""
+        self.seen = _Seen(tuple(record["rows"]), record["best_loss"], record["best_step"], record["waited"], best)
 
     @property
     def exhausted(self) -> bool:
         """Whether the validation loss has not improved for `patience` checks."""
-        return self.job.early_stopping and self.job.validation is not None and self.waited >= self.job.options.patience
+        job = self.job
+        return job.early_stopping and job.validation is not None and self.seen.waited >= job.options.patience
 
     def summary(self) -> str:
         """The terms of the loss in a few words."""
-        row = self.history.rows[-1]
+        row = self.seen.rows[-1]
         names = ("loss", "nll", "kl_cells", "nll_linear", "validation_loss")
         return ", ".join(f"{name} {row[name]:.1f}" for name in names if name in row)
 
-    def finish(self) -> History:
+    def finish(self, stopped: str, *, last_step: int, resumed_at: int | None) -> History:
         """Put the best weights back and say why training ended."""
-        self.job.module.load_state_dict(self.best_state)
+        self.job.module.load_state_dict(self.seen.best)
         self.job.module.eval()
-        self.history.stopped = "plateau" if self.exhausted else "all steps done"
-        return self.history
+        stopped = stopped or ("plateau" if self.exhausted else "all steps done")
+        return History(list(self.seen.rows), self.seen.best_step, stopped, last_step, resumed_at)
 
     @torch.no_grad()
     def _validate(self) -> _Floats | None:
@@ -246,9 +341,9 @@ def _optimizer(module: SiVAEModule, options: TrainOptions) -> torch.optim.Optimi
     taken = {id(p) for p in (*slow, *kernels)}
     rest = [p for p in module.parameters() if id(p) not in taken]
     groups = [
-        {"params": slow, "lr": options.learning_rate * options.skip_rate, "weight_decay": 0.0},
-        {"params": kernels, "lr": options.learning_rate, "weight_decay": options.weight_decay},
-        {"params": rest, "lr": options.learning_rate, "weight_decay": 0.0},
+        {"params": slow, "peak": options.learning_rate * options.skip_rate, "weight_decay": 0.0},
+        {"params": kernels, "peak": options.learning_rate, "weight_decay": options.weight_decay},
+        {"params": rest, "peak": options.learning_rate, "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, betas=(0.9, 0.99), fused=True)
 
@@ -271,7 +366,7 @@ def _warmed(weights: Weights, step: int, warmup: int) -> Weights:
 
 
 @torch.no_grad()
-def _diagnose(job: Job, terms: Terms, last: tuple[NDArray[np.intp], NDArray[np.intp]], step: int) -> str:
+def _diagnose(job: Job, terms: Terms, last: tuple[Rows, Rows], step: int) -> str:
     values = terms.as_floats()
     bad = [name for name, value in values.items() if not math.isfinite(value)]
     cells, genes = last

@@ -41,6 +41,12 @@ class TrainOptions:
         Share of the cells kept for validation, chosen by a hash of their names.
     max_validation_cells
         Validation cells looked at during training (all of them at the end).
+    checkpoint_seconds
+        Least time between two checkpoints, where there are any; they also wait until writing has taken less than a
+        twentieth of the time. 0 writes one at every check.
+    keep_checkpoint
+        Leave the last checkpoint when training ends. The same training then has nothing left to do and gives the same
+        model at once; without it a checkpoint is removed when its training has ended.
     """
 
     learning_rate: float = 2e-3
@@ -56,13 +62,22 @@ class TrainOptions:
     max_steps: int | None = None
     validation_fraction: float = 0.1
     max_validation_cells: int = 2000
+    checkpoint_seconds: float = 30.0
+    keep_checkpoint: bool = False
 
     def __post_init__(self) -> None:
         for name in ("learning_rate", "clip_norm", "checks", "patience", "max_validation_cells", "max_steps"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise OptionError(f"TrainOptions.{name} is {value}; expected more than 0.")
-        for name in ("skip_rate", "warmup_steps", "weight_decay", "kl_warmup_steps", "min_improvement"):
+        for name in (
+            "skip_rate",
+            "warmup_steps",
+            "weight_decay",
+            "kl_warmup_steps",
+            "min_improvement",
+            "checkpoint_seconds",
+        ):
             if not getattr(self, name) >= 0:
                 raise OptionError(f"TrainOptions.{name} is {getattr(self, name)}; expected at least 0.")
         for name in ("validation_fraction", "average_decay"):
