@@ -20,8 +20,8 @@ def batched(
 ):
     """Values (or counts) in which kind k raises `markers` genes of its own by `center` noise sds.
 
-    `stretch` is a factor per batch on everything but the shift. The last `n_null` genes differ between batches and
-    follow nothing else. `varm["planted_shift"]` holds the shift of each batch, centred over batches.
+    `stretch` is a factor per batch, or per batch and gene, on everything but the shift. The last `n_null` genes differ
+    between batches and follow nothing else. `varm["planted_shift"]` holds each batch's shift, centered over batches.
     """
     rng = np.random.default_rng(seed)
     n_batches, n_kinds = len(shares), len(shares[0])
@@ -33,12 +33,12 @@ def batched(
     mean[:, g - n_null :] = 0
     shift = effect * rng.normal(size=(n_batches, g))
     shift -= shift.mean(axis=0)
-    scale = np.ones(n_batches) if stretch is None else np.asarray(stretch)
+    scale = np.ones((n_batches, 1)) if stretch is None else np.asarray(stretch).reshape(n_batches, -1)
     if counts:
         log_rate = 0.5 * mean[kind] + shift[batch] + 0.3 * rng.normal(size=(n, 1))
         x = rng.poisson(2.0 * np.exp(log_rate))
     else:
-        x = (mean[kind] + rng.normal(size=(n, g))) * scale[batch][:, None] + shift[batch]
+        x = (mean[kind] + rng.normal(size=(n, g))) * scale[batch] + shift[batch]
     names = pd.Index([f"cell{i:05d}" for i in rng.permutation(n)])
     obs = pd.DataFrame({"batch": [f"b{b}" for b in batch], "kind": [f"k{k}" for k in kind]}, index=names)
     adata = ad.AnnData(x.astype(np.float32), obs=obs, var=pd.DataFrame(index=[f"g{i:03d}" for i in range(g)]))

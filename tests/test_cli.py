@@ -59,6 +59,21 @@ def test_fit_says_each_step_in_a_line(made):
     assert "within each batch" in said[1] and "other 20 genes" in said[4]
 
 
+def test_labels_that_are_confounded_with_batches_are_said_before_training_and_in_the_report(tmp_path):
+    adata = data()
+    adata.obs["state"] = adata.obs["batch"].map({"batch_1": "well", "batch_2": "ill"}).astype(str)
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    done = sivae(
+        "fit", tmp_path / "cells.h5ad", "-o", tmp_path / "run", *FIT, "--batch-key", "batch", "--label", "state"
+    )
+    assert done.exit_code == 0, done.output
+    note = done.stdout.splitlines()[1]
+    assert note.startswith("Note: The groups of state are confounded with the batches (batch): every group lies in one")
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "The groups of state are confounded with the batches" in page
+    assert "Variance taken off for batch" in page
+
+
 def test_a_run_is_complete(made):
     run = made[0] / "run"
     listed = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}

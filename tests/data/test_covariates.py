@@ -180,6 +180,32 @@ def test_gain_is_the_shrunken_slope(rng):
     assert (expected[3] == 1).all()  # a batch without cells
 
 
+@pytest.mark.parametrize("shares", [batches.EVEN, batches.UNEVEN])
+def test_gain_is_found_gene_by_gene(shares, rng):
+    """A batch stretches the values of each gene by a factor of its own; of genes with a signal it is found."""
+    stretch = np.exp(np.stack([np.zeros(40), 0.3 * rng.normal(size=40)]))
+    adata = batched(1500, shares=shares, center=2.5, stretch=stretch)
+    _, expression, _ = read(adata)
+    effect = covariate_effect(expression, 2)
+    found, planted = (effect.log_gain_bg[1] - effect.log_gain_bg[0])[:30], np.log(stretch[1])[:30]
+    assert np.corrcoef(found, planted)[0, 1] > 0.9
+    assert 0.5 < np.polyfit(planted, found, 1)[0] < 1.2
+
+
+def test_without_a_gain_none_is_found():
+    _, expression, _ = read(batched(1500, center=2.5))
+    log_gain = covariate_effect(expression, 2).log_gain_bg
+    assert np.sqrt(np.mean(log_gain**2)) < 0.05
+    assert np.abs(log_gain.mean()) < 0.01
+
+
+def test_a_stretch_common_to_all_genes_is_the_cells_own():
+    """As documented: a position says how far out a cell is, so the gain says how genes differ from one another."""
+    _, expression, _ = read(batched(1500, center=2.5, stretch=(1.0, 1.5)))
+    log_gain = covariate_effect(expression, 2).log_gain_bg
+    assert np.abs((log_gain[1] - log_gain[0])[:30].mean()) < 0.1
+
+
 def test_gain_keeps_its_range(rng):
     p = rng.normal(size=(500, 2)).astype(np.float32)
     found = gain([(p * np.array([20.0, -5.0], np.float32), p, np.zeros(500, np.intp))], 1)

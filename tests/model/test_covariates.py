@@ -52,7 +52,7 @@ def fitted(adata, likelihood="normal", *, architecture=None, steps=60, setup=Non
 @pytest.fixture(scope="module", params=["normal", "nb"])
 def everything(request):
     """A model with a batch, a category and a quantity."""
-    return fitted(mixed(), request.param)
+    return fitted(mixed(), request.param, architecture={"encode_covariates": True})
 
 
 def training_cells(model):

@@ -38,7 +38,7 @@ def test_published_predictor_is_bias_and_product_alone(rng):
     np.testing.assert_allclose(eta, module.bias_g.detach() + product, rtol=1e-12)
 
 
-@pytest.mark.parametrize("sizes", [{}, {"layer_norm": False}, {"linear_features": False}, {"encode_covariates": False}])
+@pytest.mark.parametrize("sizes", [{}, {"layer_norm": False}, {"linear_features": False}, {"encode_covariates": True}])
 def test_encoders(cells, sizes):
     module = make_module(n_design=B, **sizes)
     module.cell_tower.input_scale.fill_(0.7)
@@ -131,7 +131,9 @@ def test_a_draw_has_the_posteriors_mean_and_sd():
     np.testing.assert_allclose(draws[0].std(dim=0), [0.5, 2], rtol=0.02)
 
 
-@pytest.mark.parametrize("sizes", [{}, {"layer_norm": False}, {"cell_encoder": (5, 4)}, {"cell_encoder": ()}])
+@pytest.mark.parametrize(
+    "sizes", [{}, {"layer_norm": False}, {"cell_encoder": (5, 4)}, {"cell_encoder": ()}, {"encode_covariates": True}]
+)
 def test_hiding_a_gene_is_putting_it_at_its_mean(cells, sizes):
     """The rank-one shortcut equals encoding the cell once more for every gene."""
     module, (x, design) = make_module(n_design=B, **sizes), cells
