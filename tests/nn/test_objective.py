@@ -41,7 +41,7 @@ def test_terms_are_those_of_the_oracle(rng, likelihood):
     module, values = make_module(likelihood, n_design=2), data(rng, likelihood)
     terms = module(make_block(**values))
     centred = oracles.without_covariates(module, values["x_cg"], values["design_cb"])
-    z, z_sd = oracles.encode(module.cell_tower, centred, values["design_cb"])
+    z, z_sd = oracles.encode(module.cell_tower, centred)
     v, v_sd = oracles.encode(module.feature_tower, module.profile_gq.numpy())
     etas = oracles.predict(module, z, v, values["design_cb"], range(G))
     noise = np.exp(module.likelihood.clamp_noise(module.log_noise_g.detach()).numpy())
