@@ -152,7 +152,7 @@ def killed(counts_adata, tmp_path, monkeypatch):
 
 OTHERS = [
     ({"seed": 4}, {}, "model.seed is 3 there and 4 here"),
-    ({"gamma": 0.5}, {}, "model.gamma is 0.05 there and 0.5 here"),
+    ({"gamma": 0.5}, {}, "model.gamma is 1.0 there and 0.5 here"),
     ({"likelihood": "nb"}, {}, "model.likelihood is 'normal' there and 'nb' here"),
     ({}, {"max_steps": 25}, "train.options.max_steps is 24 there and 25 here"),
     ({}, {"early_stopping": True}, "train.early_stopping is False there and True here"),
