@@ -92,7 +92,7 @@ def test_a_checkpoint_changes_no_number(counts_adata, tmp_path):
 
 @pytest.mark.parametrize("options", [{"average_decay": 0.0}, {"kl_warmup_steps": 15}, {"validation_fraction": 0.0}])
 def test_killed_again_and_again(counts_adata, tmp_path, monkeypatch, options):
-    undisturbed, model = make(counts_adata), make(counts_adata, gamma=0.05)
+    undisturbed, model = make(counts_adata), make(counts_adata, gamma=1.0)
     go(undisturbed, **options)
     for step in range(EVERY + 2, STEPS, EVERY + 1):
         with monkeypatch.context() as patch:
