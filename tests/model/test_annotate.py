@@ -7,8 +7,9 @@ import pytest
 from scipy import sparse
 
 OBS, OBSM = {"sivae_split"}, {"X_sivae"}
-VAR = {"sivae_r2", "sivae_noise", "sivae_scale", "sivae_bias", "sivae_modelled", "sivae_connected_pvalue"}
-VARM = {"X_sivae", "X_sivae_var", "X_sivae_joint"}
+VAR = {"sivae_r2", "sivae_noise", "sivae_noise_variance", "sivae_scale", "sivae_bias", "sivae_modelled"}
+VAR |= {"sivae_connected_pvalue"}
+VARM = {"X_sivae", "X_sivae_var", "X_sivae_joint", "X_sivae_encoder"}
 UNS = {"setup", "options", "joint_covariance", "rotation", "history", "facts"}
 
 

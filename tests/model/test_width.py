@@ -42,7 +42,13 @@ def table_of(loading_gk, *, bias=0.0, scale=1.0, noise=0.8, inflation=np.nan, of
         r2_g=column(np.nan),
         connected_p_g=np.full(g, np.nan),
         inflation_g=column(inflation),
+        noise_variance_g=column(np.nan),
+        encoder_gk=np.full((g, k), np.nan, np.float32),
     )
+
+
+def covariance_of(*arguments, **options):
+    return sampling_covariance(*arguments, **options)[0]
 
 
 def cells_of(n, n_genes, *, library_n=None, design_nb=None):
@@ -91,7 +97,7 @@ def test_normal_equals_a_regression_that_is_robust_to_uneven_noise(rng):
     table = table_of(rng.normal(size=(g, k)) * 0.5, bias=rng.normal(size=g), noise=[0.5, 0.8, 1.0, 1.7, 0.05])
     eta, t = predictor(table, z, np.zeros((n, 0)))
     y = eta + rng.normal(size=(n, g)) * (0.2 + np.abs(z[:, :1]))  # noise grows along an axis
-    found = sampling_covariance(
+    found = covariance_of(
         table, make_likelihood("normal", 0.3), torch.from_numpy(y).float(), z, cells_of(n, g), n_training=n
     )
     sigma = np.maximum(table.noise_g.astype(float), 0.3)  # the floor of the model
@@ -139,7 +145,7 @@ def test_counts_equal_numerical_derivatives_of_scipy(name, rng):
     )  # fmt: skip
     eta, t = predictor(table, z, np.zeros((n, 0)))
     y = drawn(name, rng, library[:, None] * np.exp(eta), theta, inflation)
-    found = sampling_covariance(
+    found = covariance_of(
         table, make_likelihood(name, 0.3), as_counts(y.astype(np.float32)), z, cells_of(n, g, library_n=library),
         n_training=n,
     )  # fmt: skip
@@ -171,7 +177,7 @@ def test_it_is_the_covariance_of_estimates_over_samples_of_cells(name, rng):
             beta = beta + np.linalg.solve(curvature, rows.T @ (y - mean) - prior @ beta)
         table = table_of(beta[None, 1:], bias=beta[0], scale=1.6, noise=1.0)
         values = as_counts(y[:, None].astype(np.float32)) if name == "poisson" else torch.tensor(y[:, None]).float()
-        width = sampling_covariance(table, likelihood, values, z, cells_of(n, 1), n_training=n)
+        width = covariance_of(table, likelihood, values, z, cells_of(n, 1), n_training=n)
         estimates.append(beta[1:])
         widths.append(width[0] - axes_part(beta[None, 1:], n)[0])
     spread, expected = np.cov(np.transpose(estimates)), np.mean(widths, axis=0)
@@ -188,8 +194,8 @@ def test_the_sampling_of_the_axes_is_that_of_whitened_positions(rng):
         found.append(vectors @ np.diag(np.sqrt(values)) @ vectors.T @ v)
     table = table_of(v[None])
     z = np.zeros((n, 3), np.float32)
-    one = sampling_covariance(table, make_likelihood("normal", 0.3), torch.zeros(n, 1), z, cells_of(n, 1), n_training=n)
-    same = sampling_covariance(
+    one = covariance_of(table, make_likelihood("normal", 0.3), torch.zeros(n, 1), z, cells_of(n, 1), n_training=n)
+    same = covariance_of(
         table_of(0 * v[None]), make_likelihood("normal", 0.3), torch.zeros(n, 1), z, cells_of(n, 1), n_training=n
     )
     np.testing.assert_allclose(np.diag(one[0] - same[0]), np.var(found, axis=0), rtol=0.15)
@@ -212,7 +218,7 @@ def test_gain_and_scale_enter_as_the_slope_of_the_predictor(rng):
     eta, t = predictor(table, z, design)
     assert t.std(axis=0).max() > 0.3
     y = eta + 0.9 * rng.normal(size=(n, g))
-    found = sampling_covariance(
+    found = covariance_of(
         table, make_likelihood("normal", 0.3), torch.from_numpy(y).float(), z, cells_of(n, g, design_nb=design),
         n_training=n,
     )  # fmt: skip
@@ -231,9 +237,7 @@ def test_a_scale_divides_the_width_where_the_prior_says_little(rng):
     v = np.array([[0.4, 0.1]])
     y = torch.from_numpy(z @ v.T + rng.normal(size=(n, 1))).float()
     likelihood = make_likelihood("normal", 0.3)
-    one, two = (
-        sampling_covariance(table_of(v / s, scale=s), likelihood, y, z, cells_of(n, 1), n_training=n) for s in (1, 2)
-    )
+    one, two = (covariance_of(table_of(v / s, scale=s), likelihood, y, z, cells_of(n, 1), n_training=n) for s in (1, 2))
     np.testing.assert_allclose(one / 4, two, rtol=1e-3)
 
 
@@ -243,7 +247,7 @@ def test_order_of_cells_does_not_matter(rng):
     table = table_of(rng.normal(size=(g, k)) * 0.4, offset_gb=np.zeros((g, 1)), log_gain_gb=np.zeros((g, 1)), noise=2.0)
     y, order = rng.poisson(1.0, (n, g)).astype(np.float32), rng.permutation(n)
     one, two = (
-        sampling_covariance(
+        covariance_of(
             table, make_likelihood("nb", 0.3), as_counts(y[rows]), z[rows],
             cells_of(n, g, library_n=library[rows], design_nb=design[rows]), n_training=n,
         )
@@ -276,7 +280,7 @@ def test_always_symmetric_and_positive_definite(name, seed, n, k, size, bias, no
     if name != "zinb":
         table = replace(table, inflation_g=np.full(3, np.nan, np.float32))
     values = torch.from_numpy(y) if name == "normal" else as_counts(y)
-    found = sampling_covariance(table, make_likelihood(name, 0.3), values, z, cells_of(n, 3), n_training=share * n)
+    found = covariance_of(table, make_likelihood(name, 0.3), values, z, cells_of(n, 3), n_training=share * n)
     np.testing.assert_allclose(found, found.transpose(0, 2, 1), rtol=1e-6, atol=1e-9 * np.abs(found).max())
     assert (np.linalg.eigvalsh(found) > 0).all()
     assert (found[:, 0, 0] >= 1).all()  # nothing is known of a closed axis but the prior
@@ -364,3 +368,16 @@ def test_it_is_kept_in_a_saved_model_and_turns_with_the_axes(model, tmp_path):
         expected = np.diag(turn.T @ covariance(loaded)[gene] @ turn)
         np.testing.assert_allclose(turned.to_numpy()[row], expected, rtol=1e-5)
     np.testing.assert_allclose(turned.sum(axis=1), before.sum(axis=1), rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["normal", "nb", "poisson"])
+def test_noise_is_brought_to_the_scale_of_the_loadings(name, rng):
+    """sigma^2 under the Normal; (1 / mu + 1 / theta) / s^2 of a cell at the mean under counts."""
+    n, scale, theta = 50, 1.7, 2.0
+    z = np.zeros((n, 2), np.float32)
+    table = table_of(np.zeros((1, 2)), bias=np.log(3.0), scale=1.0 if name == "normal" else scale, noise=theta)
+    y = np.full((n, 1), 3.0, np.float32)
+    values = torch.from_numpy(y) if name == "normal" else as_counts(y)
+    _, noise = sampling_covariance(table, make_likelihood(name, 0.3), values, z, cells_of(n, 1), n_training=n)
+    expected = {"normal": theta**2, "nb": (1 / 3 + 1 / theta) / scale**2, "poisson": (1 / 3) / scale**2}
+    np.testing.assert_allclose(noise, expected[name], rtol=1e-5)

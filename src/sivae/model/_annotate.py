@@ -43,6 +43,7 @@ def write_genes(
     columns: dict[str, NDArray[Any]] = {
         _keys.R2: table.r2_g,
         _keys.NOISE: table.noise_g,
+        _keys.NOISE_VARIANCE: table.noise_variance_g,
         _keys.SCALE: table.scale_g,
         _keys.BIAS: table.bias_g,
         _keys.CONNECTED_P: table.connected_p_g,
@@ -52,7 +53,12 @@ def write_genes(
         columns[_keys.INFLATION] = table.inflation_g
     for key, values in columns.items():
         adata.var[key] = spread(values, rows, adata.n_vars)
-    arrays: dict[str, NDArray[Any]] = {_keys.GENES: mean_gk, _keys.GENES_VAR: variance_gk, _keys.JOINT: table.joint_gd}
+    arrays: dict[str, NDArray[Any]] = {
+        _keys.GENES: mean_gk,
+        _keys.GENES_VAR: variance_gk,
+        _keys.JOINT: table.joint_gd,
+        _keys.ENCODER: table.encoder_gk @ state.rotation_kk,
+    }
     for key, array in arrays.items():
         adata.varm[key] = spread(array, rows, adata.n_vars)
 

@@ -150,7 +150,8 @@ def _embed_chunk(
         noise_g=noise_f.astype(np.float32),
         inflation_g=inflation_f.astype(np.float32),
     )
-    table = replace(table, covariance_gkk=_width(table, likelihood, training, z, values[0], x_nf))
+    width_fkk, noise_f = _width(table, likelihood, training, z, values[0], x_nf)
+    table = replace(table, covariance_gkk=width_fkk.astype(np.float32), noise_variance_g=noise_f.astype(np.float32))
     if len(cells) == 1:
         return table
     return _judge(table, cells[1], values[1], scaling, start_nf + bias_f, x_nf, counts=likelihood.counts)
@@ -163,11 +164,11 @@ def _width(
     z_nk: NDArray[np.float32],
     values: Matrix,
     x_nf: NDArray[np.float32],
-) -> NDArray[np.float32]:
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     rows = sample_rows(len(z_nk))
     y = as_counts(values[rows]) if likelihood.counts else torch.from_numpy(x_nf[rows])
     few = training.take(rows)
-    return sampling_covariance(table, likelihood, y, z_nk[rows], few, n_training=len(z_nk)).astype(np.float32)
+    return sampling_covariance(table, likelihood, y, z_nk[rows], few, n_training=len(z_nk))
 
 
 def _effect(
@@ -215,6 +216,8 @@ def _encode(
         r2_g=nothing_f,
         connected_p_g=nothing_f.astype(np.float64),
         inflation_g=nothing_f,
+        noise_variance_g=nothing_f,
+        encoder_gk=np.zeros(loading.shape, np.float32),
     )
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from sivae.data._expression import Expression
 from sivae.data._profiles import PrincipalProfiles, Profiles
+from sivae.model._derivative import mean_derivative
 from sivae.model._evidence import connected_pvalues, explained
 from sivae.model._linear import LinearPart, gene_posterior
 from sivae.model._predict import GeneTable, encode, joint
@@ -50,8 +51,13 @@ def finish(
         residual=residual,
         principal=isinstance(profiles, PrincipalProfiles),
     )
-    width_gkk = with_width(table, module.likelihood, training, z_nk)
-    table = replace(table, covariance_gkk=width_gkk.astype(np.float32))
+    width_gkk, noise_g = with_width(table, module.likelihood, training, z_nk)
+    table = replace(
+        table,
+        covariance_gkk=width_gkk.astype(np.float32),
+        noise_variance_g=noise_g.astype(np.float32),
+        encoder_gk=mean_derivative(module, training),
+    )
     if validation is not None:
         r2_g = explained(module, table, linear, training, validation)
         p_g = connected_pvalues(module, table, linear, validation, seed=seed)
@@ -92,6 +98,8 @@ def gene_table(
         r2_g=nan_g,
         connected_p_g=nan_g.copy(),
         inflation_g=nan_g.copy() if module.zero_logit_g is None else module.zero_logit_g.detach().sigmoid().numpy(),
+        noise_variance_g=nan_g.copy(),
+        encoder_gk=np.full_like(loading, np.nan),
     )
 
 

@@ -14,7 +14,7 @@ Parts: TypeAlias = tuple[dict[str, Any], dict[str, torch.Tensor], dict[str, NDAr
 def as_of_today(config: dict[str, Any], weights: dict[str, torch.Tensor], tables: dict[str, NDArray[Any]]) -> Parts:
     """What models of format 1 lack, set to what they did.
 
-    None of them knew zero inflation or values read as 0 or 1. At first a batch had no gain, covariates were no inputs
+    None of them knew zero inflation or values read as 0 or 1, or kept noise on the scale of v and derivatives (NaN). At first a batch had no gain, covariates were no inputs
     of the perceptrons, and profiles of cells held every training cell.
     """
     if int(config["format"]) >= 2:
@@ -22,6 +22,8 @@ def as_of_today(config: dict[str, Any], weights: dict[str, torch.Tensor], tables
     shape_gb, n_joint = tables["gene/offset_gb"].shape, len(tables["linear/intercept_d"])
     then: dict[str, NDArray[Any]] = {
         "gene/inflation_g": np.full(shape_gb[0], np.nan, np.float32),
+        "gene/noise_variance_g": np.full(shape_gb[0], np.nan, np.float32),
+        "gene/encoder_gk": np.full(tables["gene/loading_gk"].shape, np.nan, np.float32),
         "gene/log_gain_gb": np.zeros(shape_gb, np.float32),
         "linear/design_bd": np.zeros((shape_gb[1], n_joint)),
     }

@@ -22,9 +22,11 @@ BATCH = 1024
 class GeneTable:
     """What the trained model knows of each gene, in the coordinates of the unique linear part.
 
-    One row per gene; `loading_gk` and `covariance_gkk` are the posterior of v, `noise_g` is sigma_g or theta_g (where
-    the noise depends on batch or cell, at the training cells' average; NaN where there is none), `inflation_g` the
-    zero inflation (NaN likewise), `log_gain_gb` stretches the product with z and h in each batch (zero for counts).
+    One row per gene; `loading_gk` and `covariance_gkk` are v and its width, `noise_g` is sigma_g or theta_g (where the
+    noise depends on batch or cell, at the training cells' average; NaN where there is none), `noise_variance_g` what
+    the noise amounts to on the scale of v, `encoder_gk` the mean derivative of z by the gene (0 for genes that the
+    encoder does not read), `inflation_g` the zero inflation (NaN where there is none), `log_gain_gb` stretches the
+    product with z and h in each batch (zero for counts).
     """
 
     loading_gk: Array
@@ -38,6 +40,8 @@ class GeneTable:
     r2_g: Array
     connected_p_g: Array
     inflation_g: Array
+    noise_variance_g: Array
+    encoder_gk: Array
 
     def take(self, genes: NDArray[np.intp]) -> GeneTable:
         """Some of the genes."""

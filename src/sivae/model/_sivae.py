@@ -442,10 +442,11 @@ class SiVAE:
 
         - `obsm["X_sivae"]` (n, k) and `obs["sivae_split"]`;
         - `varm["X_sivae"]`, `varm["X_sivae_var"]` (g, k): the loadings and their variance over samples of cells;
-        - `varm["X_sivae_joint"]` (g, d): w;
-        - `var["sivae_r2"]`, `["sivae_noise"]`, `["sivae_scale"]`, `["sivae_bias"]`, `["sivae_modelled"]` and
-          `["sivae_connected_pvalue"]`; under "zinb" also `["sivae_zero_inflation"]`. Noise that depends on batch or
-          cell is that of the average training cell; it is NaN under "poisson" and "bernoulli", which have none;
+        - `varm["X_sivae_joint"]` (g, d): w; `varm["X_sivae_encoder"]` (g, k): mean derivative of z by the gene;
+        - `var["sivae_r2"]`, `["sivae_noise"]`, `["sivae_noise_variance"]` (on the scale of v), `["sivae_scale"]`,
+          `["sivae_bias"]`, `["sivae_modelled"]` and `["sivae_connected_pvalue"]`; under "zinb" also
+          `["sivae_zero_inflation"]`. Noise that depends on batch or cell is that of the average training cell;
+          `sivae_noise` is NaN under "poisson" and "bernoulli", which have no parameter for it;
         - `uns["sivae"]`: set-up, options, joint covariance of (z, h), rotation, history, facts.
         """
         state = self._trained()

@@ -42,8 +42,10 @@ def sample_rows(n_cells: int) -> NDArray[np.intp]:
     return np.sort(np.random.default_rng(0).permutation(n_cells)[:MOST_CELLS])
 
 
-def with_width(table: GeneTable, likelihood: Likelihood, training: Expression, z_nk: NDArray[np.float32]) -> Array:
-    """Covariance of the loadings of the modelled genes, (g, k, k)."""
+def with_width(
+    table: GeneTable, likelihood: Likelihood, training: Expression, z_nk: NDArray[np.float32]
+) -> tuple[Array, Array]:
+    """Covariance of the loadings of the modelled genes, (g, k, k), and noise variance on the scale of v, (g,)."""
     rows = sample_rows(training.shape[0])
     few, z_mk = training.take(rows), z_nk[rows]
     parts = []
@@ -51,7 +53,8 @@ def with_width(table: GeneTable, likelihood: Likelihood, training: Expression, z
         genes = np.arange(start, min(start + CHUNK, training.shape[1]))
         y = few.block(np.arange(len(rows)), genes, counts=likelihood.counts).y
         parts.append(sampling_covariance(table.take(genes), likelihood, y, z_mk, few, n_training=training.shape[0]))
-    return np.concatenate(parts)
+    covariance_gkk, noise_g = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    return covariance_gkk, noise_g
 
 
 def sampling_covariance(
@@ -62,8 +65,12 @@ def sampling_covariance(
     cells: Expression,
     *,
     n_training: int,
-) -> Array:
-    """Covariance of the loadings of the genes of the table from their values `y` in a sample of cells, (f, k, k)."""
+) -> tuple[Array, Array]:
+    """Covariance of the loadings of the genes of the table from their values `y` in a sample of cells, (f, k, k).
+
+    Also the variance of the noise on the scale of v, (f,), one over the mean of i t^2: sigma^2 under the Normal, and
+    (1 / mu + 1 / theta) / s^2 of the average cell under the negative binomial.
+    """
     m, k = z_mk.shape
     eta_mf = predictor(table, z_mk, np.zeros((m, table.joint_gd.shape[1]), np.float32), cells.design_nb)
     u_mf, i_mf = _derivatives(table, likelihood, y, eta_mf, cells.log_library_n)
@@ -78,7 +85,8 @@ def sampling_covariance(
     result: Array = lost * inverse_fkk @ score_fkk @ inverse_fkk
     v_fk = table.loading_gk.astype(np.float64)
     result[:, range(k), range(k)] += ((v_fk**2).sum(axis=1, keepdims=True) + v_fk**2) / (4 * n_training)
-    return result
+    noise_f = 1.0 / np.maximum((i_mf * t_mf**2).mean(axis=0), TINY)
+    return result, noise_f
 
 
 def _derivatives(
