@@ -44,7 +44,7 @@ class GeneSpace:
     noise_g: Array | None = None
     """Variance of the noise on the scale of the loadings."""
     encoder_gk: Array | None = None
-    """Mean derivative of z by the gene; NaN for genes never trained on."""
+    """Mean derivative of z by the gene; 0 for genes never trained on."""
     r2_g: Array | None = None
     """Share of variance explained on validation cells."""
     pvalue_g: Array | None = None

@@ -14,8 +14,9 @@ Parts: TypeAlias = tuple[dict[str, Any], dict[str, torch.Tensor], dict[str, NDAr
 def as_of_today(config: dict[str, Any], weights: dict[str, torch.Tensor], tables: dict[str, NDArray[Any]]) -> Parts:
     """What models of format 1 lack, set to what they did.
 
-    None of them knew zero inflation or values read as 0 or 1, or kept noise on the scale of v and derivatives (NaN). At first a batch had no gain, covariates were no inputs
-    of the perceptrons, and profiles of cells held every training cell.
+    None of them knew zero inflation or values read as 0 or 1, or kept noise on the scale of v and derivatives (NaN). At
+    first a batch had no gain, covariates were no inputs of the perceptrons, and profiles of cells held every training
+    cell.
     """
     if int(config["format"]) >= 2:
         return config, weights, tables
