@@ -31,29 +31,42 @@ def signal_factors(v_gk: Array, w_gd: Array | None, covariance: Array) -> Array:
     return np.asarray(layer_gl @ (vector_lm[:, kept] * np.sqrt(value_m[kept])), np.float64)
 
 
-def correlation_factors(signal_gm: Array, noise_g: Array) -> Array:
+def noise_variance(signal_gm: Array, noise_g: Array | None) -> Array:
+    """What a gene's values have beside its signal, on the standardised scale, (g,).
+
+    The model's noise, or 1 - S_gg where that is more: 1 is the variance of a standardised value, and what clipping took
+    away from it (rare genes) counts as noise. Where no noise is known, every gene is taken to vary as much as the one
+    with the most signal: loadings of principal components, times the standard deviation of the component, are such.
+    """
+    signal_g = (signal_gm**2).sum(axis=1)
+    if noise_g is None:
+        return np.asarray(signal_g.max(initial=0.0) - signal_g, np.float64)
+    return np.asarray(np.maximum(noise_g, 1.0 - signal_g), np.float64)
+
+
+def correlation_factors(signal_gm: Array, noise_g: Array, *, alike: float = 1.0) -> Array:
     """Vectors whose inner products are the implied correlations C_gh of two different genes, (g, m).
 
     Observed values add noise that genes do not share::
 
-        C_gh = S_gh / sqrt(t_g t_h),    t_g = max(S_gg + noise_g, 1)
+        C_gh = S_gh / sqrt((S_gg + noise_g / m)(S_hh + noise_h / m))
 
-    so that a gene at the origin is correlated with nothing, however well two directions agree. 1 is the variance of a
-    standardised value; signal and noise add up to less where values were clipped (rare genes), and what clipping took
-    away counts as noise. The squared length of a vector is the share of the gene's variance that is signal.
+    so that a gene at the origin is correlated with nothing, however well two directions agree. With m = 1 it is the
+    correlation of two genes, with more that of the averages of m genes alike each of them, whose noise cancels out
+    in part (Spearman 1910, British Journal of Psychology 3:271; Brown 1910, 3:296); as m grows, that of their
+    predictions. The squared length of a vector is the share of that average's variance that is signal.
+
+    Parameters
+    ----------
+    signal_gm
+        As of `signal_factors`.
+    noise_g
+        As of `noise_variance`.
+    alike
+        The m of the equation.
     """
-    total_g = np.maximum((signal_gm**2).sum(axis=1) + noise_g, 1.0)
-    return np.asarray(signal_gm / np.sqrt(total_g)[:, None], np.float64)
-
-
-def scaled_factors(points_gm: Array) -> Array:
-    """Vectors over the length of the longest, (g, m): correlations if all genes varied as its signal does.
-
-    For embeddings of which neither noise nor the covariance of the cells is known, such as loadings of principal
-    components (times the standard deviation of the component).
-    """
-    longest = float(np.sqrt((points_gm**2).sum(axis=1).max(initial=0.0)))
-    return np.asarray(points_gm / (longest if longest > 0 else 1.0), np.float64)
+    total_g = (signal_gm**2).sum(axis=1) + noise_g / alike
+    return np.asarray(signal_gm / np.sqrt(np.where(total_g > 0, total_g, 1.0))[:, None], np.float64)
 
 
 def unit_factors(points_gm: Array) -> Array:

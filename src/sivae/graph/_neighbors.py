@@ -12,8 +12,9 @@ Array = NDArray[np.float64]
 Positions = NDArray[np.intp]
 BLOCK_VALUES = 2**23
 """Distances held at a time: 64 MB."""
-DECIMALS = 12
+TIE = 1e-12
 """Distances closer than this are ties."""
+DECIMALS = 12
 
 
 def nearest(
@@ -41,9 +42,10 @@ def nearest(
     sorted_gm = points_gm[order_g]
     g = len(sorted_gm)
     index_gn, distance_gn = np.empty((g, n_neighbors), np.intp), np.empty((g, n_neighbors))
+    tolerance = TIE * (1.0 if inner else max(float((sorted_gm**2).sum(axis=1).max(initial=0.0)), 1e-300))
     for rows, distance_bg in distance_blocks(sorted_gm, inner=inner, signed=signed):
         distance_bg[np.arange(len(rows)), rows] = np.inf
-        index_bn = smallest(distance_bg, n_neighbors)
+        index_bn = smallest(distance_bg, n_neighbors, tolerance=tolerance)
         exact_bn = _exact(sorted_gm, rows, index_bn, inner=inner, signed=signed)
         best_bn = np.argsort(exact_bn, axis=1, kind="stable")
         index_gn[rows] = np.take_along_axis(index_bn, best_bn, axis=1)
@@ -54,29 +56,32 @@ def nearest(
 
 
 def distance_blocks(points_gm: Array, *, inner: bool, signed: bool) -> Iterator[tuple[Positions, Array]]:
-    """Rows, and their distances to every gene, (rows, g); never the whole matrix."""
+    """Rows, and their distances (squared if Euclidean) to every gene, (rows, g); never the whole matrix."""
     g = len(points_gm)
     square_g = (points_gm**2).sum(axis=1)
     step = max(1, BLOCK_VALUES // max(g, 1))
-    unit = max(float(square_g.max(initial=0.0)), 1e-300)
     for start in range(0, g, step):
         rows = np.arange(start, min(start + step, g))
-        product_bg = points_gm[rows] @ points_gm.T
+        value_bg = points_gm[rows] @ points_gm.T
         if inner:
-            yield rows, np.round(1 - (product_bg if signed else np.abs(product_bg)), DECIMALS)
+            if not signed:
+                np.abs(value_bg, out=value_bg)
+            np.subtract(1.0, value_bg, out=value_bg)
         else:
-            square_bg = np.round((square_g[rows, None] + square_g - 2 * product_bg) / unit, DECIMALS)
-            yield rows, np.sqrt(unit * np.maximum(square_bg, 0.0))
+            value_bg *= -2.0
+            value_bg += square_g
+            value_bg += square_g[rows, None]
+        yield rows, value_bg
 
 
-def smallest(values_bg: Array, n: int) -> Positions:
+def smallest(values_bg: Array, n: int, *, tolerance: float = 0.0) -> Positions:
     """Columns of the n smallest values of each row, ascending, the first ones among ties, (b, n)."""
     index_bn = np.argpartition(values_bg, n - 1, axis=1)[:, :n]
     cut_b = np.take_along_axis(values_bg, index_bn, axis=1).max(axis=1)
-    tied_b = (values_bg <= cut_b[:, None]).sum(axis=1) > n
+    tied_b = np.count_nonzero(values_bg <= (cut_b + tolerance)[:, None], axis=1) > n
     for row in np.flatnonzero(tied_b):
-        below = np.flatnonzero(values_bg[row] < cut_b[row])
-        level = np.flatnonzero(values_bg[row] == cut_b[row])
+        below = np.flatnonzero(values_bg[row] < cut_b[row] - tolerance)
+        level = np.flatnonzero(np.abs(values_bg[row] - cut_b[row]) <= tolerance)
         index_bn[row] = np.concatenate([below, level[: n - len(below)]])
     return np.sort(index_bn, axis=1)
 
@@ -112,8 +117,9 @@ def connectivity_matrix(index_gn: Positions, distance_gn: Array, *, inner: bool)
     if inner:
         weight_gn = np.clip(1 - distance_gn, 0.0, 1.0)
     else:
-        reach_g = np.maximum(distance_gn.max(axis=1), 1e-300)
-        weight_gn = np.exp(-(distance_gn**2) / (reach_g[:, None] * reach_g[index_gn]))
+        reach_g = distance_gn.max(axis=1)
+        width_gn = np.maximum(reach_g[:, None] * reach_g[index_gn], 1e-300)
+        weight_gn = np.exp(-np.minimum(distance_gn**2 / width_gn, 700.0))
     one_way = distance_matrix(index_gn, weight_gn)
     both = sparse.csr_matrix(one_way.maximum(one_way.T))
     both.eliminate_zeros()

@@ -50,11 +50,12 @@ def gene_neighbors(
     n_neighbors
         Neighbors per gene.
     metric
-        `"correlation"`: the correlation that the trained decoder implies,
-        C_gh = S_gh / sqrt(t_g t_h) with S = L Cov(z, h) L', L = [v, w] and t_g = max(S_gg + noise_g, 1). Noise is in
-        the denominator, so a gene at the origin has no neighbors to speak of. For an embedding without noise, the inner
-        product over the square of the longest vector. `"cosine"` and `"euclidean"`: of the positions. `"joint"`: the
-        correlation of the predictions, without noise. `"auto"` is `"correlation"`, by measurement (docs/defaults.md).
+        `"correlation"`: the correlation that the trained decoder implies, C_gh = S_gh / sqrt(t_g t_h) with
+        S = L Cov(z, h) L', L = [v, w] and t_g = S_gg + noise_g. Noise is in the denominator, so a gene at the origin
+        has no neighbors to speak of. `"joint"`: the correlation of the predictions, t_g = S_gg. `"balanced"`: between
+        the two, t_g = S_gg + noise_g / 5, the correlation of averages of five genes alike: neighbors are used together,
+        and their noise cancels out in part. For an embedding without noise, t_g goes up to the longest squared length.
+        `"cosine"` and `"euclidean"`: of the positions. `"auto"` is `"balanced"`, by measurement (docs/defaults.md).
     use_rep
         Array of `varm`; the loadings of siVAE if not given.
     signed
@@ -137,7 +138,7 @@ def neighbors_of(adata: AnnData, genes: str | Iterable[str], *, n_neighbors: int
     Returns
     -------
     Frame with one row per gene and neighbor: `gene`, `rank` (from 1), `neighbor`, `distance`, `correlation` (signed;
-    implied by the decoder, or the scaled inner product of another embedding), and for loadings of siVAE `pvalue` and
+    of `"correlation"`, whatever the metric), and for loadings of siVAE `pvalue` and
     `qvalue`. The p-value is two-sided, of s = v_g' C v_h with C the covariance of z, and by the delta method
 
         var(s) = v_g' C V_h C v_g + v_h' C V_g C v_h + tr(C V_g C V_h)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias, final, get_args
 import numpy as np
 
 from sivae._errors import OptionError, SetupError
-from sivae.graph._implied import correlation_factors, scaled_factors, signal_factors, unit_factors
+from sivae.graph._implied import correlation_factors, noise_variance, signal_factors, unit_factors
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -17,10 +17,12 @@ if TYPE_CHECKING:
 
     Array: TypeAlias = NDArray[np.float64]
 
-Metric = Literal["auto", "correlation", "cosine", "euclidean", "joint"]
+Metric = Literal["auto", "balanced", "correlation", "cosine", "euclidean", "joint"]
 METRICS: Final[tuple[str, ...]] = get_args(Metric)
-AUTO: Final = "correlation"
+AUTO: Final = "balanced"
 """Chosen by measurement: docs/defaults.md."""
+ALIKE: Final = 5.0
+"""Genes averaged under "balanced", by measurement."""
 
 
 @final
@@ -47,8 +49,9 @@ def similarity_of(space: GeneSpace, metric: str) -> Similarity:
     if metric not in METRICS:
         raise OptionError(f"Found metric={metric!r}, expected one of {', '.join(METRICS)}. Choose one of these.")
     metric = AUTO if metric == "auto" else metric
-    if metric == "correlation":
-        return Similarity(metric, correlation_of(space), inner=True)
+    if metric in ("balanced", "correlation"):
+        alike = ALIKE if metric == "balanced" else 1.0
+        return Similarity(metric, correlation_of(space, alike=alike), inner=True)
     if metric == "joint":
         if space.w_gd is None or space.covariance is None:
             raise SetupError(
@@ -68,18 +71,23 @@ def signal_of(space: GeneSpace) -> Array:
     return signal_factors(space.v_gk, space.w_gd, space.covariance)
 
 
-def correlation_of(space: GeneSpace) -> Array:
-    """Vectors whose inner products are implied correlations; scaled positions where the noise is not known."""
-    if space.noise_g is None:
-        return scaled_factors(signal_of(space))
-    unknown = ~np.isfinite(space.noise_g)
+def correlation_of(space: GeneSpace, *, alike: float = 1.0) -> Array:
+    """Vectors whose inner products are implied correlations, of averages of `alike` genes.
+
+    Raises
+    ------
+    SetupError
+        If the noise of a gene is not known, and that of others is.
+    """
+    unknown = np.zeros(len(space.names), bool) if space.noise_g is None else ~np.isfinite(space.noise_g)
     if unknown.any():
         first = space.names[int(np.flatnonzero(unknown)[0])]
         raise SetupError(
             f"{int(unknown.sum())} genes have a position and no noise variance, the first being {first!r}. "
             "Call model.annotate(adata) again, or take metric='cosine'."
         )
-    return correlation_factors(signal_of(space), space.noise_g)
+    signal_gm = signal_of(space)
+    return correlation_factors(signal_gm, noise_variance(signal_gm, space.noise_g), alike=alike)
 
 
 def name_order(space: GeneSpace) -> NDArray[np.intp]:
