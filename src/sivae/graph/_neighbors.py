@@ -25,7 +25,7 @@ def nearest(
     Parameters
     ----------
     points_gm
-        One vector per gene.
+        One vector per gene; with `inner`, of length 1 at most.
     n_neighbors
         How many, at most g - 1.
     order_g
