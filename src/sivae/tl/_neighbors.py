@@ -53,7 +53,7 @@ def gene_neighbors(
         `"correlation"`: the correlation that the trained decoder implies, C_gh = S_gh / sqrt(t_g t_h) with
         S = L Cov(z, h) L', L = [v, w] and t_g = S_gg + noise_g. Noise is in the denominator, so a gene at the origin
         has no neighbors to speak of. `"joint"`: the correlation of the predictions, t_g = S_gg. `"balanced"`: between
-        the two, t_g = S_gg + noise_g / 5, the correlation of averages of five genes alike: neighbors are used together,
+        the two, t_g = S_gg + noise_g / 10, the correlation of averages of ten genes alike: neighbors are used together,
         and their noise cancels out in part. For an embedding without noise, t_g goes up to the longest squared length.
         `"cosine"` and `"euclidean"`: of the positions. `"auto"` is `"balanced"`, by measurement (docs/defaults.md).
     use_rep

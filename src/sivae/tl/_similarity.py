@@ -21,7 +21,7 @@ Metric = Literal["auto", "balanced", "correlation", "cosine", "euclidean", "join
 METRICS: Final[tuple[str, ...]] = get_args(Metric)
 AUTO: Final = "balanced"
 """Chosen by measurement: docs/defaults.md."""
-ALIKE: Final = 5.0
+ALIKE: Final = 10.0
 """Genes averaged under "balanced", by measurement."""
 
 
