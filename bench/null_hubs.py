@@ -1,8 +1,8 @@
 """Data sets without structure: in how many of 100 is any gene called connected? (At most 9: 5 % and its error.)
 
-Genes are independent negative binomial counts given the depth of a cell; no gene follows anything. Four designs in turn:
-plain, with batches that shift every gene and the depth, with one gene that holds 30 % of all counts, and sparse. Trained
-with the defaults, every fifth one with likelihood="nb". Also: share of p-values below 0.05 and 0.005.
+Genes are independent negative binomial counts given the depth of a cell; no gene follows anything. Four designs in
+turn: plain, with batches that shift every gene and the depth, with one gene that holds 30 % of all counts, and sparse.
+Trained with the defaults, every fifth one with likelihood="nb". Also: share of p-values below 0.05 and 0.005.
 """
 
 from __future__ import annotations
