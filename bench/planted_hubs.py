@@ -1,11 +1,12 @@
 """Planted hubs: does a centrality find the genes of large loadings, also among genes of like expression?
 
-Five independent factors of equal strength, each with 40 genes: four hubs of loading 0.8 (log scale) and 36 others of 0.2
-to 0.4, half of all signs negative; 300 genes follow nothing. Negative binomial counts, overdispersion 0.2, log abundance
-of sd 0.8 whatever the gene, depth that varies. As many genes are chosen as there are hubs, so precision is recall; "given
-expression" does that within each fifth of the genes by mean expression, as many as it has hubs. Competitors see the same
-training cells: mean absolute correlation of log-normalised values (degree of the raw network), and kME as in hdWGCNA, the
-correlation with a module's first principal component, where the true modules are given away; mean expression itself.
+Five independent factors of equal strength, each with 40 genes: four hubs of loading 0.8 (log scale) and 36 others of
+0.2 to 0.4, half of all signs negative; 300 genes follow nothing. Negative binomial counts, overdispersion 0.2, log
+abundance of sd 0.8 whatever the gene, depth that varies. As many genes are chosen as there are hubs, so precision is
+recall; "given expression" does that within each fifth of the genes by mean expression, as many as it has hubs.
+Competitors see the same training cells: mean absolute correlation of log-normalised values (degree of the raw network),
+kME as in hdWGCNA (the correlation with a module's first principal component, where the true modules are given away),
+and mean expression itself.
 """
 
 from __future__ import annotations
