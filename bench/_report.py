@@ -118,8 +118,8 @@ def _null_hubs(result: dict[str, Any]) -> str:
 def _planted_hubs(result: dict[str, Any]) -> str:
     rows = result["rows"]
     lines = [
-        f"Precision (and recall) over {len(rows)} data sets of {result['cells']} cells, 500 genes, 20 hubs: mean (least). "
-        f"Of the hubs {_mean(rows, 'connected_hubs'):.0%} are called connected, of all planted genes "
+        f"Precision (and recall) over {len(rows)} data sets of {result['cells']} cells, 500 genes, 20 hubs: mean "
+        f"(least). Of the hubs {_mean(rows, 'connected_hubs'):.0%} are called connected, of all planted genes "
         f"{_mean(rows, 'connected_planted'):.0%}; {_mean(rows, 'connected_false'):.1%} of the calls are false. "
         f"{result['written']}.\n",
         "| score | all genes | given expression |",
