@@ -53,3 +53,8 @@ MODELLED: Final = "sivae_modelled"
 """`var`: True for genes that the model was trained on."""
 CONNECTED_P: Final = "sivae_connected_pvalue"
 """`var`: evidence that a gene follows anything, by permutation on validation cells."""
+CONSENSUS: Final = "X_sivae_consensus"
+"""`varm`: mean of the gene embeddings of several seeds, turned onto each other, genes x latent; with the suffix `_var`
+their variance between seeds."""
+STABILITY: Final = "sivae_stability"
+"""`var`: agreement of a gene's position between seeds, at most 1."""
