@@ -87,9 +87,7 @@ def _residual(cells_nk: Array, basis_nb: Array) -> Array:
     return np.asarray(cells_nk - basis_nb @ (basis_nb.T @ cells_nk))
 
 
-def _sums(
-    blocks: Iterable[tuple[slice, Array]], column_np: Array, member_mn: NDArray[np.bool_]
-) -> tuple[Array, Array]:
+def _sums(blocks: Iterable[tuple[slice, Array]], column_np: Array, member_mn: NDArray[np.bool_]) -> tuple[Array, Array]:
     """Sums over the cells of each group of squared values, (m, g), and of columns times values, (m, p, g)."""
     square_mg, cross_mpg = None, None
     for rows, x_cg in blocks:

@@ -20,6 +20,7 @@ from sivae.data import _setup
 from sivae.data._expression import Expression
 from sivae.data._profiles import StoredProfiles
 from sivae.model import _annotate, _artefact, _build, _features, _linear, _predict
+from sivae.model._contributions import Explanation
 from sivae.model._fit import Training, fit, split_rows, stored_profile
 from sivae.model._older import as_of_today
 from sivae.model._trained import Trained, options_from_config, options_to_config
@@ -406,6 +407,21 @@ class SiVAE:
     def is_trained(self) -> bool:
         """Whether `train` has been called (or a trained model loaded)."""
         return self._state is not None
+
+    def explain(self, adata: AnnData | None = None) -> Explanation:
+        """What the model does with some cells, taken apart; `sivae.tl.contributions` makes tables of it.
+
+        Parameters
+        ----------
+        adata
+            Any cells with the modelled genes; the training AnnData if None.
+
+        Returns
+        -------
+        Object with methods `decoder` (parts of the predictor), `encoder` (genes' parts in a position), `decode`
+        (predictions at given positions) and `layer` (positions, joint layers and loadings).
+        """
+        return Explanation(self._module_(), self._trained(), self._read(adata), self._names)
 
     def rotate(self, kind: Literal["variance", "varimax", "none"] = "variance") -> None:
         """Turn the axes of both maps together; predictions do not change.

@@ -46,8 +46,8 @@ def feature_awareness(
         awareness_g = mean_c [ x_cg^2 - (x_cg - s_c.f_g)^2 ],
 
     with x and s taken without what an intercept and the covariates of the set-up say of them. Positive where the layer
-    beats the mean. Values are read in blocks; standardised by the training cells, as they are for training. Without values
-    it is what the model implies in closed form, v' S_zz v and w' S_hh w more for the full model.
+    beats the mean. Values are read in blocks and standardised by the training cells, as for training. Without values it
+    is what the model implies in closed form, v' S_zz v, and w' S_hh w more for the full model.
 
     Parameters
     ----------

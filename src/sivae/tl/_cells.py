@@ -69,4 +69,4 @@ def groups_of(adata: AnnData, groupby: str) -> Groups:
     if not isinstance(column.dtype, pd.CategoricalDtype):
         column = column.where(column.isna(), column.astype(str)).astype("category")
     column = column.cat.remove_unused_categories()
-    return Groups(tuple(str(name) for name in column.cat.categories), column.cat.codes.to_numpy(np.intp))
+    return Groups(tuple(str(name) for name in column.cat.categories), column.cat.codes.to_numpy().astype(np.intp))

@@ -55,8 +55,8 @@ def consensus(
     Returns
     -------
     Nothing. Writes `varm["X_sivae_consensus"]` (g, k); `varm["X_sivae_consensus_var"]` (g, k), the variance between
-    seeds after turning; `var["sivae_stability"]`. Genes that lack a position in any embedding are NaN. Name the consensus
-    as `use_rep` in other tools.
+    seeds after turning; `var["sivae_stability"]`. Genes that lack a position in any embedding are NaN. Other tools read
+    the consensus as `use_rep`.
 
     Raises
     ------

@@ -54,8 +54,8 @@ def contributions(
 
         z_ck = f_k(0) + sum_g [ x_cg A_gk + x_cg integral_0^1 df_k/dx_g (t x_c) dt ],
 
-    the linear part exact, the integral (integrated gradients) by as many steps as its sum needs to be within
-    `tolerance` of f_k(x) - f_k(0).
+    the linear part exact, the integral (integrated gradients) in as many steps as it needs to settle. Across each step
+    slopes are those of secants, so the sum holds to rounding whatever the number of steps.
 
     Parameters
     ----------
@@ -74,7 +74,8 @@ def contributions(
     axes
         Axes wanted on the encoder side ("axis1", ...); all if None.
     tolerance
-        Largest error of the sum over genes on the encoder side, in units of z; per cell and axis.
+        Encoder side: steps are doubled until the error of the integral is estimated to be below, in units of z, per
+        cell and axis (absolute errors summed over the units of the encoder's first layer).
 
     Returns
     -------
@@ -90,8 +91,8 @@ def contributions(
 
     References
     ----------
-    Sundararajan, Taly, Yan 2017, integrated gradients, arXiv 1703.01365. Choi, Li, Quon 2023, attribution, doi
-    10.1186/s13059-023-02850-y.
+    Sundararajan, Taly, Yan 2017, integrated gradients, arXiv 1703.01365. Shrikumar, Greenside, Kundaje 2017, secants,
+    arXiv 1704.02685. Choi, Li, Quon 2023, attribution, doi 10.1186/s13059-023-02850-y.
 
     Examples
     --------

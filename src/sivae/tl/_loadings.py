@@ -30,9 +30,9 @@ def rank_loadings(
 ) -> pd.DataFrame:
     """Genes at both ends of each axis, with the uncertainty of each loading.
 
-    A loading is the change of a gene, on its standardised scale, when a cell moves by one along the axis. Its interval is
-    `loading +- q sd` with q the normal quantile of `level`; its lfsr is Phi(-|loading| / sd), the chance that the sign
-    is the other one.
+    A loading is the change of a gene, on its standardised scale, when a cell moves by one along the axis. Its interval
+    is `loading +- q sd` with q the normal quantile of `level`; its lfsr is Phi(-|loading| / sd), the chance that the
+    sign is the other one.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def rank_loadings(
     used_k, names = used_axes(space.v_gk, space.covariance_kk), np.array(space.names)
     parts = [
         _ranked(space, sd_gk, axis, end, at, level)
-        for axis in np.flatnonzero(used_k)
+        for axis in np.flatnonzero(used_k).tolist()
         for end, at in ends(space.v_gk[:, axis], names, n_genes).items()
     ]
     columns = ["axis", "end", "rank", "gene", "loading", "sd", "lower", "upper", "lfsr"]
@@ -129,7 +129,7 @@ def recoded_loadings(
     adata
         Annotated by `SiVAE.annotate`; neither X nor a model is needed.
     groupby
-        Column of `obs` with the group of each cell. Cells without one are left out, as are groups of fewer than 3 cells.
+        Column of `obs` with the group of each cell. Cells without one and groups of fewer than 3 cells are left out.
     n_components
         Principal axes of each group, fewer where the map has fewer.
     use_rep
@@ -155,9 +155,7 @@ def recoded_loadings(
     --------
     >>> import sivae
     >>> adata = sivae.datasets.planted(200, 40)
-    >>> table = sivae.tl.recoded_loadings(
-    ...     adata, "group", n_components=1, use_rep="planted_v", cells_rep="planted_z"
-    ... )
+    >>> table = sivae.tl.recoded_loadings(adata, "group", n_components=1, use_rep="planted_v", cells_rep="planted_z")
     >>> len(table) == 40 * adata.obs["group"].nunique()
     True
     """
@@ -188,10 +186,10 @@ def recoded_loadings(
 def inferred_loadings(adata: AnnData, model: Explainer | None = None, *, n_points: int = 21) -> pd.DataFrame:
     """Loadings found from what the model predicts, beside those that it has.
 
-    By least squares of the model's reconstruction z.v + h.w on z, in closed form from the covariance S of (z, h) over the
-    training cells, b_g = v_g + S_zz^+ S_zh w_g. The linear part of h was moved into v when training ended, so this is v
-    again. With a model also by finite differences along each axis: `n_points` from the 5 % to the 95 % quantile of the
-    cells' positions, the other axes and the covariates at their mean.
+    By least squares of the model's reconstruction z.v + h.w on z, in closed form from the covariance S of (z, h) over
+    the training cells, b_g = v_g + S_zz^+ S_zh w_g. The linear part of h was moved into v when training ended, so this
+    is v again. With a model also by finite differences along each axis: `n_points` from the 5 % to the 95 % quantile of
+    the cells' positions, the other axes and the covariates at their mean.
 
     Parameters
     ----------
@@ -252,7 +250,9 @@ def inferred_loadings(adata: AnnData, model: Explainer | None = None, *, n_point
 def _finite_differences(adata: AnnData, space: GeneSpace, model: Explainer, n_points: int) -> tuple[Any, Any]:
     explanation, k = model.explain(adata[:1]), space.v_gk.shape[1]
     if len(explanation.axes) != k:
-        raise SetupError(f"The model has {len(explanation.axes)} axes and this AnnData {k}. Pass the one that wrote it.")
+        raise SetupError(
+            f"The model has {len(explanation.axes)} axes and this AnnData {k}. Pass the one that wrote it."
+        )
     z_nk = positions(adata, None, k)
     low_k, high_k = np.quantile(z_nk, [0.05, 0.95], axis=0)
     place = {name: position for position, name in enumerate(space.names)}
