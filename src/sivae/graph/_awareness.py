@@ -49,12 +49,12 @@ def awareness(
     design_nb
         Covariates of the cells; an intercept is added.
     group_n, n_groups
-        Group of each cell, 0 to n_groups - 1; groups without cells are NaN.
+        Group of each cell, 0 to n_groups - 1, or -1 for none; groups without cells are NaN.
     """
     basis_nb = basis(design_nb)
     residual = {name: _residual(layer.cells_nk, basis_nb) for name, layer in layers.items()}
     column_np = np.concatenate([*residual.values(), basis_nb], axis=1)
-    member_mn = np.arange(n_groups)[:, None] == group_n
+    member_mn = np.arange(n_groups + 1)[:, None] == np.where(group_n < 0, n_groups, group_n)
     square_mg, cross_mpg = _sums(blocks, column_np, member_mn)
     n_basis = basis_nb.shape[1]
     slope_bg = cross_mpg[:, -n_basis:].sum(axis=0)  # the basis is orthonormal
@@ -73,7 +73,7 @@ def awareness(
         f_gk, first = layer.loadings_gk, last
         gain_mg = 2 * np.einsum("mkg,gk->mg", cross_mkg, f_gk, optimize=True)
         result[name] = share_m1 * (gain_mg - np.einsum("gk,mkl,gl->mg", f_gk, gram_mkk, f_gk, optimize=True))
-    return result, share_m1 * square_mg
+    return {name: value_mg[:n_groups] for name, value_mg in result.items()}, (share_m1 * square_mg)[:n_groups]
 
 
 def basis(design_nb: Array) -> Array:

@@ -6,8 +6,7 @@ Decoder side, with gain t of the cell's batch and h without its linear part:
 
 Encoder side, x being the standardised values without the effect of covariates, A the linear map and f the perceptron:
 
-    z_ck = f_k(0) + sum_g [ x_cg A_gk + x_cg integral_0^1 df_k/dx_g (t x_c) dt ]
-(`_path.py`.)
+    z_ck = f_k(0) + sum_g [ x_cg A_gk + x_cg integral_0^1 df_k/dx_g (t x_c) dt ]         (`_path.py`)
 """
 
 from __future__ import annotations

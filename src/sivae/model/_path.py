@@ -1,10 +1,11 @@
 """Integrated gradients of the cell encoder along the straight path from the mean cell to a cell.
 
-The perceptron's first layer is linear, a = a_0 + t W x along the path, so the integral of df_k/dx_g is W'_g J_k with J_k
-the mean of df_k/da over the path: steps cost nothing that grows with the genes. Across each step the slope of every layer
-is that of its secant, so that contributions add up whatever the number of steps; steps are doubled until they settle.
-Source: Sundararajan, Taly, Yan 2017 (arXiv 1703.01365), integrated gradients; Shrikumar, Greenside, Kundaje 2017 (arXiv
-1704.02685), secants. That the secants of a layer norm are exact is shown at `_across_norm`.
+The perceptron's first layer is linear, a = a_0 + t W x along the path, so the integral of df_k/dx_g is W'_g J_k with
+J_k the mean of df_k/da over the path: steps cost nothing that grows with the genes. Across each step the slope of every
+layer is that of its secant, so that contributions add up whatever the number of steps; steps are doubled until they
+settle.
+Source: Sundararajan, Taly, Yan 2017 (arXiv 1703.01365), integrated gradients; Shrikumar, Greenside, Kundaje 2017
+(arXiv 1704.02685), secants. That the secants of a layer norm are exact is shown at `_across_norm`.
 """
 
 from __future__ import annotations

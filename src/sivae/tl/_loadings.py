@@ -9,6 +9,7 @@ import pandas as pd
 
 from sivae._errors import OptionError, SetupError, some
 from sivae._space import read_space
+from sivae._values import part_of
 from sivae.graph._loadings import directions, ends, interval, least_squares, slopes_along, used_axes
 from sivae.stats._sign import lfsr
 from sivae.tl._cells import groups_of, positions
@@ -248,7 +249,7 @@ def inferred_loadings(adata: AnnData, model: Explainer | None = None, *, n_point
 
 
 def _finite_differences(adata: AnnData, space: GeneSpace, model: Explainer, n_points: int) -> tuple[Any, Any]:
-    explanation, k = model.explain(adata[:1]), space.v_gk.shape[1]
+    explanation, k = model.explain(part_of(adata, slice(0, 1))), space.v_gk.shape[1]
     if len(explanation.axes) != k:
         raise SetupError(
             f"The model has {len(explanation.axes)} axes and this AnnData {k}. Pass the one that wrote it."
