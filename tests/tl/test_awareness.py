@@ -123,6 +123,16 @@ def test_without_values_it_is_what_the_model_implies(normal_model, counts_adata)
         tl.feature_awareness(bare, groupby="group")
 
 
+def test_a_gene_that_is_constant_has_no_share(normal_model, counts_adata):
+    x = counts_adata.X.toarray()
+    x[:, 4] = 0.0
+    counts_adata.X = x
+    normal_model.annotate(counts_adata)
+    table = tl.feature_awareness(counts_adata).set_index("gene")
+    gene = counts_adata.var_names[4]
+    assert np.isnan(table.loc[gene, "share"]) and np.isfinite(table["share"].drop(gene)).all()
+
+
 def test_errors_say_what_to_do(normal_model, counts_adata):
     normal_model.annotate(counts_adata)
     with pytest.raises(OptionError, match="cells='some'"):

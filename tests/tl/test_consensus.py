@@ -117,4 +117,4 @@ def test_seeds_agree_on_genes_that_follow_something():
     stability, null = adata.var["sivae_stability"], adata.var["module"] == "none"
     assert stability[~null].min() > 0.95
     v, m = adata.varm["planted_v"], adata.varm["X_sivae_consensus"]
-    assert spearmanr((v @ v.T).ravel(), (m @ m.T).ravel()).statistic > 0.7
+    assert np.corrcoef((v @ v.T).ravel(), (m @ m.T).ravel())[0, 1] > 0.97

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from sivae.tl._model import Explainer
 
     Array: TypeAlias = NDArray[np.float64]
+
+LEAST_VARIANCE: Final = 1e-9
+"""Genes that vary less over the cells asked for are constant there and have no share."""
 
 
 def feature_awareness(
@@ -70,7 +73,8 @@ def feature_awareness(
     Returns
     -------
     Frame with columns layer ("latent": z.v; "full": z.v + h.w; "pca"), group (with `groupby`), gene, awareness, share
-    (of the gene's variance over the same cells: an R2), and source ("values" or "closed form").
+    (of the gene's variance over the same cells: an R2; NaN for a gene that
+    is constant there), and source ("values" or "closed form").
 
     Raises
     ------
@@ -117,7 +121,7 @@ def feature_awareness(
 
 def _rows(name: str, awareness_mg: Array, variance_mg: Array, groups: Groups, space: GeneSpace) -> pd.DataFrame:
     m, g = awareness_mg.shape
-    share = np.divide(awareness_mg, variance_mg, out=np.full((m, g), np.nan), where=variance_mg > 0)
+    share = np.divide(awareness_mg, variance_mg, out=np.full((m, g), np.nan), where=variance_mg > LEAST_VARIANCE)
     return pd.DataFrame(
         {
             "layer": name,

@@ -37,7 +37,8 @@ def consensus(
 
         stability_g = sum_{s != t} v_sg.v_tg / ((S - 1) sum_s |v_sg|^2),
 
-    1 where all agree, about 0 where its place is chance.
+    1 where all agree, about 0 where its place is chance of training. Seeds see the same cells: a stable place is not yet
+    evidence that a gene follows anything.
 
     Parameters
     ----------
