@@ -44,9 +44,9 @@ def feature_awareness(
 ) -> pd.DataFrame:
     """How much better than its mean each layer reconstructs each gene, averaged over cells.
 
-    For a layer with positions s of the cells and loadings f of the genes, on the standardised scale,
+    For a layer with positions s of the cells and loadings f of the genes, on the standardised scale::
 
-        awareness_g = mean_c [ x_cg^2 - (x_cg - s_c.f_g)^2 ],
+        awareness_g = (mean_c[x_cg ^ 2 - (x_cg - s_c.f_g) ^ 2],)
 
     with x and s taken without what an intercept and the covariates of the set-up say of them. Positive where the layer
     beats the mean. Values are read in blocks and standardised by the training cells, as for training. Without values it

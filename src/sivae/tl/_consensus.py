@@ -31,14 +31,14 @@ def consensus(
 ) -> None:
     """Turn the gene embeddings of several seeds onto each other and average them.
 
-    Generalised Procrustes analysis: orthogonal R_s and a consensus M that minimise sum_s |V_s R_s - M|^2, without
+    Generalised Procrustes analysis: orthogonal R_s and a consensus M that minimise ``sum_s |V_s R_s - M|^2``, without
     centring or scaling. The stability of a gene is the mean inner product of its positions in two seeds over their mean
-    squared length,
+    squared length::
 
-        stability_g = sum_{s != t} v_sg.v_tg / ((S - 1) sum_s |v_sg|^2),
+        stability_g = sum_{s != t} v_sg.v_tg / ((S - 1) sum_s |v_sg|^2)
 
-    1 where all agree, about 0 where its place is chance of training. Seeds see the same cells: a stable place is not yet
-    evidence that a gene follows anything.
+    It is 1 where all agree, about 0 where its place is chance of training. Seeds see the same cells: a stable place is
+    not yet evidence that a gene follows anything.
 
     Parameters
     ----------

@@ -42,7 +42,7 @@ def contributions(
 ) -> pd.DataFrame:
     """Take a prediction (decoder side) or a cell's position (encoder side) apart into what it is the sum of.
 
-    Decoder side, why is this gene high here: with gain t of the cell's batch,
+    Decoder side, why is this gene high here: with gain t of the cell's batch::
 
         eta_cg = bias_g + offsets + sum_k s_g t_cg z_ck v_gk + s_g t_cg h_c.w_g,
 
@@ -50,7 +50,7 @@ def contributions(
     library is not in it).
 
     Encoder side, why is this cell here: the encoder is a linear map A and a perceptron f of the standardised values x
-    without the effect of covariates, so with the baseline x = 0, the mean cell,
+    without the effect of covariates, so with the baseline x = 0, the mean cell::
 
         z_ck = f_k(0) + sum_g [ x_cg A_gk + x_cg integral_0^1 df_k/dx_g (t x_c) dt ],
 

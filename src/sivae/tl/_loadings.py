@@ -32,8 +32,8 @@ def rank_loadings(
     """Genes at both ends of each axis, with the uncertainty of each loading.
 
     A loading is the change of a gene, on its standardised scale, when a cell moves by one along the axis. Its interval
-    is `loading +- q sd` with q the normal quantile of `level`; its lfsr is Phi(-|loading| / sd), the chance that the
-    sign is the other one.
+    is ``loading +- q sd`` with q the normal quantile of `level`; its lfsr is ``Phi(-|loading| / sd)``, the chance that
+    the sign is the other one.
 
     Parameters
     ----------
@@ -118,7 +118,7 @@ def recoded_loadings(
 ) -> pd.DataFrame:
     """Directions in which the cells of each group differ, in genes.
 
-    Within a group the positions of its cells have principal axes u_m with variances l_m; in genes such an axis is
+    Within a group the positions of its cells have principal axes u_m with variances l_m; in genes such an axis is::
 
         r_gm = sum_k v_gk u_km sqrt(l_m),
 
