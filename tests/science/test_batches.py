@@ -34,8 +34,7 @@ def fitted(adata, likelihood, n_latent, **setup):
     return model
 
 
-@pytest.mark.parametrize("n_latent", [2, 10])
-@pytest.mark.parametrize("likelihood", ["normal", "nb"])
+@pytest.mark.parametrize(("likelihood", "n_latent"), [("normal", 10), ("nb", 2)])
 def test_genes_that_differ_between_batches_alone_stay_at_the_origin(likelihood, n_latent):
     adata = with_batch_only_genes(counts=likelihood == "nb")
     factor = {"size_factor_key": "size_factor"} if likelihood == "nb" else {}
@@ -62,8 +61,7 @@ def tells_batch(model, adata):
     return score - np.unique(batch, return_counts=True)[1].max() / len(batch)
 
 
-@pytest.mark.parametrize("n_latent", [2, 10])
-@pytest.mark.parametrize("likelihood", ["normal", "nb"])
+@pytest.mark.parametrize(("likelihood", "n_latent"), [("normal", 10), ("nb", 2)])
 def test_the_map_does_not_tell_the_batch(likelihood, n_latent):
     adata = batched(1200, shares=batches.EVEN, effect=0.5, counts=likelihood == "nb", markers=12, g=60)
     found = fitted(adata, likelihood, n_latent, batch_key="batch")

@@ -9,7 +9,7 @@ from sivae.datasets import eight_genes
 pytestmark = [pytest.mark.slow, pytest.mark.science]
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("n_latent", [2, 4])
 @pytest.mark.parametrize("likelihood", ["normal", "nb"])
 def test_four_together_and_four_at_the_origin(likelihood, n_latent, seed):
