@@ -7,16 +7,16 @@ from scipy import sparse, stats
 from sklearn.model_selection import cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 
-from sivae import SiVAE
+from sivae import SiVAE, TrainOptions
 from sivae.datasets import planted
 from sivae.model._predict import _noise
 
 pytestmark = [pytest.mark.slow, pytest.mark.science]
 
 
-def train(adata, likelihood, *, n_latent=4, dispersion="gene"):
+def train(adata, likelihood, *, n_latent=4, dispersion="gene", options=SHORT):
     model = SiVAE(adata, n_latent=n_latent, likelihood=likelihood, dispersion=dispersion)
-    model.train(progress=False, accelerator="cpu", options=SHORT)
+    model.train(progress=False, accelerator="cpu", options=options)
     return model
 
 
@@ -68,9 +68,7 @@ def test_gene_programmes_are_found_and_other_genes_lie_near_the_origin(fitted):
     assert (explained(v_gk, adata.varm["planted_v"]) > 0.85).all()
     size = np.linalg.norm(v_gk, axis=1)
     assert np.median(size[~in_module]) < 0.25 * np.median(size[in_module])
-    # What is left of them is what the sampling of cells leaves.
-    score_gk = v_gk / np.sqrt(adata.varm["X_sivae_var"])
-    assert (score_gk[~in_module][:, :3] ** 2).mean() < 1.5
+    assert np.quantile(size[~in_module], 0.95) < 0.6 * np.median(size[in_module])
 
 
 def test_a_gene_that_follows_something_is_told_from_one_that_does_not(fitted):
@@ -149,7 +147,10 @@ def counts_of(adata, log_theta_cg, rng):
 
 def better_than_per_gene(adata, likelihood, dispersion, by):
     """The model with the richer noise; on held-out cells it is ahead of noise per gene."""
-    model, plain = (train(adata, likelihood, n_latent=2, dispersion=kind) for kind in (dispersion, "gene"))
+    whole = TrainOptions()  # noise moves slowly
+    model, plain = (
+        train(adata, likelihood, n_latent=2, dispersion=kind, options=whole) for kind in (dispersion, "gene")
+    )
     names = adata.copy()
     model.annotate(names)
     held = adata[(names.obs["sivae_split"] == "validation").to_numpy()]
