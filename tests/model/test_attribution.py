@@ -152,6 +152,35 @@ def test_occlusion_takes_one_gene_at_a_time():
         np.testing.assert_allclose(found[:, :, i], net(x, design) - net(without, design), atol=1e-6)
 
 
+def test_steps_orders_and_reference_matter():
+    """E-8: no option is ignored."""
+    net, (x, design) = encoder(), cells()
+    zero, one = torch.zeros(6, dtype=torch.float64), torch.ones(6, dtype=torch.float64)
+    pairs = [
+        (Options("integrated_gradients", n_steps=1), Options("integrated_gradients", n_steps=50)),
+        (Options("shapley", n_permutations=1), Options("shapley", n_permutations=20)),
+    ]
+    for first, second in pairs:
+        found = [attribute(net, x, design, range(3), zero, how) for how in (first, second)]
+        assert (found[0] - found[1]).abs().max() > 1e-3
+    for method in COMPARING:
+        tested = encoder(method)
+        found = [attribute(tested, x, design, range(3), reference, Options(method)) for reference in (zero, one)]
+        assert (found[0] - found[1]).abs().max() > 1e-3
+
+
+def test_references_are_the_papers(normal_model):
+    expression = normal_model._state.reader.read(normal_model.adata[:12])
+    lowest = expression.standardised(slice(None)).min(axis=0)
+    for method in COMPARING:
+        for baseline, expected in (
+            ("auto", 0.0 if method == "shapley" else lowest), ("zero", 0.0), ("minimum", lowest),
+        ):  # fmt: skip
+            found = _attribution._reference(expression, "encoder", Options(method, baseline))
+            np.testing.assert_array_equal(found, np.broadcast_to(expected, found.shape).astype(np.float32))
+        assert not Options(method).lowest("decoder")
+
+
 def relevance(x_i, module, axis, eps=1e-12):
     """Epsilon rule by hand, one cell: layer by layer from the axis down; a norm passes relevance in its own shares."""
     tower = module.cell_tower

@@ -225,7 +225,7 @@ def encoder_attributions(
     n, g = expression.shape
     k, device = len(rotation_kk), module.bias_g.device
     norm: type[nn.LayerNorm] = {"lrp": HeldNorm, "deeplift": RescaledNorm}.get(how.method, nn.LayerNorm)
-    net = EncoderNetwork(module, torch.from_numpy(rotation_kk).to(module.bias_g), norm).eval()
+    net = EncoderNetwork(module, _like(rotation_kk, module), norm).eval()
     reference_g = torch.from_numpy(_reference(expression, "encoder", how)).to(device)
     together = max(1, ENTRIES // (n * g)) if how.method in ("shapley", "occlusion") else 1
     for first in range(0, k, together):
@@ -239,6 +239,11 @@ def encoder_attributions(
         for at, axis in enumerate(axes):
             found_cg = found_cag[:, at]
             yield axis, np.abs(found_cg) if how.method == "saliency" else found_cg
+
+
+def _like(rotation_kk: NDArray[np.float64], module: SiVAEModule) -> Tensor:
+    """The rotation where the module is and as precise."""
+    return torch.from_numpy(rotation_kk).to(module.bias_g.dtype).to(module.bias_g.device)
 
 
 def _reference(expression: Expression, side: Side, how: Options) -> Array:
@@ -296,7 +301,7 @@ def _joint_attributions(
 ) -> NDArray[np.float64]:
     """Attributions of the joint layer to the coordinates, (cells, d, k)."""
     device = module.bias_g.device
-    net = DecoderNetwork(module, torch.from_numpy(rotation_kk).to(module.bias_g)).eval()
+    net = DecoderNetwork(module, _like(rotation_kk, module)).eval()
     outputs, reference = range(module.architecture.n_joint), torch.from_numpy(reference_k).to(device)
     parts = []
     for start in range(0, len(z_nk), CELLS):
