@@ -7,7 +7,6 @@ other model, by half of the genes, and judged on the other half.
 import anndata as ad
 import numpy as np
 import pytest
-from builders import SHORT
 from scipy.linalg import orthogonal_procrustes
 from scipy.stats import norm
 
@@ -29,7 +28,7 @@ def train(values, likelihood, *, size_factor=None):
         adata.obs["library"] = size_factor
     SiVAE.setup_anndata(adata, size_factor_key=None if size_factor is None else "library")
     model = SiVAE(adata, n_latent=K, likelihood=likelihood)
-    model.train(progress=False, accelerator="cpu", options=SHORT)
+    model.train(progress=False, accelerator="cpu")
     table = model._state.table
     scale_g = table.scale_g.astype(float)
     return table.loading_gk * scale_g[:, None], table.covariance_gkk * scale_g[:, None, None] ** 2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, final
@@ -19,7 +19,7 @@ from sivae._values import frame, part_of, refuse_view
 from sivae.data import _setup
 from sivae.data._expression import Expression
 from sivae.data._profiles import StoredProfiles
-from sivae.model import _annotate, _artefact, _build, _features, _linear, _predict
+from sivae.model import _annotate, _artefact, _attribution, _build, _features, _linear, _predict
 from sivae.model._fit import Training, fit, split_rows, stored_profile
 from sivae.model._older import as_of_today
 from sivae.model._trained import Trained, options_from_config, options_to_config
@@ -370,6 +370,79 @@ class SiVAE:
         if counts or expression.scaling.log:
             result *= library_size
         return pd.DataFrame(result, index=cells.obs_names, columns=pd.Index(names, name="gene"))
+
+    def get_attributions(
+        self,
+        adata: AnnData | None = None,
+        indices: Sequence[int] | None = None,
+        *,
+        side: Literal["encoder", "decoder"] = "encoder",
+        method: _attribution.Method = "integrated_gradients",
+        baseline: _attribution.Baseline = "auto",
+        n_steps: int = 100,
+        n_permutations: int = 5,
+        seed: int = 0,
+    ) -> Iterator[tuple[str, pd.DataFrame]]:
+        """Attributions of every axis in turn: its name, and a frame cells x genes.
+
+        Parameters
+        ----------
+        adata, indices
+            Cells, as in `get_latent_representation`. They are held in memory, genes x cells of one axis at a time: ask
+            for some hundred.
+        side
+            "encoder": why a cell lies where it does, of its coordinate to the standardised values of the genes it is
+            encoded from. "decoder": what the coordinate does to a gene, of (eta - constant) / s, the predictor on the
+            scale of the loadings, to the coordinate; all genes at once, from the attributions of the joint layer.
+        method
+            "gradient", "saliency" (its absolute value), "gradient_x_input", "integrated_gradients", "deeplift" (Rescale
+            rule), "shapley" (sampling), "occlusion" or "lrp" (epsilon rule); `model/_attribution.py` has equations and
+            sources. DeepLIFT, Shapley values and occlusion need the extra `attribution`.
+        baseline
+            What integrated gradients, DeepLIFT, Shapley values and occlusion compare with: "minimum", each input's
+            lowest value over these cells; "zero", a gene's mean or the middle of the map; "auto", as in the paper: the
+            minimum for the encoder, zero for the decoder and for Shapley values.
+        n_steps
+            Points of the integrated gradients.
+        n_permutations
+            Random orders of the Shapley values, the same in every cell.
+        seed
+            Seed of these orders.
+
+        Yields
+        ------
+        Name of the axis ("axis1", ...) and attributions in every cell, (n, g).
+
+        Raises
+        ------
+        OptionError
+            If an option is not one of those named.
+        MissingExtraError
+            If captum is needed and not installed.
+
+        Examples
+        --------
+        >>> import sivae
+        >>> adata = sivae.datasets.planted(n_cells=200, n_genes=50)
+        >>> sivae.SiVAE.setup_anndata(adata)
+        >>> model = sivae.SiVAE(adata, n_latent=3)
+        >>> history = model.train(max_epochs=2, progress=False)
+        >>> first = next(model.get_attributions(indices=range(20), method="gradient_x_input"))
+        >>> first[0], first[1].shape
+        ('axis1', (20, 50))
+        """
+        if side not in _attribution.SIDES:
+            raise OptionError(f"side is {side!r}; expected 'encoder' or 'decoder'.")
+        how = _attribution.Options(method, baseline, n_steps, n_permutations, seed)
+        state, module = self._trained(), self._module_()
+        expression = self._read(adata, indices)
+        cells = self._cells(adata).obs_names
+        names = cells if indices is None else cells[np.asarray(indices)]
+        each = _attribution.of_model(
+            module, expression, state.rotation_kk, how, side=side, table=state.table, linear=state.linear
+        )
+        columns = pd.Index(state.reader.genes, name="gene")
+        return ((f"axis{k + 1}", pd.DataFrame(a, index=names, columns=columns)[list(self._names)]) for k, a in each)
 
     def get_elbo(self, adata: AnnData | None = None) -> float:
         """Evidence lower bound per cell (kl_scale "bound" and gamma 0), with one draw of z and v per cell and gene.
