@@ -511,16 +511,17 @@ class SiVAE:
 
         Returns
         -------
-        Nothing. Writes
+        None
+            Writes
 
-        - `obsm["X_sivae"]` (n, k) and `obs["sivae_split"]`;
-        - `varm["X_sivae"]`, `varm["X_sivae_var"]` (g, k): the loadings and their variance over samples of cells;
-        - `varm["X_sivae_joint"]` (g, d): w; `varm["X_sivae_encoder"]` (g, k): mean derivative of z by the gene;
-        - `var["sivae_r2"]`, `["sivae_noise"]`, `["sivae_noise_variance"]` (on the scale of v), `["sivae_scale"]`,
-          `["sivae_bias"]`, `["sivae_modelled"]` and `["sivae_connected_pvalue"]`; under "zinb" also
-          `["sivae_zero_inflation"]`. Noise that depends on batch or cell is that of the average training cell;
-          `sivae_noise` is NaN under "poisson" and "bernoulli", which have no parameter for it;
-        - `uns["sivae"]`: set-up, options, joint covariance of (z, h), rotation, history, facts.
+            - `obsm["X_sivae"]` (n, k) and `obs["sivae_split"]`;
+            - `varm["X_sivae"]`, `varm["X_sivae_var"]` (g, k): the loadings and their variance over samples of cells;
+            - `varm["X_sivae_joint"]` (g, d): w; `varm["X_sivae_encoder"]` (g, k): mean derivative of z by the gene;
+            - `var["sivae_r2"]`, `["sivae_noise"]`, `["sivae_noise_variance"]` (on the scale of v), `["sivae_scale"]`,
+              `["sivae_bias"]`, `["sivae_modelled"]` and `["sivae_connected_pvalue"]`; under "zinb" also
+              `["sivae_zero_inflation"]`. Noise that depends on batch or cell is that of the average training cell;
+              `sivae_noise` is NaN under "poisson" and "bernoulli", which have no parameter for it;
+            - `uns["sivae"]`: set-up, options, joint covariance of (z, h), rotation, history, facts.
         """
         state = self._trained()
         refuse_view(adata, "annotate")
