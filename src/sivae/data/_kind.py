@@ -62,9 +62,12 @@ def looks_logged(adata: AnnData, layer: str | None, *, smallest: float, largest:
     return _judge(as_matrix(part_of(adata, rows), layer, np.arange(adata.n_vars)), largest)
 
 
-def _judge(values_cg: Matrix, largest: float) -> Logged:
+def _judge(values_cg: Matrix, largest: float) -> Logged | None:
     values: Any = values_cg
     back = values.toarray() if sparse.issparse(values_cg) else values
+    seen = back[back != 0]
+    if seen.size == 0 or is_fraction(seen).mean() <= 0.5:
+        return None
     back = np.expm1(back.astype(np.float64))
     total_c = back.sum(axis=1)
     total_c = total_c[total_c > 0]
