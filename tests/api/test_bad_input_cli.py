@@ -167,7 +167,7 @@ def test_fit_refuses_data(place, name):
 
 @pytest.mark.parametrize("name", ["nan", "negative", "one cell", "cells twice", "logged"])
 def test_fit_refuses_data_when_it_chooses_genes(place, name):
-    words = (DATA | FIT_DATA | {"logged": ["look log-normalised", "10,000", "cell_1", "Name the layer"]})[name]
+    words = (DATA | FIT_DATA | {"logged": ["look log-normalised", "multiples", "cell_1", "Name the layer"]})[name]
     refused(["fit", f"{name}.h5ad", "-o", "new/run", *FIT, "--n-genes", "10", "--likelihood", "nb"], *words)
 
 
@@ -285,7 +285,7 @@ DAMAGE = {
     "a later record": (lambda run: _later(run), ["info"], "format 99", "expected up to 1", "Update"),
     "no cells": (lambda run: (run / "adata.h5ad").unlink(), ["report"], "adata.h5ad", "expected an AnnData", "Check"),
     "bad cells": (lambda run: (run / "adata.h5ad").write_text("x"), ["report"], "cannot be read", "whole"),
-    "no model": (lambda run: shutil.rmtree(run / "model"), ["embed"], "not a saved model", "Expected", "check the path"),
+    "no model": (lambda run: shutil.rmtree(run / "model"), ["embed"], "not a saved model", "Expected", "the path"),
     "bad weights": (
         lambda run: (run / "model/weights.safetensors").write_bytes(b"x"), ["embed"], "cannot be read", "copy it again"
     ),
