@@ -71,12 +71,15 @@ def whole_number(name: str, value: object, *, least: int, hint: str = "") -> int
     OptionError
         If it is no whole number of at least `least`.
     """
-    wrong: bool = isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating)
-    if wrong or value != np.floor(value):  # type: ignore[call-overload]
+    whole = isinstance(value, int | np.integer) or (
+        isinstance(value, float | np.floating) and float(value).is_integer()
+    )
+    if isinstance(value, bool | np.bool_) or not whole:
         raise OptionError(_words(name, value, "expected a whole number", hint))
-    if value < least:  # type: ignore[operator]
+    result = int(value)  # type: ignore[call-overload]
+    if result < least:
         raise OptionError(_words(name, value, f"expected at least {least}", hint))
-    return int(value)  # type: ignore[call-overload, no-any-return]
+    return int(result)
 
 
 def number(name: str, value: object, *, allowed: Callable[[float], bool], expected: str, hint: str = "") -> float:

@@ -11,7 +11,7 @@ from builders import SMALL, train
 from scipy import sparse
 
 import sivae
-from sivae import SiVAE, TrainOptions
+from sivae import Architecture, SiVAE, TrainOptions
 from sivae._errors import (
     ArtefactError,
     CellMismatchError,
@@ -250,6 +250,7 @@ MODEL = {
     "axes fraction": (lambda: fit(n_latent=2.5), OptionError, "n_latent is 2.5", "expected a whole number"),
     "axes none": (lambda: fit(n_latent=None), OptionError, "n_latent is None", "expected a whole number"),
     "axes nan": (lambda: fit(n_latent=np.nan), OptionError, "n_latent is nan", "expected a whole number"),
+    "axes inf": (lambda: fit(n_latent=np.inf), OptionError, "n_latent is inf", "expected a whole number"),
     "profile text": (lambda: fit(n_profile="all"), OptionError, "n_profile is 'all'", "whole number", "Leave it out"),
     "seed": (lambda: fit(seed=-1), OptionError, "seed is -1", "expected at least 0", "default"),
     "gamma": (lambda: fit(gamma="1"), OptionError, "gamma is '1' (str)", "expected a finite number", "default"),
@@ -292,6 +293,12 @@ def test_arguments_of_training(nothing_left, case):
 @pytest.mark.parametrize("value", ["3", True, 2.5, None])
 def test_train_options_of_the_wrong_kind(value):
     refused(lambda: TrainOptions(checks=value), OptionError, f"TrainOptions.checks is {value!r}", "whole number")
+
+
+@pytest.mark.parametrize("sizes", [{"n_joint": "8"}, {"cell_encoder": 128}, {"cell_decoder": (2.5,)}])
+def test_architecture_of_the_wrong_kind(sizes):
+    name = next(iter(sizes))
+    refused(lambda: Architecture(**sizes), OptionError, f"Architecture.{name} is", "expected a ")
 
 
 @pytest.mark.parametrize("place", ["file", "/proc/nope"])
