@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
     Labels = NDArray[np.int64]
 
-RESOLUTIONS: Final = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 5.6, 8.0)
-"""Resolutions that are tried."""
-REPEATED: Final = 0.5
-"""A partition whose stability is lower is not a finding."""
+RESOLUTIONS: Final = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8)
+"""Resolutions that are tried. Above 3 the nearest 20 genes no longer hold a module of 40 together."""
+STABLE: Final = 0.75
+"""Modules are as fine as they can be at this stability."""
+LEAST_STABLE: Final = 0.5
+"""If every resolution is less stable, there are no modules."""
 CYCLES: Final = 3
 """Cycles of Leiden, each starting from the last one's partition."""
 SWEEPS: Final = 20
@@ -36,33 +38,23 @@ class Scan:
     """What was found at each resolution that was tried, (resolutions,)."""
 
     resolution_r: Array
-    agreement_r: Array
-    """Adjusted Rand index between the partitions of the two graphs of a pair, mean over pairs."""
-    covered_r: Array
-    """Share of genes in communities of at least the smallest size."""
-    error_r: Array
-    """Standard error over pairs of the product of these two."""
-    n_communities_r: Array
-    """Mean number of such communities."""
-
-    @property
-    def stability_r(self) -> Array:
-        """Agreement times the share covered: genes in no community count as not repeated."""
-        return self.agreement_r * self.covered_r
+    stability_r: Array
+    """How often a gene falls with the others of its module in the graphs of the other half, mean over all genes; 0 for
+    a gene in no module."""
+    n_modules_r: Array
+    """Modules, mean over both halves."""
 
     def best(self) -> float:
-        """The finest resolution within one standard error of the most stable; NaN if none is a finding.
+        """The finest resolution with stability of at least 0.75, else the most stable; NaN if that is below 0.5.
 
-        Only partitions into at least two communities (of the smallest size, on average) that hold at least half of the
-        genes take part: one community for all, and one for each gene, agree perfectly with themselves. If the best
-        stability is below 0.5, no partition is a finding.
+        Trivial partitions need no rule of their own: one community for each gene has stability 0, for no gene is in a
+        module; one community for all has stability 1 and is taken only where nothing finer is stable.
         """
-        real = (self.n_communities_r >= 2) & (self.covered_r >= 0.5)
-        if not real.any() or self.stability_r[real].max() < REPEATED:
-            return float("nan")
-        top = int(np.argmax(np.where(real, self.stability_r, -np.inf)))
-        near = real & (self.stability_r >= self.stability_r[top] - self.error_r[top])
-        return float(self.resolution_r[near].max())
+        stable = np.flatnonzero(self.stability_r >= STABLE)
+        if len(stable):
+            return float(self.resolution_r[stable].max())
+        top = int(self.stability_r.argmax())
+        return float(self.resolution_r[top]) if self.stability_r[top] >= LEAST_STABLE else float("nan")
 
 
 def leiden(graph: sparse.csr_matrix, resolution: float, *, seed: int, trials: int = 1) -> Labels:
@@ -116,29 +108,26 @@ def adjusted_rand(a_g: Labels, b_g: Labels) -> float:
 def scan_resolutions(
     pairs: Sequence[Pair], *, resolutions: Sequence[float] = RESOLUTIONS, min_size: int = 5, seed: int = 0
 ) -> Scan:
-    """Partition both graphs of every pair at every resolution, and see how well the two agree.
+    """Find modules in one half of the graphs at every resolution, see how often they come again in the other half.
 
     Parameters
     ----------
     pairs
-        Symmetric weights over the same genes, from two independent looks at the same truth.
+        Symmetric weights over the same genes; the two of a pair are independent looks at the same truth.
     resolutions
         Of Leiden, rising.
     min_size
-        Genes of the smallest community that counts.
+        Genes of the smallest module.
     seed
         Of Leiden; every graph has its own.
     """
     rows = []
     for resolution in resolutions:
         label_bg = partitions(pairs, resolution, seed=seed)
-        size_bg = [np.bincount(label_g)[label_g] for label_g in label_bg]
-        agreement_p = np.array([adjusted_rand(a, b) for a, b in zip(label_bg[::2], label_bg[1::2], strict=True)])
-        covered_b = np.array([(size_g >= min_size).mean() for size_g in size_bg])
-        number = np.mean([(1 / size_g)[size_g >= min_size].sum() for size_g in size_bg])
-        product_p = agreement_p * covered_b.reshape(-1, 2).mean(axis=1)
-        error = product_p.std(ddof=1) / np.sqrt(len(pairs)) if len(pairs) > 1 else 0.0
-        rows.append((resolution, agreement_p.mean(), covered_b.mean(), error, number))
+        halves = [(label_bg[::2], label_bg[1::2]), (label_bg[1::2], label_bg[::2])]
+        modules = [median_partition(found, min_size=min_size) for found, _ in halves]
+        again = [membership_stability(m, other) for m, (_, other) in zip(modules, halves, strict=True)]
+        rows.append((resolution, np.nan_to_num(again).mean(), np.mean([m.max() + 1 for m in modules])))
     return Scan(*np.array(rows, np.float64).T)
 
 
@@ -240,7 +229,7 @@ class Communities:
     stability_g: Array
     """How often a gene falls with the others of its community, 0 to 1; NaN for a gene in none."""
     resolution: float
-    """NaN where no partition into two or more is a finding; all genes are then one community."""
+    """NaN where no resolution is stable; there are no communities then."""
     scan: Scan | None
     """What was tried; None if the resolution was given."""
 
@@ -255,18 +244,16 @@ def find_communities(
 ) -> Communities:
     """Communities that resampled graphs agree on.
 
-    Leiden on every graph at the resolution given, or at the most stable (`Scan.best`); the median of the partitions;
-    genes that fall with their community less often than `min_stability` leave it, and communities below `min_size`
-    end. If no resolution is stable, all genes are one community.
+    Leiden on every graph at the resolution given, or at `Scan.best`; the median of all partitions; genes that fall with
+    their community less often than `min_stability` leave it, and communities below `min_size` end.
     """
     scan = scan_resolutions(pairs, min_size=min_size, seed=seed) if resolution is None else None
-    chosen = resolution if scan is None else scan.best()
-    n_graphs, n_genes = 2 * len(pairs), pairs[0][0].shape[0]
-    label_bg = np.zeros((n_graphs, n_genes), np.int64)
-    if chosen is not None and np.isfinite(chosen):
-        label_bg = partitions(pairs, chosen, seed=seed)
+    chosen = scan.best() if scan is not None else float(resolution or 0.0)
+    if not np.isfinite(chosen):
+        none_g = np.full(pairs[0][0].shape[0], -1, np.int64)
+        return Communities(none_g, np.full(len(none_g), np.nan), chosen, scan)
+    label_bg = partitions(pairs, chosen, seed=seed)
     module_g = median_partition(label_bg, min_size=min_size)
-    stability_g = membership_stability(module_g, label_bg)
-    module_g = by_size(np.where(stability_g >= min_stability, module_g, -1), min_size=min_size)
-    stability_g = np.where(module_g >= 0, stability_g, np.nan)
-    return Communities(module_g, stability_g, float("nan") if chosen is None else float(chosen), scan)
+    stable_g = membership_stability(module_g, label_bg) >= min_stability
+    module_g = by_size(np.where(stable_g, module_g, -1), min_size=min_size)
+    return Communities(module_g, membership_stability(module_g, label_bg), chosen, scan)
