@@ -9,13 +9,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sivae import datasets, pl, pp, report
+    from sivae import datasets, pl, pp, report, tl
     from sivae.model._sivae import SiVAE
     from sivae.nn._module import Architecture
     from sivae.train._options import TrainOptions
 
 __version__ = "0.1.0"
-__all__ = ["Architecture", "SiVAE", "TrainOptions", "__version__", "datasets", "pl", "pp", "report"]
+__all__ = ["Architecture", "SiVAE", "TrainOptions", "__version__", "datasets", "pl", "pp", "report", "tl"]
 
 _OBJECTS = {
     "SiVAE": "sivae.model._sivae",
