@@ -13,7 +13,7 @@ from sivae import _keys
 from sivae._errors import OptionError, SetupError
 from sivae._space import read_space
 from sivae.stats._enrichment import over_representation, rank_sums
-from sivae.tl._gene_set_scores import adjusted
+from sivae.stats._fdr import adjust
 from sivae.tl._gene_sets import as_sets, membership
 from sivae.tl._implied import by_name, vectors
 from sivae.tl._modules import read_modules
@@ -101,9 +101,9 @@ def enrich(
     Returns
     -------
     Frame, most significant first: group, set, n_overlap (chosen genes in the set; with "rank" the set's genes), n_set
-    (in the background), effect ("ora": odds ratio; "rank": chance that a gene of the set has a larger value than another,
-    0.5 is none), p, q (Benjamini-Hochberg over all rows of the table), genes (the overlap; with "rank" the set's ten
-    genes farthest in its direction; joined by ";").
+    (in the background), effect ("ora": odds ratio; "rank": chance that a gene of the set has a larger value than
+    another, 0.5 is none), p, q (Benjamini-Hochberg over all rows of the table), genes (the overlap; with "rank" the
+    set's ten genes farthest in its direction; joined by ";").
 
     Raises
     ------
@@ -116,8 +116,12 @@ def enrich(
 
     Examples
     --------
-    >>> sivae.tl.enrich(adata, "hallmark.gmt")  # doctest: +SKIP
-    >>> sivae.tl.enrich(adata, "hallmark.gmt", of="neighbors", gene="CD3D")  # doctest: +SKIP
+    >>> import sivae
+    >>> adata = sivae.datasets.planted(100, 60, n_factors=2, genes_per_factor=20)
+    >>> sets = {"first": adata.var_names[:15], "others": adata.var_names[45:]}
+    >>> sivae.tl.enrich(adata, sets, use_rep="planted_v")[["group", "set", "n_set", "effect"]].head(1)
+       group    set  n_set  effect
+    0  axis1  first     15     1.0
     """
     by = _method(of, gene, method, n_top=n_top)
     every = by_name(read_space(adata, use_rep))
@@ -133,7 +137,7 @@ def enrich(
     if not rows:
         return pd.DataFrame(columns=columns)
     frame = pd.concat(rows, ignore_index=True)
-    frame["q"] = adjusted(frame["p"].to_numpy(dtype=np.float64))
+    frame["q"] = adjust(frame["p"].to_numpy(dtype=np.float64))
     return frame.sort_values("p", kind="stable", ignore_index=True)[columns]
 
 

@@ -17,7 +17,7 @@ from sivae._errors import ArtefactError, OptionError, SetupError
 from sivae._extras import require
 from sivae._space import read_space
 from sivae.graph._edges import edge_pvalues, pair_correlations
-from sivae.tl._gene_set_scores import adjusted
+from sivae.stats._fdr import adjust
 from sivae.tl._implied import decoder_arrays
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def gene_graph(
     as_
         "edges" or "networkx" (extra `graph`).
     use_rep
-        Array of `varm` that the graph was made from; siVAE's loadings if None.
+        Array of `varm` that the graph was made from; if None what `gene_neighbors` recorded, else siVAE's loadings.
 
     Returns
     -------
@@ -81,11 +81,16 @@ def gene_graph(
 
     Examples
     --------
-    >>> sivae.tl.gene_graph(adata).head()  # doctest: +SKIP
+    >>> import sivae
+    >>> adata = sivae.datasets.planted(100, 60, n_factors=2, genes_per_factor=20)
+    >>> sivae.tl.gene_neighbors(adata, 5, use_rep="planted_v")
+    >>> sivae.tl.gene_graph(adata).columns.to_list()
+    ['gene_a', 'gene_b', 'weight', 'distance', 'correlation', 'p', 'q']
     """
     if as_ not in ("edges", "networkx"):
         raise OptionError(f'Found as_={as_!r}, expected "edges" or "networkx".')
-    space = read_space(adata, use_rep)
+    choices = dict(dict(adata.uns.get(_keys.UNS, {})).get("neighbors", {}))
+    space = read_space(adata, choices.get("use_rep") if use_rep is None else use_rep)
     edges = _edges(adata, space)
     return edges if as_ == "edges" else _networkx(adata, space, edges)
 
@@ -103,7 +108,7 @@ def write_graph(adata: AnnData, path: str | Path, *, use_rep: str | None = None,
     path
         Name that ends in `.graphml` or `.csv`.
     use_rep
-        Array of `varm` that the graph was made from; siVAE's loadings if None.
+        Array of `varm` that the graph was made from; if None what `gene_neighbors` recorded, else siVAE's loadings.
     overwrite
         Replace a file of that name.
 
@@ -122,7 +127,11 @@ def write_graph(adata: AnnData, path: str | Path, *, use_rep: str | None = None,
 
     Examples
     --------
-    >>> sivae.tl.write_graph(adata, "genes.graphml")  # doctest: +SKIP
+    >>> import tempfile, pathlib, sivae
+    >>> adata = sivae.datasets.planted(100, 60, n_factors=2, genes_per_factor=20)
+    >>> sivae.tl.gene_neighbors(adata, 5, use_rep="planted_v")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     sivae.tl.write_graph(adata, pathlib.Path(folder) / "genes.graphml")
     """
     path = Path(path)
     if path.suffix not in (".graphml", ".csv"):
@@ -163,7 +172,7 @@ def _edges(adata: AnnData, space: GeneSpace) -> pd.DataFrame:
             "distance": _distances(adata, space, row, column),
             "correlation": pair_correlations(loadings_gm, covariance_mm, noise_g, rows=row, columns=column),
             "p": p_e,
-            "q": adjusted(p_e),
+            "q": adjust(p_e),
         }
     )
     return frame.sort_values(["weight", "gene_a", "gene_b"], ascending=[False, True, True], ignore_index=True)

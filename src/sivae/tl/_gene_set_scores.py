@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from scipy.stats import false_discovery_control
 
 from sivae import _keys
 from sivae._errors import OptionError, SetupError
 from sivae._rng import numpy_generator
 from sivae._space import read_space
 from sivae.graph._scores import coherence, coherence_null, directions, matching_strata
+from sivae.stats._fdr import adjust
 from sivae.tl._gene_sets import as_sets, membership
 from sivae.tl._implied import by_name, vectors
 
@@ -74,7 +74,11 @@ def gene_set_coherence(
 
     Examples
     --------
-    >>> sivae.tl.gene_set_coherence(adata, {"T cell": ["CD3D", "CD3E", "CD2"]})  # doctest: +SKIP
+    >>> import sivae
+    >>> adata = sivae.datasets.planted(100, 60, n_factors=2, genes_per_factor=20)
+    >>> sets = {"one factor": ["gene_1", "gene_2", "gene_3"], "two": ["gene_1", "gene_2", "gene_30"]}
+    >>> sivae.tl.gene_set_coherence(adata, sets, use_rep="planted_v")["coherence"].round(2).tolist()
+    [1.0, 0.33]
     """
     if n_draws < 1:
         raise OptionError(f"Found n_draws={n_draws}, expected at least 1.")
@@ -97,7 +101,7 @@ def gene_set_coherence(
             "null_mean": mean_s,
             "z": (observed_s - mean_s) / np.where(sd_s > 1e-12, sd_s, np.nan),
             "p": p_s,
-            "q": adjusted(p_s),
+            "q": adjust(p_s),
         }
     )
 
@@ -135,7 +139,12 @@ def gene_set_scores(
 
     Examples
     --------
-    >>> sivae.tl.gene_set_scores(adata, "hallmark.gmt")  # doctest: +SKIP
+    >>> import sivae
+    >>> adata = sivae.datasets.planted(100, 60, n_factors=2, genes_per_factor=20)
+    >>> adata.obsm["X_sivae"], adata.varm["X_sivae"] = adata.obsm["planted_z"], adata.varm["planted_v"]
+    >>> sivae.tl.gene_set_scores(adata, {"mine": ["gene_1", "gene_2"]})
+    >>> adata.obsm["X_sivae_gene_sets"].columns.to_list()
+    ['mine']
     """
     sets = as_sets(gene_sets)
     space = read_space(adata)
@@ -145,14 +154,6 @@ def gene_set_scores(
     score_cs = np.asarray(adata.obsm[_keys.CELLS], np.float64) @ directions(space.v_gk, member_sg).T
     score_cs[:, np.diff(member_sg.indptr) == 0] = np.nan
     adata.obsm[key_added] = pd.DataFrame(score_cs, index=adata.obs_names, columns=list(sets))
-
-
-def adjusted(p: Array) -> Array:
-    """Benjamini-Hochberg over the entries that are numbers."""
-    result, known = np.full(p.shape, np.nan), np.isfinite(p)
-    if known.any():
-        result[known] = false_discovery_control(p[known])
-    return result
 
 
 def _strata(adata: AnnData, vectors_gm: Array, rows: NDArray[np.intp]) -> NDArray[np.intp]:

@@ -47,7 +47,12 @@ def read_gmt(path: str | Path) -> dict[str, list[str]]:
 
     Examples
     --------
-    >>> sets = sivae.tl.read_gmt("hallmark.gmt")  # doctest: +SKIP
+    >>> import tempfile, pathlib, sivae
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder) / "mine.gmt"
+    ...     _ = path.write_text("T cells\\tmarkers\\tCD3D\\tCD3E\\n")
+    ...     sivae.tl.read_gmt(path)
+    {'T cells': ['CD3D', 'CD3E']}
     """
     path = Path(path)
     sets: dict[str, list[str]] = {}

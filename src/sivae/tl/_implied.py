@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.stats import false_discovery_control
 
 from sivae.graph._knn import correlation_vectors
 from sivae.stats._enrichment import origin_pvalues
+from sivae.stats._fdr import adjust
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,9 +49,7 @@ def connected(space: GeneSpace, fdr: float) -> NDArray[np.bool_]:
         p_g[unknown] = origin_pvalues(space.v_gk[unknown], space.variance_gk[unknown], variance_k)
         unknown = ~np.isfinite(p_g)
     result: NDArray[np.bool_] = (space.v_gk**2).sum(axis=1) > 0
-    known = np.flatnonzero(~unknown)
-    if len(known):
-        result[known] = false_discovery_control(np.clip(p_g[known], 0.0, 1.0)) <= fdr
+    result[~unknown] = adjust(p_g)[~unknown] <= fdr
     return result
 
 

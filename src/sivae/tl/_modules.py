@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 import pandas as pd
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 UNASSIGNED = "unassigned"
 """Value of `var["sivae_module"]` for a gene in no module."""
+NOISE_SHARE: Final = {"correlation": 1.0, "balanced": 0.1, "joint": 0.0}
+"""Share of the noise in the denominator of the correlation, by the metric of the graph."""
 
 
 def modules(
@@ -45,7 +47,8 @@ def modules(
 
     Connected genes alone take part (`var["sivae_connected_pvalue"]` at the false discovery rate `fdr`, Benjamini and
     Hochberg; where a gene has none, its loadings against their variances). Their graph is made again `n_resamples`
-    times from loadings v + sd e, e standard normal, and v - sd e: the two are independent draws around the true
+    times, with the metric and the number of neighbors of the graph at hand, from loadings v + sd e, e standard normal,
+    and v - sd e: the two are independent draws around the true
     loadings (data fission; Leiner, Duan, Wasserman, Ramdas 2023, doi 10.1080/01621459.2023.2270748), as if two
     experiments had been made. Leiden (Traag, Waltman, van Eck 2019, doi 10.1038/s41598-019-41695-z) divides each, with
     a seed of its own. Modules are the median of these partitions.
@@ -55,9 +58,9 @@ def modules(
     resolutions from 0.25 to 2.8; taken is the finest at which the mean stability of all connected genes (0 for those in
     no module) is at least 0.75, else the most stable, and below 0.5 there are no modules.
 
-    Where variances of the loadings are not known (another embedding), the edges of the graph are weighted at random
-    instead (exponential weights, a Bayesian bootstrap). Without p-values and variances nothing says that genes follow
-    anything, so a single module of all genes is not reported.
+    Where variances of the loadings are not known (another embedding), or the metric is not a correlation, the edges of
+    the graph are weighted at random instead (exponential weights, a Bayesian bootstrap). Without p-values and variances
+    nothing says that genes follow anything, so a single module of all genes is not reported.
 
     Parameters
     ----------
@@ -77,7 +80,7 @@ def modules(
     n_resamples
         Graphs, an even number.
     use_rep
-        Array of `varm` that the graph was made from; siVAE's loadings if None.
+        Array of `varm` that the graph was made from; if None what `gene_neighbors` recorded, else siVAE's loadings.
     seed
         Of the resampling and of Leiden.
 
@@ -99,17 +102,25 @@ def modules(
 
     Examples
     --------
-    >>> sivae.tl.gene_neighbors(adata)  # doctest: +SKIP
-    >>> sivae.tl.modules(adata)  # doctest: +SKIP
-    >>> adata.var["sivae_module"].value_counts()  # doctest: +SKIP
+    >>> import sivae
+    >>> adata = sivae.datasets.planted(100, 60, n_factors=2, genes_per_factor=20)
+    >>> sivae.tl.gene_neighbors(adata, 15, use_rep="planted_v")
+    >>> sivae.tl.modules(adata, 1.0)
+    >>> adata.var["sivae_module"].value_counts().to_dict()
+    {'module1': 20, 'module2': 20, 'unassigned': 20}
     """
     _check(resolution, fdr=fdr, min_size=min_size, min_stability=min_stability, n_resamples=n_resamples)
-    space = by_name(read_space(adata, use_rep))
-    graph = _graph(adata)
+    graph, choices = _graph(adata)
+    space = by_name(read_space(adata, choices.get("use_rep") if use_rep is None else use_rep))
     space = space.take(connected(space, fdr))
     found = None
     if len(space.names) >= max(min_size, 2):
-        pairs = _resampled(adata, space, graph, n_pairs=n_resamples // 2, signed=signed, seed=seed)
+        share = NOISE_SHARE.get(str(choices.get("metric", "balanced")))
+        if share is None or space.variance_gk is None or space.noise_g is None:
+            pairs = _from_edges(space, graph, n_pairs=n_resamples // 2, signed=signed, seed=seed)
+        else:
+            number = int(choices.get("n_neighbors", 0)) or _n_neighbors(graph)
+            pairs = _from_positions(space, number, share=share, n_pairs=n_resamples // 2, signed=signed, seed=seed)
         found = find_communities(
             pairs,
             resolution=None if resolution == "auto" else float(resolution),
@@ -148,6 +159,16 @@ def module_scores(adata: AnnData) -> None:
     ------
     SetupError
         Without modules, or without positions of the cells.
+
+    Examples
+    --------
+    >>> import sivae
+    >>> adata = sivae.datasets.planted(100, 60, n_factors=2, genes_per_factor=20)
+    >>> adata.var["sivae_module"] = adata.var["module"]
+    >>> adata.obsm["X_sivae"], adata.varm["X_sivae"] = adata.obsm["planted_z"], adata.varm["planted_v"]
+    >>> sivae.tl.module_scores(adata)
+    >>> adata.obsm["X_sivae_modules"].shape
+    (100, 3)
     """
     space = read_space(adata)
     names, module_g = read_modules(adata, space)
@@ -178,25 +199,21 @@ def read_modules(adata: AnnData, space: GeneSpace) -> tuple[list[str], NDArray[n
     return names, np.array(values, np.int64)
 
 
-def _graph(adata: AnnData) -> sparse.csr_matrix:
+def _graph(adata: AnnData) -> tuple[sparse.csr_matrix, dict[str, Any]]:
+    """The graph of genes, and with which choices it was made, where that is recorded."""
     if _keys.CONNECTIVITIES not in adata.varp:
         raise SetupError(
             f"Found no varp[{_keys.CONNECTIVITIES!r}], expected a graph of genes. "
             "Call sivae.tl.gene_neighbors(adata) first."
         )
-    return sparse.csr_matrix(adata.varp[_keys.CONNECTIVITIES], dtype=np.float64)
+    choices = dict(dict(adata.uns.get(_keys.UNS, {})).get("neighbors", {}))
+    return sparse.csr_matrix(adata.varp[_keys.CONNECTIVITIES], dtype=np.float64), choices
 
 
-def _resampled(
-    adata: AnnData, space: GeneSpace, graph: sparse.csr_matrix, *, n_pairs: int, signed: bool, seed: int
+def _from_positions(
+    space: GeneSpace, n_neighbors: int, *, share: float, n_pairs: int, signed: bool, seed: int
 ) -> list[Pair]:
-    """Pairs of graphs that are independent looks at the same genes."""
-    if space.variance_gk is not None and space.noise_g is not None:
-        return _from_positions(space, _n_neighbors(adata, graph), n_pairs=n_pairs, signed=signed, seed=seed)
-    return _from_edges(space, graph, n_pairs=n_pairs, signed=signed, seed=seed)
-
-
-def _from_positions(space: GeneSpace, n_neighbors: int, *, n_pairs: int, signed: bool, seed: int) -> list[Pair]:
+    """Pairs of graphs from loadings moved by their error in one direction and in the other."""
     loadings_gm, covariance_mm, noise_g = decoder_arrays(space)
     assert space.variance_gk is not None
     sd_gk = np.sqrt(np.nan_to_num(space.variance_gk))
@@ -205,7 +222,7 @@ def _from_positions(space: GeneSpace, n_neighbors: int, *, n_pairs: int, signed:
     def graph(shift_gk: NDArray[np.float64]) -> sparse.csr_matrix:
         moved_gm = loadings_gm.copy()
         moved_gm[:, :k] += shift_gk
-        return knn_graph(correlation_vectors(moved_gm, covariance_mm, noise_g), n_neighbors, signed=signed)
+        return knn_graph(correlation_vectors(moved_gm, covariance_mm, share * noise_g), n_neighbors, signed=signed)
 
     pairs = []
     for pair in range(n_pairs):
@@ -215,6 +232,7 @@ def _from_positions(space: GeneSpace, n_neighbors: int, *, n_pairs: int, signed:
 
 
 def _from_edges(space: GeneSpace, graph: sparse.csr_matrix, *, n_pairs: int, signed: bool, seed: int) -> list[Pair]:
+    """Pairs of graphs with edges weighted at random."""
     edges = sparse.coo_matrix(sparse.triu(graph[space.rows][:, space.rows], 1))
     order = np.lexsort((edges.col, edges.row))
     row, column = (index[order].astype(np.intp) for index in (edges.row, edges.col))
@@ -233,11 +251,10 @@ def _from_edges(space: GeneSpace, graph: sparse.csr_matrix, *, n_pairs: int, sig
     return [(drawn(rng), drawn(rng)) for rng in rngs]
 
 
-def _n_neighbors(adata: AnnData, graph: sparse.csr_matrix) -> int:
-    """Neighbors of a gene in the graph at hand."""
-    own = adata.varp[_keys.DISTANCES] if _keys.DISTANCES in adata.varp else graph
-    count = np.diff(sparse.csr_matrix(own).indptr)
-    return max(1, int(np.median(count[count > 0]))) if (count > 0).any() else 1
+def _n_neighbors(graph: sparse.csr_matrix) -> int:
+    """Half of the ties of a gene: those of its own choice."""
+    count = np.diff(graph.indptr)
+    return max(1, int(np.median(count[count > 0])) // 2 + 1) if (count > 0).any() else 1
 
 
 def _write(adata: AnnData, space: GeneSpace, found: Communities | None) -> None:

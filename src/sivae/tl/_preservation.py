@@ -12,7 +12,7 @@ from sivae._rng import numpy_generator
 from sivae._space import read_space
 from sivae.graph._preservation import preservation
 from sivae.graph._scores import orientations
-from sivae.tl._gene_set_scores import adjusted
+from sivae.stats._fdr import adjust
 from sivae.tl._implied import by_name, vectors
 from sivae.tl._modules import read_modules
 
@@ -35,10 +35,10 @@ def module_preservation(
     """Ask whether modules hold together in the gene space of a second data set.
 
     Density: mean over a module's pairs of genes of the correlation implied in `other`, with the signs that the genes
-    have in `adata`. Connectivity: correlation over the module's genes of how strongly each is tied to its module, in `adata`
-    and in `other`. Both against random modules of the same sizes, by permuting the genes' labels in `other`; after
-    Langfelder, Luo, Oldham, Horvath 2011 (doi 10.1371/journal.pcbi.1001057). The two data sets need not have axes in
-    common: correlations alone are compared.
+    have in `adata`. Connectivity: correlation over the module's genes of how strongly each is tied to its module, in
+    `adata` and in `other`. Both against random modules of the same sizes, by permuting the genes' labels in `other`;
+    after Langfelder, Luo, Oldham, Horvath 2011 (doi 10.1371/journal.pcbi.1001057). The two data sets need not have axes
+    in common: correlations alone are compared.
 
     Parameters
     ----------
@@ -73,7 +73,14 @@ def module_preservation(
 
     Examples
     --------
-    >>> sivae.tl.module_preservation(adata, other)  # doctest: +SKIP
+    >>> import sivae
+    >>> adata = sivae.datasets.planted(100, 60, n_factors=2, genes_per_factor=20)
+    >>> adata.var["sivae_module"] = adata.var["module"].replace("none", "unassigned")
+    >>> table = sivae.tl.module_preservation(adata, adata.copy(), use_rep="planted_v", n_permutations=99)
+    >>> table[["module", "n_found", "density", "density_p"]]
+         module  n_found  density  density_p
+    0  module_1       20      1.0       0.01
+    1  module_2       20      1.0       0.01
     """
     if background not in ("assigned", "all") or n_permutations < 1:
         raise OptionError(
@@ -113,7 +120,7 @@ def module_preservation(
     for column, value_m in columns.items():
         frame[column] = np.full(len(names), np.nan)
         frame.loc[kept, column] = value_m
-    frame["q"] = adjusted(frame["p"].to_numpy(dtype=np.float64))
+    frame["q"] = adjust(frame["p"].to_numpy(dtype=np.float64))
     return frame
 
 
