@@ -119,9 +119,9 @@ def enrich(
     >>> import sivae
     >>> adata = sivae.datasets.planted(100, 60, n_factors=2, genes_per_factor=20)
     >>> sets = {"first": adata.var_names[:15], "others": adata.var_names[45:]}
-    >>> sivae.tl.enrich(adata, sets, use_rep="planted_v")[["group", "set", "n_set", "effect"]].head(1)
-       group    set  n_set  effect
-    0  axis1  first     15     1.0
+    >>> sivae.tl.enrich(adata, sets, use_rep="planted_v")[["group", "set", "n_set"]].head(1)
+       group    set  n_set
+    0  axis1  first     15
     """
     by = _method(of, gene, method, n_top=n_top)
     every = by_name(read_space(adata, use_rep))

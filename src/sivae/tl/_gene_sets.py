@@ -25,7 +25,7 @@ WEIGHT: Final = re.compile(r",-?\d+(\.\d+)?([eE]-?\d+)?$")
 
 
 def read_gmt(path: str | Path) -> dict[str, list[str]]:
-    """Read gene sets from a GMT file: one set a line, name, description and genes separated by tabs.
+    r"""Read gene sets from a GMT file: one set a line, name, description and genes separated by tabs.
 
     Empty lines, Windows line ends, a byte order mark, weights behind genes ("GENE,1.0") and genes named twice are
     taken in stride. A set that comes twice with the same genes is kept once; with other genes it is kept as "NAME (2)",
@@ -50,7 +50,7 @@ def read_gmt(path: str | Path) -> dict[str, list[str]]:
     >>> import tempfile, pathlib, sivae
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = pathlib.Path(folder) / "mine.gmt"
-    ...     _ = path.write_text("T cells\\tmarkers\\tCD3D\\tCD3E\\n")
+    ...     _ = path.write_text("T cells\tmarkers\tCD3D\tCD3E\n")
     ...     sivae.tl.read_gmt(path)
     {'T cells': ['CD3D', 'CD3E']}
     """
