@@ -7,7 +7,7 @@ from importlib import import_module
 
 from bench import _report
 
-NAMES = ("steps", "loss", "ldvae")
+NAMES = ("steps", "loss", "ldvae", "attribution")
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ LABELS = {
 def rewrite() -> None:
     """Put the tables of every result there is between the two marks of README.md."""
     sections = []
-    for name, make in (("steps", _steps), ("loss", _loss), ("ldvae", _ldvae)):
+    for name, make in (("steps", _steps), ("loss", _loss), ("ldvae", _ldvae), ("attribution", _attribution)):
         path = RESULTS / f"{name}.json"
         result = json.loads(path.read_text()) if path.exists() else None
         sections.append(f"### {name}\n\n" + (make(result) if result else "Not run yet.\n"))
@@ -96,6 +96,23 @@ def _ldvae(result: dict[str, Any]) -> str:
         )
         + "\n"
     )
+
+
+def _attribution(result: dict[str, Any]) -> str:
+    parts = []
+    for name, found in result["sets"].items():
+        by_gene = ", ".join(f"{m} {s} s" for m, s in found["gene_by_gene_seconds"].items())
+        known = "truth_centered" in found["methods"]["loadings"]
+        heads = ["centered", "uncentered", *(("truth_centered", "truth_uncentered") if known else ()), "seconds"]
+        parts += [
+            f"**{name}**: " + _conditions(result | {"data": found["data"]}),
+            f"{result['n_cells']} cells. One pass per gene through the decoder would take: {by_gene}.\n",
+            "| method | " + " | ".join(heads).replace("_", ", ") + " |",
+            "| --- |" + " --- |" * len(heads),
+            *(f"| {m} | " + " | ".join(f"{row[h]:.3g}" for h in heads) + " |" for m, row in found["methods"].items()),
+            "",
+        ]
+    return "\n".join(parts)
 
 
 def _spread(value: dict[str, Any]) -> str:
