@@ -31,7 +31,7 @@ demo: $(READY)  ## map the cells and genes of real blood cells; no network
 	$(BIN)/sivae demo -o demo-run
 	@echo "Open $(CURDIR)/demo-run/report.html"
 
-test: lint  ## lint, types, import direction, then every test
+test: lint docs  ## lint, types, import direction, the site, then every test
 	$(PYTEST)
 
 test-fast: lint  ## the same without the slow tests

@@ -21,7 +21,14 @@ LABELS = {
 def rewrite() -> None:
     """Put the tables of every result there is between the two marks of README.md."""
     sections = []
-    tables = {"steps": _steps, "loss": _loss, "ldvae": _ldvae, "null_hubs": _null_hubs, "planted_hubs": _planted_hubs}
+    tables = {
+        "steps": _steps,
+        "loss": _loss,
+        "ldvae": _ldvae,
+        "attribution": _attribution,
+        "null_hubs": _null_hubs,
+        "planted_hubs": _planted_hubs,
+    }
     for name, make in tables.items():
         path = RESULTS / f"{name}.json"
         result = json.loads(path.read_text()) if path.exists() else None
@@ -134,6 +141,23 @@ def _planted_hubs(result: dict[str, Any]) -> str:
 
 def _mean(rows: list[dict[str, Any]], key: str) -> float:
     return float(sum(row[key] for row in rows) / len(rows))
+
+
+def _attribution(result: dict[str, Any]) -> str:
+    parts = []
+    for name, found in result["sets"].items():
+        by_gene = ", ".join(f"{m} {s} s" for m, s in found["gene_by_gene_seconds"].items())
+        known = "truth_centered" in found["methods"]["loadings"]
+        heads = ["centered", "uncentered", *(("truth_centered", "truth_uncentered") if known else ()), "seconds"]
+        parts += [
+            f"**{name}**: " + _conditions(result | {"data": found["data"]}),
+            f"{result['n_cells']} cells. One pass per gene through the decoder would take: {by_gene}.\n",
+            "| method | " + " | ".join(heads).replace("_", ", ") + " |",
+            "| --- |" + " --- |" * len(heads),
+            *(f"| {m} | " + " | ".join(f"{row[h]:.3g}" for h in heads) + " |" for m, row in found["methods"].items()),
+            "",
+        ]
+    return "\n".join(parts)
 
 
 def _spread(value: dict[str, Any]) -> str:

@@ -32,6 +32,8 @@ def split(model, adata):
     return order[~held[order]], order[held[order]]
 
 
+SHORT = TrainOptions(max_steps=500, checks=20)
+"""A training long enough for a few hundred genes and a thousand cells, from the spectral start."""
 STILL = {"max_steps": 1, "checks": 1, "learning_rate": 1e-30}
 """Options under which the weights stay those of step 0 (to 1e-30)."""
 

@@ -17,6 +17,12 @@ from builders import SMALL, train  # noqa: E402
 torch.set_num_threads(1)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup():
+    # Numba, which scanpy runs, sets the threads of OpenMP and so of torch; more of them than cores spin for each other.
+    torch.set_num_threads(1)
+
+
 def pytest_configure(config):
     # Some versions of torch say this of themselves when forward differentiation is first used.
     config.addinivalue_line("filterwarnings", "ignore:`torch.jit.script` is deprecated:DeprecationWarning")

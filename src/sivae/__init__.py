@@ -10,17 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sivae import datasets, pl, pp, report, tl
+    from sivae.model._ensemble import ensemble
     from sivae.model._sivae import SiVAE
     from sivae.nn._module import Architecture
     from sivae.train._options import TrainOptions
 
 __version__ = "0.1.0"
-__all__ = ["Architecture", "SiVAE", "TrainOptions", "__version__", "datasets", "pl", "pp", "report", "tl"]
+__all__ = ["Architecture", "SiVAE", "TrainOptions", "__version__", "datasets", "ensemble", "pl", "pp", "report", "tl"]
 
 _OBJECTS = {
     "SiVAE": "sivae.model._sivae",
     "Architecture": "sivae.nn._module",
     "TrainOptions": "sivae.train._options",
+    "ensemble": "sivae.model._ensemble",
 }
 
 

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias, final
 
 import numpy as np
 
+from sivae._checks import check_adata
 from sivae._errors import SetupError, some
 from sivae._stored import is_on_disk, open_stored
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import pandas as pd
     from anndata import AnnData
@@ -87,6 +88,29 @@ def _pick(block: Any, rows: Positions, columns: Positions) -> Any:
     return block if every_column else block[:, columns]
 
 
+def first(adata: AnnData, values: Values, wrong: Callable[[Any], Any]) -> str:
+    """The first stored value that is wrong, in words: "X holds -1 (cell 'c7', gene 'g3')"."""
+    for rows, columns, block in values.pieces():
+        dense = isinstance(block, np.ndarray)
+        found = np.asarray(wrong(block if dense else block.data))
+        if not found.any():
+            continue
+        at: Any
+        if dense:
+            at = np.argwhere(found)[0]
+            value = block[tuple(at)]
+        else:
+            coo, number = block.tocoo(), int(np.flatnonzero(found)[0])
+            at, value = (coo.row[number], coo.col[number]), coo.data[number]
+        return holds(adata, values.where, int(rows[at[0]]), int(columns[at[1]]), value)
+    return f"{values.where} holds such a value"
+
+
+def holds(adata: AnnData, where: str, row: int, column: int, value: Any) -> str:
+    """Where a value is, in words."""
+    return f"{where} holds {value:g} (cell {str(adata.obs_names[row])!r}, gene {str(adata.var_names[column])!r})"
+
+
 # ------------------------------------------------------------------------------------------------------------ the door
 
 
@@ -98,13 +122,17 @@ def values_of(adata: AnnData, layer: str | None) -> Values:
     SetupError
         If it is not there, or is stored as something that cannot be read, or does not hold numbers.
     """
+    check_adata(adata)
     if adata.n_obs == 0 or adata.n_vars == 0:
-        raise SetupError(f"The AnnData is empty: {adata.n_obs} cells x {adata.n_vars} genes.")
+        raise SetupError(
+            f"The AnnData is empty: {adata.n_obs} cells x {adata.n_vars} genes; expected at least one of each. "
+            "Check the filters before it."
+        )
     whole, rows, columns = _behind(adata)
     where = f"layers[{layer!r}]" if layer else "X"
     stored = open_stored(_matrix(whole, layer), where)
     if stored.dtype.kind not in "biuf":
-        raise SetupError(f"{where} holds values of type {stored.dtype}; expected numbers.")
+        raise SetupError(f"{where} holds values of type {stored.dtype}; expected numbers. Convert it first.")
     return Values(stored, rows, columns, where)
 
 
@@ -133,7 +161,8 @@ def frame(table: Any) -> pd.DataFrame:
 
 
 def refuse_view(adata: AnnData, call: str) -> None:
-    """Refuse to write into a view of values on disk: anndata would have to read them all first."""
+    """Refuse what is no AnnData, and to write into a view of values on disk, which anndata would read whole first."""
+    check_adata(adata)
     if not adata.is_view:
         return
     whole = _behind(adata)[0]

@@ -209,11 +209,12 @@ def _number_of_genes(text: str) -> int | None:
 
 @contextmanager
 def _plainly(checkpoint: Path | None = None) -> Iterator[None]:
-    """Turn our warnings into notes, our errors into one line and exit code 1, and a kill into a clean end."""
+    """Turn our warnings into notes, errors into one line and exit code 1, and a kill into a clean end."""
     before = signal.signal(signal.SIGTERM, _stop)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("always", SiVAEWarning)
+            warnings.filterwarnings("ignore", message=".*names are not unique", category=UserWarning)  # we say it
             show = warnings.showwarning
             warnings.showwarning = lambda message, category, *rest, **named: (
                 typer.echo(f"Note: {message}", err=True)
@@ -225,6 +226,10 @@ def _plainly(checkpoint: Path | None = None) -> Iterator[None]:
         if _state["debug"]:
             raise
         _fail(error)
+    except Exception as error:
+        if _state["debug"]:
+            raise
+        _fail_unforeseen(error)
     except KeyboardInterrupt:
         _say_stopped(checkpoint)
         raise typer.Exit(130) from None
@@ -247,6 +252,16 @@ def _say_stopped(checkpoint: Path | None) -> None:
 
 def _fail(error: SiVAEError) -> NoReturn:
     typer.echo(f"Error: {error}", err=True)
+    raise typer.Exit(1) from error
+
+
+def _fail_unforeseen(error: Exception) -> NoReturn:
+    words = (str(error).splitlines() or [""])[0]
+    found = f"{type(error).__name__}: {words}" if words else type(error).__name__
+    advice = "Nothing was written. sivae --debug COMMAND shows where it arose"
+    if not isinstance(error, OSError | MemoryError):
+        advice += "; this may be a defect of siVAE, please report it"
+    typer.echo(f"Error: {found}. {advice}.", err=True)
     raise typer.Exit(1) from error
 
 

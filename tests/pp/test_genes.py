@@ -171,8 +171,8 @@ def test_layer_key_and_values_left_alone(caplog):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"n_genes": 0}, OptionError, r"Found n_genes=0, expected at least 1"),
-        ({"min_cells": -1}, OptionError, r"Found min_cells=-1, expected 0 or more"),
+        ({"n_genes": 0}, OptionError, r"n_genes is 0; expected at least 1"),
+        ({"min_cells": -1}, OptionError, r"min_cells is -1; expected at least 0"),
         ({"layer": "raw"}, SetupError, r"Found no layer 'raw', expected one of: none are there\. Name one"),
         (
             {"batch_key": "lane"},

@@ -10,7 +10,7 @@ from sklearn.linear_model import Ridge
 from sivae import tl
 from sivae._errors import OptionError, SetupError
 from sivae.datasets import planted
-from sivae.tl import _expression
+from sivae.tl import _held_out
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -56,7 +56,7 @@ def test_a_split_is_made_where_there_is_none_and_cells_are_sampled(monkeypatch):
     tl.gene_neighbors(adata, 5, use_rep="planted_v")
     whole = tl.neighbor_r2(adata)["r2"]
     assert whole[:20].mean() > 0.2 > abs(whole[20:].mean())
-    monkeypatch.setattr(_expression, "MAX_CELLS", 60)
+    monkeypatch.setattr(_held_out, "MAX_CELLS", 60)
     assert not np.allclose(tl.neighbor_r2(adata)["r2"], whole)
     np.testing.assert_array_equal(tl.neighbor_r2(adata)["r2"], tl.neighbor_r2(adata)["r2"])
 

@@ -102,6 +102,9 @@ def _check_name(path: Path) -> None:
         raise SetupError(f"Found {path.name}, expected a name that ends in .h5ad or .zarr. {how}.")
     if not path.exists():
         raise SetupError(f"Found no {path}, expected an AnnData there. Check the path.")
+    if path.is_dir() != (path.suffix == ".zarr"):
+        found, expected = ("a folder", "an h5ad file") if path.is_dir() else ("a file", "a zarr store, a folder")
+        raise SetupError(f"{path} is {found}, expected {expected}. Rename it, or write it again with anndata.")
 
 
 def _open(path: Path) -> Any:

@@ -7,14 +7,11 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from sivae._errors import ArtefactError
-
-if TYPE_CHECKING:
-    from sivae._run._cells import Cells
 
 FORMAT: Final = 1
 """Of `run.json`."""
@@ -49,37 +46,62 @@ def refuse_existing(path: Path, option: str = "-o") -> None:
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder beside `path` that becomes it at the end, or vanishes with the first error."""
-    refuse_existing(path)
-    made = [parent for parent in [path.parent, *path.parent.parents] if not parent.exists()]
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
-    except OSError as error:
-        raise ArtefactError(f"{path} cannot be written: {error}. Choose another place.") from error
-    try:
+    with _beside(path, "-o") as temporary:
         yield temporary
         refuse_existing(path)
         temporary.chmod(0o755)
         temporary.rename(path)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Yield the name of a file to write, which becomes `path` at the end, or vanishes with the first error."""
+    with _beside(path, "-o") as folder:
+        temporary = folder / path.name
+        try:
+            yield temporary
+            refuse_existing(path)
+            temporary.rename(path)
+            folder.rmdir()
+        except OSError as error:
+            if isinstance(error, ArtefactError):
+                raise
+            raise ArtefactError(f"{path} cannot be written: {error}. Choose another place with -o.") from error
+
+
+def check_place(path: Path) -> None:
+    """Refuse a place that is taken or cannot be written, before there is anything to write; nothing stays behind."""
+    with suppress(_Tried), _beside(path, "-o"):
+        raise _Tried
+
+
+class _Tried(Exception):
+    """The place can be written."""
+
+
+@contextmanager
+def _beside(path: Path, option: str) -> Iterator[Path]:
+    """Yield a new folder beside `path`; it and the folders made for it vanish with the first error."""
+    refuse_existing(path, option)
+    made: list[Path] = []
+    try:
+        made = [parent for parent in [path.parent, *path.parent.parents] if not parent.exists()]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    except OSError as error:
+        _remove_empty(made)
+        raise ArtefactError(
+            f"{path} cannot be written: {error}; expected a folder that can be. Choose another place with {option}."
+        ) from error
+    try:
+        yield temporary
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
-        for parent in made:
-            if parent.is_dir() and not any(parent.iterdir()):
-                parent.rmdir()
+        _remove_empty(made)
         raise
 
 
-def write_cells(cells: Cells, out: Path) -> None:
-    """Write an AnnData under a temporary name, then move it."""
-    temporary = out.with_name(f".{out.stem}-{os.getpid()}.h5ad")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        cells.write_h5ad(temporary)
-        refuse_existing(out)
-        temporary.rename(out)
-    except OSError as error:
-        raise (
-            error if isinstance(error, ArtefactError) else ArtefactError(f"{out} cannot be written: {error}.")
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+def _remove_empty(folders: list[Path]) -> None:
+    for folder in folders:
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()

@@ -110,6 +110,7 @@ def fit(
     """
     adata = cells.adata
     _check_data(adata, options)
+    _say_values(adata, options, say)
     _say_confounding(adata, options, say)
     with _files.whole_folder(run) as folder:
         model, chosen = _prepare(adata, options)
@@ -135,10 +136,13 @@ def fit(
 def _check(run: Path, options: FitOptions) -> None:
     """Refuse what can be refused before the data are read."""
     _files.refuse_existing(run)
+    _files.check_place(run)
     for module in ("matplotlib", "jinja2"):
         require(module, extra="report")
     if options.n_genes is not None and options.n_genes < 2:
         raise OptionError(f"Found {options.n_genes} genes, expected at least 2, or all. 2000 is the default.")
+    if options.n_latent < 1:
+        raise OptionError(f"n_latent is {options.n_latent}; expected at least 1. 10 is the default.")
     if options.max_epochs is not None and options.max_epochs < 1:
         raise OptionError(
             f"Found {options.max_epochs} epochs, expected at least 1. Leave it out to let the data decide."
@@ -147,6 +151,7 @@ def _check(run: Path, options: FitOptions) -> None:
 
 def _check_data(adata: AnnData, options: FitOptions) -> None:
     """Refuse data that lack what was asked for, and write the set-up record."""
+    from sivae.data._split import refuse_few
     from sivae.model._sivae import SiVAE
 
     if options.label is not None and options.label not in adata.obs:
@@ -163,6 +168,17 @@ def _check_data(adata: AnnData, options: FitOptions) -> None:
         size_factor_key=options.size_factor_key,
         normalize=options.normalize,  # type: ignore[arg-type]
     )
+    refuse_few(adata.n_obs)
+
+
+def _say_values(adata: AnnData, options: FitOptions, say: Say) -> None:
+    """Say before training that values are taken as they are, where nobody asked for it."""
+    setup = dict(adata.uns[_keys.UNS]["setup"])
+    if options.normalize == "auto" and setup["normalize"] == "none":
+        say(
+            "Note: the values are no counts; they are taken as they are (normalize none). "
+            "If another layer holds counts, name it with --layer."
+        )
 
 
 def _say_confounding(adata: AnnData, options: FitOptions, say: Say) -> None:

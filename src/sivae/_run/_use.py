@@ -6,14 +6,17 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from sivae import _keys
-from sivae._errors import ArtefactError, OptionError
+from sivae._errors import ArtefactError, OptionError, some
 from sivae._run._cells import open_cells
-from sivae._run._files import CELLS, FORMAT, MODEL, RECORD, REPORT, refuse_existing, write_cells
+from sivae._run._files import CELLS, FORMAT, MODEL, RECORD, REPORT, refuse_existing, whole_file
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from anndata import AnnData
+
+PARTS = ("data", "genes", "model", "training", "seconds", "created", "version")
+"""What a record holds at least."""
 
 
 def read_record(run: Path) -> dict[str, Any]:
@@ -31,12 +34,17 @@ def read_record(run: Path) -> dict[str, Any]:
     try:
         record = json.loads((run / RECORD).read_text(encoding="utf-8"))
         known = int(record["format"]) <= FORMAT
+        gone = [] if not known else [part for part in PARTS if part not in record]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ArtefactError(
             f"{run / RECORD} cannot be read: {error}. The run is damaged: copy or make it again."
         ) from error
     if not known:
         raise ArtefactError(f"{run} has format {record['format']}, expected up to {FORMAT}. Update sivae-tools.")
+    if gone:
+        raise ArtefactError(
+            f"{run / RECORD} lacks {some(gone)}, expected {some(PARTS, 20)}. The run is damaged: copy or make it again."
+        )
     return dict(record)
 
 
@@ -54,10 +62,10 @@ def embed_cells(run: Path, data: Path, out: Path) -> AnnData:
     from sivae.model._sivae import SiVAE
 
     _check_embed(run, out)
-    with open_cells(data) as cells:
+    with whole_file(out) as temporary, open_cells(data) as cells:
         model = SiVAE.load(run / MODEL)
         cells.adata.obsm[_keys.CELLS] = model.get_latent_representation(cells.adata)
-        write_cells(cells, out)
+        cells.write_h5ad(temporary)
         return cells.adata
 
 
@@ -68,14 +76,14 @@ def embed_genes(run: Path, data: Path, out: Path) -> AnnData:
     from sivae.model._sivae import SiVAE
 
     _check_embed(run, out)
-    with open_cells(data) as cells, open_cells(run / CELLS) as trained:
+    with whole_file(out) as temporary, open_cells(data) as cells, open_cells(run / CELLS) as trained:
         adata, known = cells.adata, trained.adata
         modelled = np.asarray(known.var[_keys.MODELLED], dtype=bool)
         model = SiVAE.load(run / MODEL, known[:, modelled])
         mean, variance = model.get_feature_representation(adata, return_dist=True)
         adata.varm[_keys.GENES], adata.varm[_keys.GENES_VAR] = np.asarray(mean), np.asarray(variance)
         adata.var[_keys.MODELLED] = adata.var_names.isin(model.genes)
-        write_cells(cells, out)
+        cells.write_h5ad(temporary)
         return adata
 
 

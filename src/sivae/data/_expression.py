@@ -7,17 +7,20 @@ from dataclasses import dataclass
 from typing import final
 
 import numpy as np
+import pandas as pd
 import torch
 from anndata import AnnData
 from numpy.typing import NDArray
 from scipy import sparse
 
 from sivae._block import Block, Counts
+from sivae._checks import check_names
 from sivae._errors import GeneMismatchError, SetupError, some, warn
 from sivae._values import frame
+from sivae.data._kind import refuse_values
 from sivae.data._matrix import Matrix, as_matrix
 from sivae.data._scaling import Scaling
-from sivae.data._setup import Setup, category_names, is_numeric, refuse_missing
+from sivae.data._setup import Setup, category_names, is_numeric, refuse_missing, refuse_wrong
 
 MISSING_SHARE = 0.2
 """Share of the modelled genes that query data may lack: each is taken at its training mean."""
@@ -63,7 +66,10 @@ def _raw_design(adata: AnnData, setup: Setup) -> NDArray[np.float32]:
     columns, obs = [np.zeros((adata.n_obs, 0), np.float32)], frame(adata.obs)
     for key in (*setup.categorical_keys, *setup.continuous_covariate_keys):
         if key not in obs:
-            raise SetupError(f"obs has no column {key!r}, which the model was set up with; it has: {some(obs, 20)}.")
+            raise SetupError(
+                f"obs has no column {key!r}, which the model was set up with; it has: {some(obs, 20) or 'none'}. "
+                f"Write into obs[{key!r}] what is known of these cells."
+            )
         refuse_missing(obs, key)
     for key in setup.categorical_keys:
         values, known = category_names(obs[key]), setup.categories[key]
@@ -74,12 +80,20 @@ def _raw_design(adata: AnnData, setup: Setup) -> NDArray[np.float32]:
             _refuse_unknown(key, unknown, known, is_batch=key == setup.batch_key)
         columns.append((values[:, None] == np.array(known)[None, :]).astype(np.float32))
     for key in setup.continuous_covariate_keys:
-        column = obs[[key]].to_numpy(np.float32)
-        if not np.isfinite(column).all():
-            first = obs.index[~np.isfinite(column[:, 0])][0]
-            raise SetupError(f"obs[{key!r}] must be finite; it is not for cell {first!r}. Fill it in or drop the cell.")
-        columns.append(column)
+        columns.append(_numbers(obs, key)[:, None])
     return np.concatenate(columns, axis=1)
+
+
+def _numbers(obs: pd.DataFrame, key: str, *, positive: bool = False) -> NDArray[np.float32]:
+    try:
+        values = obs[key].to_numpy(np.float32)
+    except (TypeError, ValueError):
+        raise SetupError(
+            f"obs[{key!r}] is not numeric ({obs[key].dtype}), expected numbers as in the training cells. "
+            "Convert it or write into it what is known of these cells."
+        ) from None
+    refuse_wrong(values, obs, key, positive=positive)
+    return values
 
 
 def _refuse_unknown(key: str, unknown: list[str], known: list[str], *, is_batch: bool) -> None:
@@ -209,23 +223,25 @@ class Reader:
         GeneMismatchError
             If more than a fifth of the modelled genes are missing. Fewer are reported and taken at their mean.
         """
+        check_names(adata, "var_names")
         at = adata.var_names.get_indexer(list(self.genes))
         missing = at < 0
         if missing.any():
-            self._judge_missing(missing)
+            self._judge_missing(missing, adata)
         values = self.values(adata, at)
         library = library_size(values, adata, self.setup, unit=self.scaling.unit)
         if not self.setup.size_factor_key and self.scaling.log:
             library = library / np.float32(max(1.0 - float(self.scaling.share_g[missing].sum()), 1e-3))
         return Expression(values, library, self.scaling, self.design.of(adata, self.setup), missing)
 
-    def _judge_missing(self, missing: NDArray[np.bool_]) -> None:
+    def _judge_missing(self, missing: NDArray[np.bool_], adata: AnnData) -> None:
         names = [gene for gene, gone in zip(self.genes, missing, strict=True) if gone]
         share = len(names) / len(self.genes)
         found = f"{len(names)} of the {len(self.genes)} modelled genes are not in the data ({some(names)})"
         if share > MISSING_SHARE:
             raise GeneMismatchError(
-                f"{found}; at most {MISSING_SHARE:.0%} may be missing. Check that var_names are of the same kind."
+                f"{found}; at most {MISSING_SHARE:.0%} may be missing. Check that var_names are of the same kind: the "
+                f"model has {some(self.genes, 2)}, the data have {some(adata.var_names, 2) or 'no gene'}."
             )
         warn(f"{found}; each is taken at its mean over the training cells.")
 
@@ -233,6 +249,9 @@ class Reader:
 def read_matrix(adata: AnnData, setup: Setup, at: NDArray[np.intp], *, binary: bool) -> Matrix:
     """Stored values of the genes at these positions; where `binary`, 1 for every positive value."""
     values = as_matrix(adata, setup.layer or None, at)
+    refuse_values(
+        values, adata, at, layer=setup.layer or None, counts=setup.counts, positive=setup.normalize == "log1p"
+    )
     if not binary:
         return values
     if sparse.issparse(values):
@@ -266,18 +285,23 @@ def library_size(values_ng: Matrix, adata: AnnData, setup: Setup, *, unit: float
         If a cell has no counts over these genes.
     """
     if setup.size_factor_key:
-        if setup.size_factor_key not in frame(adata.obs):
+        key, obs = setup.size_factor_key, frame(adata.obs)
+        if key not in obs:
             raise SetupError(
-                f"obs has no column {setup.size_factor_key!r}, the size factor that the model was set up with."
+                f"obs has no column {key!r}, the size factor that the model was set up with; it has: "
+                f"{some(obs, 20) or 'none'}. Write the cells' size factors into obs[{key!r}]."
             )
-        return np.asarray(frame(adata.obs)[setup.size_factor_key], np.float32) * np.float32(unit)
+        return _numbers(obs, key, positive=True) * np.float32(unit)
     if not setup.counts and setup.normalize == "none":
         return np.ones(values_ng.shape[0], np.float32)
     library = np.asarray(values_ng.sum(axis=1, dtype=np.float64)).ravel()
     if (library <= 0).any():
         empty = np.flatnonzero(library <= 0)
+        matrix = f"layers[{setup.layer!r}]" if setup.layer else "X"
+        many = f"{len(empty)} cells have" if len(empty) > 1 else "1 cell has"
         raise SetupError(
-            f"{len(empty)} cells have no counts over the {values_ng.shape[1]} modelled genes, the first being "
-            f"{adata.obs_names[empty[0]]!r}. Drop them: adata = adata[adata[:, genes].X.sum(1) > 0].copy()."
+            f"{many} no counts over the {values_ng.shape[1]} modelled genes, the first being "
+            f"{str(adata.obs_names[empty[0]])!r}; expected some in every cell. Drop empty cells: "
+            f"adata = adata[adata[:, genes].{matrix}.sum(1) > 0].copy()."
         )
     return library.astype(np.float32)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from sivae._errors import SetupError
-from sivae._values import values_of
+from sivae._values import first, values_of
 
 Matrix: TypeAlias = NDArray[np.float32] | sparse.csr_matrix
 """Cells x genes, float32; CSR has sorted indices and no stored zeros."""
@@ -24,8 +24,14 @@ class Survey:
 
     smallest: float
     """The smallest value that is stored; zeros that a sparse matrix does not store are left out."""
-    counts: bool
-    """The values are whole numbers, not negative."""
+    largest: float
+    """The largest, likewise."""
+    whole: bool
+
+    @property
+    def counts(self) -> bool:
+        """The values are whole numbers, not negative."""
+        return self.whole and self.smallest >= 0
 
 
 def survey(adata: AnnData, layer: str | None) -> Survey:
@@ -36,15 +42,19 @@ def survey(adata: AnnData, layer: str | None) -> Survey:
     SetupError
         If a value is not finite; names cell and gene.
     """
-    smallest, whole = np.inf, True
+    smallest, largest, whole = np.inf, -np.inf, True
     values = values_of(adata, layer)
-    for rows, columns, block in values.pieces():
+    for _, _, block in values.pieces():
         found: Any = block if isinstance(block, np.ndarray) else block.data
         if found.dtype.kind == "f" and not np.isfinite(found).all():
-            _refuse_not_finite(adata, values.where, rows, columns, block)
+            raise SetupError(
+                f"{first(adata, values, lambda part: ~np.isfinite(part))}; expected finite numbers. "
+                "Mend or drop it first."
+            )
         smallest = min(smallest, float(found.min()) if found.size else np.inf)
+        largest = max(largest, float(found.max()) if found.size else -np.inf)
         whole = whole and (found.dtype.kind != "f" or bool((found == np.rint(found)).all()))
-    return Survey(smallest, whole and smallest >= 0)
+    return Survey(smallest, largest, whole)
 
 
 def as_matrix(adata: AnnData, layer: str | None, genes: NDArray[np.intp]) -> Matrix:
@@ -110,19 +120,3 @@ def _emptying(parts: list[_Part]) -> Iterator[_Part]:
     parts.reverse()
     while parts:
         yield parts.pop()
-
-
-def _refuse_not_finite(
-    adata: AnnData, where: str, rows: NDArray[np.intp], columns: NDArray[np.intp], block: Any
-) -> None:
-    if isinstance(block, np.ndarray):
-        row, column = np.argwhere(~np.isfinite(block))[0]
-        value = block[row, column]
-    else:
-        coo = block.tocoo()
-        at = int(np.flatnonzero(~np.isfinite(coo.data))[0])
-        row, column, value = coo.row[at], coo.col[at], coo.data[at]
-    raise SetupError(
-        f"{where} holds {value} (cell {adata.obs_names[rows[row]]!r}, gene {adata.var_names[columns[column]]!r}); "
-        "expected finite numbers. Mend or drop it first."
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -12,10 +13,13 @@ from anndata import AnnData
 from numpy.typing import NDArray
 
 from sivae import _keys
-from sivae._errors import SetupError, some
+from sivae._checks import a_name, check_adata, check_names
+from sivae._errors import SetupError, some, warn
 from sivae._values import frame
-from sivae.data._matrix import survey
+from sivae.data._kind import LARGEST_LOG, is_fraction, looks_logged, place
+from sivae.data._matrix import Survey, survey
 
+log = logging.getLogger("sivae")
 FORMAT = 1
 MOST_CATEGORIES = 0.5
 """Categories of a covariate, at most, as a share of the cells."""
@@ -94,25 +98,22 @@ def setup(
 ) -> Setup:
     """Check the AnnData and make its record (see `SiVAE.setup_anndata`)."""
     if normalize not in ("auto", "log1p", "none"):
-        raise SetupError(f"normalize is {normalize!r}; expected 'auto', 'log1p' or 'none'.")
-    for axis, names in (("obs_names", adata.obs_names), ("var_names", adata.var_names)):
-        if not names.is_unique:
-            raise SetupError(
-                f"{axis} are not unique: {some(names[names.duplicated()].unique())} occur more than once. "
-                f"Everything is matched by name: call adata.{axis}_make_unique() first."
-            )
+        raise SetupError(
+            f"normalize is {normalize!r}; expected 'auto', 'log1p' or 'none'. 'auto' lets the values decide."
+        )
+    layer, batch_key = a_name("layer", layer, "layer"), a_name("batch_key", batch_key, "column of obs")
+    size_factor_key = a_name("size_factor_key", size_factor_key, "column of obs")
+    _check_lists(categorical_covariate_keys, continuous_covariate_keys)
+    check_names(adata, "obs_names", "var_names")
     categorical = [*([batch_key] if batch_key else []), *(categorical_covariate_keys or [])]
     continuous = [*(continuous_covariate_keys or []), *([size_factor_key] if size_factor_key else [])]
     obs = frame(adata.obs)
     _check_columns(obs, categorical, continuous, size_factor_key)
     found = survey(adata, layer)
     if normalize == "auto":
-        normalize = "log1p" if found.counts else "none"
-    if normalize == "log1p" and found.smallest < 0:
-        raise SetupError(
-            f"normalize='log1p' needs values of at least 0; the smallest found is {found.smallest:g}. "
-            "Use normalize='none' for values that are already normalised."
-        )
+        normalize = _chosen(adata, layer, found)
+    if normalize == "log1p":
+        _refuse_log(adata, layer, found)
     return Setup(
         layer=layer or "",
         batch_key=batch_key or "",
@@ -123,6 +124,58 @@ def setup(
         counts=found.counts,
         categories={key: sorted(set(category_names(obs[key]))) for key in categorical},
     )
+
+
+def _check_lists(*columns: object) -> None:
+    for listed in columns:
+        if isinstance(listed, str):
+            raise SetupError(
+                f"Found the text {listed!r} where columns of obs are listed, expected a list of names. "
+                f"Write [{listed!r}]."
+            )
+        for name in listed or ():  # type: ignore[attr-defined]
+            a_name("A covariate", name, "column of obs")
+
+
+def _chosen(adata: AnnData, layer: str | None, found: Survey) -> str:
+    """What normalize="auto" means for these values, said in the log."""
+    if found.counts:
+        log.info("normalize='auto': log1p, because the values are counts")
+        return "log1p"
+    if found.whole:
+        raise SetupError(
+            f"{place(adata, layer, lambda values: values < 0)}, among whole numbers; expected counts of at least 0. "
+            "Mend it, name the layer that holds counts, or pass normalize='none' if these are no counts."
+        )
+    logged = looks_logged(adata, layer, smallest=found.smallest, largest=found.largest)
+    why = f"they look log-normalised ({logged.words})" if logged else "they are no counts"
+    log.info("normalize='auto': none, the values as they are, because %s", why)
+    if found.smallest >= 0 and found.largest >= LARGEST_LOG:
+        warn(
+            f"{place(adata, layer, is_fraction)}, so these are no counts, and the largest value is "
+            f"{found.largest:,.0f}, so they are not log-normalised. They are taken as they are, and large values will "
+            "decide the map. If they are estimated counts, round them or pass normalize='log1p'."
+        )
+    return "none"
+
+
+def _refuse_log(adata: AnnData, layer: str | None, found: Survey) -> None:
+    """Refuse to take log1p of what is negative, or was log-normalised before."""
+    if found.smallest < 0:
+        raise SetupError(
+            f"normalize='log1p' needs values of at least 0; the smallest found is {found.smallest:g}: "
+            f"{place(adata, layer, lambda values: values < 0)}. "
+            "Use normalize='none' for values that are already normalised."
+        )
+    if found.whole:
+        return
+    logged = looks_logged(adata, layer, smallest=found.smallest, largest=found.largest)
+    if logged is not None and logged.sure:
+        raise SetupError(
+            f"{place(adata, layer, is_fraction)}, and the values look log-normalised: {logged.words}. "
+            "normalize='log1p' expected counts and would take the logarithm twice. Name the layer that holds counts "
+            f"(layers: {some(adata.layers) or 'none are there'}), or use normalize='none'."
+        )
 
 
 def category_names(column: pd.Series[Any]) -> NDArray[np.str_]:
@@ -149,14 +202,17 @@ def refuse_missing(obs: pd.DataFrame, key: str) -> None:
     if missing.any():
         raise SetupError(
             f"obs[{key!r}] is missing for {int(missing.sum())} cells, the first being {obs.index[missing][0]!r}. "
-            "Fill it in or drop these cells."
+            "Fill it in or drop these cells: a value is expected for every cell."
         )
 
 
 def _check_columns(obs: pd.DataFrame, categorical: list[str], continuous: list[str], size_factor: str | None) -> None:
     for key in (*categorical, *continuous):
         if key not in obs:
-            raise SetupError(f"obs has no column {key!r}; it has: {some(obs.columns, 20)}.")
+            raise SetupError(
+                f"obs has no column {key!r}; it has: {some(obs.columns, 20) or 'none'}. "
+                "Name one of these, or leave it out."
+            )
         refuse_missing(obs, key)
     for key in categorical:
         _refuse_too_many(obs[key], key)
@@ -164,13 +220,30 @@ def _check_columns(obs: pd.DataFrame, categorical: list[str], continuous: list[s
         try:
             values = obs[key].astype(float).to_numpy()
         except (TypeError, ValueError):
-            raise SetupError(
-                f"obs[{key!r}] is not numeric ({obs[key].dtype}); name it under categorical_covariate_keys."
-            ) from None
-        if not np.isfinite(values).all() or (key == size_factor and (values <= 0).any()):
-            wrong = obs.index[~np.isfinite(values) | ((key == size_factor) & (values <= 0))]
-            expected = "positive" if key == size_factor else "finite"
-            raise SetupError(f"obs[{key!r}] must be {expected}; it is not for cell {wrong[0]!r}.")
+            use = (
+                "size factors are numbers: name another column"
+                if key == size_factor
+                else ("name it under categorical_covariate_keys")
+            )
+            raise SetupError(f"obs[{key!r}] is not numeric ({obs[key].dtype}), expected numbers; {use}.") from None
+        refuse_wrong(values, obs, key, positive=key == size_factor)
+
+
+def refuse_wrong(values: NDArray[Any], obs: pd.DataFrame, key: str, *, positive: bool) -> None:
+    """Refuse a numeric column that is not finite, or not positive where it must be.
+
+    Raises
+    ------
+    SetupError
+        Naming the column and the first of the cells.
+    """
+    wrong = ~np.isfinite(values) | (values <= 0 if positive else np.zeros(len(values), bool))
+    if wrong.any():
+        at = int(np.argmax(wrong))
+        raise SetupError(
+            f"obs[{key!r}] must be {'positive' if positive else 'finite'}; it is not for cell {obs.index[at]!r} "
+            f"({values[at]:g}). Fill it in or drop the cell."
+        )
 
 
 def _refuse_too_many(column: pd.Series[Any], key: str) -> None:
@@ -192,6 +265,7 @@ def read_record(adata: AnnData) -> Setup:
     SetupError
         If `SiVAE.setup_anndata` was never called on it.
     """
+    check_adata(adata)
     try:
         record = adata.uns[_keys.UNS]["setup"]
     except (KeyError, TypeError):

@@ -23,13 +23,28 @@ def validation_threshold(names: Sequence[str], *, fraction: float) -> float:
     SetupError
         If there are too few cells to leave both sides with some.
     """
-    if len(names) < LEAST_CELLS:
-        raise SetupError(f"{len(names)} cells are too few to train on; at least {LEAST_CELLS} are needed.")
+    refuse_few(len(names))
     draw = np.sort(name_fractions(names, HASH_KEY))
     least = max(1, round(0.5 * fraction * len(names))) if fraction > 0 else 0
     if (draw < fraction).sum() >= least:
         return fraction
     return float(np.nextafter(draw[least - 1], 1.0))
+
+
+def refuse_few(n_cells: int) -> None:
+    """Refuse too few cells to train on.
+
+    Raises
+    ------
+    SetupError
+        If there are fewer than ten.
+    """
+    if n_cells < LEAST_CELLS:
+        many = "1 cell is" if n_cells == 1 else f"{n_cells} cells are"
+        raise SetupError(
+            f"{many} too few to train on; expected at least {LEAST_CELLS}. "
+            "Check that cells are in rows, and the filters before."
+        )
 
 
 def is_validation(names: Sequence[str], threshold: float) -> NDArray[np.bool_]:

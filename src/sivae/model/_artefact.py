@@ -39,7 +39,10 @@ def write(
     if folder.exists() and not overwrite:
         raise ArtefactError(f"{folder} exists. Choose another folder or pass overwrite=True.")
     if folder.exists() and not (folder / CONFIG).is_file():
-        raise ArtefactError(f"{folder} exists and is not a saved model (it has no {CONFIG}), so it is not replaced.")
+        raise ArtefactError(
+            f"{folder} exists and is not a saved model (it has no {CONFIG}), so it is not replaced. "
+            "Choose another folder."
+        )
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
@@ -58,7 +61,9 @@ def write(
             shutil.rmtree(temporary, ignore_errors=True)
             raise
     except OSError as error:
-        raise ArtefactError(f"The model could not be written to {folder}: {error}") from error
+        raise ArtefactError(
+            f"The model could not be written to {folder}: {error}. Choose another folder, one that can be written."
+        ) from error
 
 
 def read(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor], dict[str, NDArray[Any]]]:
@@ -70,13 +75,18 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor], dict[st
         If the folder is not a saved model, is damaged, or is of a newer format.
     """
     if not (folder / CONFIG).is_file():
-        raise ArtefactError(f"{folder} is not a saved model: there is no {CONFIG} in it.")
+        raise ArtefactError(
+            f"{folder} is not a saved model: there is no {CONFIG} in it. Expected the folder that model.save wrote; "
+            "check the path."
+        )
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
-        raise ArtefactError(f"{folder / CONFIG} cannot be read: {error}") from error
+        raise ArtefactError(
+            f"{folder / CONFIG} cannot be read: {error}. The folder is damaged: copy it again."
+        ) from error
     if not isinstance(config, dict) or not isinstance(config.get("format"), int):
-        raise ArtefactError(f"{folder / CONFIG} has no format number; it is not a siVAE model.")
+        raise ArtefactError(f"{folder / CONFIG} has no format number; it is not a siVAE model. Check the path.")
     if config["format"] > FORMAT:
         raise ArtefactError(f"{folder} has format {config['format']}; this version reads up to {FORMAT}. Update siVAE.")
     try:

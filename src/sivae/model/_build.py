@@ -10,15 +10,13 @@ from anndata import AnnData
 from numpy.typing import NDArray
 from scipy import sparse
 
-from sivae._errors import OptionError
 from sivae._rng import torch_generator
 from sivae.data._covariates import CovariateEffect
 from sivae.data._expression import Design, Expression, Reader, library_size, read_matrix, size_factor_unit
 from sivae.data._profiles import CellProfiles, PrincipalProfiles, Profiles, StoredProfiles, sample_cells
 from sivae.data._scaling import Scaling
 from sivae.data._setup import Setup
-from sivae.nn._dispersion import DISPERSIONS, PerCell, PerGene, PerGeneBatch
-from sivae.nn._likelihoods import LIKELIHOODS, Bernoulli, Normal, make_likelihood
+from sivae.nn._likelihoods import Bernoulli, make_likelihood
 from sivae.nn._module import Architecture, SiVAEModule
 from sivae.nn._spectral import Sample, log_scale, spectral_start
 from sivae.stats._spectrum import PERMUTATION_CELLS, Spectrum, noise_edge, signal_strength
@@ -169,60 +167,3 @@ def _sample(training: Expression, *, counts: bool) -> Sample:
         counts=block.y if counts else None,  # type: ignore[arg-type]
         n_training=n,
     )
-
-
-def check_options(options: Options, setup: Setup, n_genes: int) -> None:
-    """Refuse options that cannot work on these data.
-
-    Raises
-    ------
-    OptionError
-        Naming the option, the value found and those expected.
-    """
-    expected = {
-        "likelihood": ("auto", *LIKELIHOODS),
-        "dispersion": DISPERSIONS,
-        "decoder": ("residual", "published"),
-        "kl_scale": ("bound", "published"),
-    }
-    for name, allowed in expected.items():
-        if getattr(options, name) not in allowed:
-            raise OptionError(f"{name} is {getattr(options, name)!r}; expected one of {', '.join(map(repr, allowed))}.")
-    if not 1 <= options.n_latent <= n_genes:
-        raise OptionError(f"n_latent is {options.n_latent}; expected 1 to {n_genes}, the number of genes.")
-    if options.n_profile < 1 or (options.profiles == "principal" and options.n_profile < options.n_latent):
-        raise OptionError(f"n_profile is {options.n_profile}; expected at least n_latent, {options.n_latent}.")
-    if not 0 <= options.gamma < np.inf:
-        raise OptionError(f"gamma is {options.gamma}; expected a finite number of at least 0.")
-    if options.seed < 0:
-        raise OptionError(f"seed is {options.seed}; expected a whole number of at least 0.")
-    _check_noise(options, setup)
-
-
-def _check_noise(options: Options, setup: Setup) -> None:
-    """Refuse a likelihood that the values do not fit, and a dispersion that the likelihood or set-up does not have."""
-    name, dispersion = options.likelihood, options.dispersion
-    normal = name in ("auto", Normal.name)
-    if not normal and not (setup.counts and setup.normalize == "log1p"):
-        raise OptionError(
-            f"likelihood={name!r} needs whole-number counts and normalize='log1p'; this AnnData was set up with "
-            f"{'counts' if setup.counts else 'values that are not counts'} and normalize={setup.normalize!r}. "
-            "Name the layer that holds counts in setup_anndata, or use likelihood='normal'."
-        )
-    if dispersion == PerGene.name:
-        return
-    if not normal and not LIKELIHOODS[name].noisy:
-        raise OptionError(
-            f"dispersion is {dispersion!r}, but likelihood={name!r} has no noise parameter; expected 'gene'. "
-            "Leave dispersion out, or use likelihood='nb'."
-        )
-    if dispersion == PerCell.name and not normal:
-        raise OptionError(
-            f"dispersion is 'cell' with likelihood={name!r}; expected likelihood='normal', whose genes are on one "
-            "scale. For counts use dispersion='gene-cell'."
-        )
-    if dispersion == PerGeneBatch.name and not setup.batch_key:
-        raise OptionError(
-            "dispersion is 'gene-batch', but this AnnData was set up without a batch_key; expected one. "
-            "Name it in setup_anndata, or use dispersion='gene'."
-        )

@@ -13,7 +13,6 @@ import numpy as np
 from anndata import AnnData
 from numpy.typing import NDArray
 
-from sivae._errors import OptionError
 from sivae._values import part_of
 from sivae.data._confounding import check_covariates, covariate_facts, warn_if_confounded
 from sivae.data._covariates import covariate_effect
@@ -21,6 +20,7 @@ from sivae.data._profiles import read_stored
 from sivae.data._setup import Setup
 from sivae.data._split import is_validation, validation_threshold
 from sivae.model import _build, _identity
+from sivae.model._arguments import check_training_values
 from sivae.model._finish import finish
 from sivae.model._trained import Trained
 from sivae.nn._module import SiVAEModule
@@ -64,11 +64,7 @@ def fit(
     threshold = validation_threshold(adata.obs_names, fraction=training.options.validation_fraction)
     train_rows, validation_rows = split_rows(adata, threshold)
     reader, known = _build.make_reader(part_of(adata, train_rows), setup, genes, binary=options.binary)
-    if options.n_latent > min(known.shape):
-        raise OptionError(
-            f"n_latent is {options.n_latent}; expected at most {min(known.shape)}, because {known.shape[0]} cells of "
-            f"{known.shape[1]} genes are left for training."
-        )
+    check_training_values(known, genes, options.n_latent)
     held_out = reader.read(part_of(adata, validation_rows)) if len(validation_rows) else None
     stored_gq = stored_profile(adata, options, genes)
     checkpoint = None

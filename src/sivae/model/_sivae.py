@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, final
@@ -13,13 +13,16 @@ import pandas as pd
 from anndata import AnnData
 from numpy.typing import NDArray
 
-from sivae._errors import ArtefactError, CellMismatchError, GeneMismatchError, NotTrainedError, OptionError, some, warn
+from sivae._checks import a_path, check_adata, check_names, number, rows_of
+from sivae._errors import ArtefactError, CellMismatchError, NotTrainedError, OptionError, some, warn
 from sivae._rng import torch_generator
 from sivae._values import frame, part_of, refuse_view
 from sivae.data import _setup
 from sivae.data._expression import Expression
 from sivae.data._profiles import StoredProfiles
-from sivae.model import _annotate, _artefact, _build, _features, _linear, _predict
+from sivae.model import _annotate, _artefact, _attribution, _build, _features, _linear, _predict
+from sivae.model._arguments import check_training, check_transform_batch, genes_at, resolve
+from sivae.model._contributions import Explanation
 from sivae.model._fit import Training, fit, split_rows, stored_profile
 from sivae.model._older import as_of_today
 from sivae.model._trained import Trained, options_from_config, options_to_config
@@ -107,15 +110,11 @@ class SiVAE:
         dispersion: Literal["gene", "gene-batch", "gene-cell", "cell"] = "gene",
     ) -> None:
         self._setup = _setup.read_record(adata)
-        n_profile = _build.default_width(profiles, n_latent) if n_profile is None else n_profile
-        for name, number in (("n_latent", n_latent), ("n_profile", n_profile), ("seed", seed)):
-            if int(number) != number:
-                raise OptionError(f"{name} is {number}; expected a whole number.")
-        options = _build.Options(
-            int(n_latent), likelihood, float(gamma), decoder, kl_scale, profiles, int(n_profile),
-            architecture or Architecture(), int(seed), dispersion,
+        options = resolve(
+            adata, self._setup, n_latent=n_latent, likelihood=likelihood, gamma=gamma, decoder=decoder,
+            kl_scale=kl_scale, profiles=profiles, n_profile=n_profile, architecture=architecture, seed=seed,
+            dispersion=dispersion,
         )  # fmt: skip
-        _build.check_options(options, self._setup, adata.n_vars)
         stored_profile(adata, options, tuple(str(name) for name in adata.var_names))
         if likelihood == "auto":
             values = "log1p of size-corrected counts" if self._setup.normalize == "log1p" else "the values as they are"
@@ -229,18 +228,19 @@ class SiVAE:
         DivergedError
             If the loss stops being finite; names the term, the step and the gene and cell with the worst value.
         """
-        sizes = {"max_epochs": max_epochs, "batch_size": batch_size, "feature_batch_size": feature_batch_size}
-        for name, value in sizes.items():
-            if value is not None and value < 1:
-                raise OptionError(f"{name} is {value}; expected at least 1.")
+        adata = self._training_adata()
+        folder = check_training(
+            adata, self._names, max_epochs=max_epochs, batch_size=batch_size, feature_batch_size=feature_batch_size,
+            checkpoint_dir=checkpoint_dir, options=options,
+        )  # fmt: skip
         self._module, self._state = fit(
-            self._training_adata(),
+            adata,
             self._setup,
             tuple(sorted(self._names)),
             self.options,
             Training(
-                max_epochs, batch_size, feature_batch_size, early_stopping, accelerator, progress,
-                None if checkpoint_dir is None else Path(checkpoint_dir), options or TrainOptions(),
+                None if max_epochs is None else int(max_epochs), int(batch_size), int(feature_batch_size),
+                early_stopping, accelerator, progress, folder, options or TrainOptions(),
             ),
         )  # fmt: skip
         if self._state.facts["stopped"] == "interrupted":
@@ -355,11 +355,8 @@ class SiVAE:
         library; rows then sum to more than `library_size`.
         """
         state, module = self._trained(), self._module_()
-        names = list(self._names) if gene_list is None else [str(gene) for gene in gene_list]
-        at = pd.Index(state.reader.genes).get_indexer(pd.Index(names))
-        if (at < 0).any():
-            unknown = [name for name, row in zip(names, at, strict=True) if row < 0]
-            raise GeneMismatchError(f"The model was not trained on {some(unknown)}; see model.genes for those it was.")
+        wanted, at = genes_at(gene_list, self._names, state.reader.genes)
+        number("library_size", library_size, allowed=lambda n: 0 < n < np.inf, expected="a positive number")
         cells = self._cells(adata)
         expression = self._read(cells)
         design = self._design(cells, transform_batch)
@@ -369,7 +366,80 @@ class SiVAE:
             result[rows] = _predict.to_rate(eta_cg, expression, at, counts=counts)
         if counts or expression.scaling.log:
             result *= library_size
-        return pd.DataFrame(result, index=cells.obs_names, columns=pd.Index(names, name="gene"))
+        return pd.DataFrame(result, index=cells.obs_names, columns=pd.Index(wanted, name="gene"))
+
+    def get_attributions(
+        self,
+        adata: AnnData | None = None,
+        indices: Sequence[int] | None = None,
+        *,
+        side: Literal["encoder", "decoder"] = "encoder",
+        method: _attribution.Method = "integrated_gradients",
+        baseline: _attribution.Baseline = "auto",
+        n_steps: int = 100,
+        n_permutations: int = 5,
+        seed: int = 0,
+    ) -> Iterator[tuple[str, pd.DataFrame]]:
+        """Attributions of every axis in turn: its name, and a frame cells x genes.
+
+        Parameters
+        ----------
+        adata, indices
+            Cells, as in `get_latent_representation`. They are held in memory, genes x cells of one axis at a time: ask
+            for some hundred.
+        side
+            "encoder": why a cell lies where it does, of its coordinate to the standardised values of the genes it is
+            encoded from. "decoder": what the coordinate does to a gene, of (eta - constant) / s, the predictor on the
+            scale of the loadings, to the coordinate; all genes at once, from the attributions of the joint layer.
+        method
+            "gradient", "saliency" (its absolute value), "gradient_x_input", "integrated_gradients", "deeplift" (Rescale
+            rule), "shapley" (sampling), "occlusion" or "lrp" (epsilon rule); `model/_attribution.py` has equations and
+            sources. DeepLIFT, Shapley values and occlusion need the extra `attribution`.
+        baseline
+            What integrated gradients, DeepLIFT, Shapley values and occlusion compare with: "minimum", each input's
+            lowest value over these cells; "zero", a gene's mean or the middle of the map; "auto", as in the paper: the
+            minimum for the encoder, zero for the decoder and for Shapley values.
+        n_steps
+            Points of the integrated gradients.
+        n_permutations
+            Random orders of the Shapley values, the same in every cell.
+        seed
+            Seed of these orders.
+
+        Yields
+        ------
+        Name of the axis ("axis1", ...) and attributions in every cell, (n, g).
+
+        Raises
+        ------
+        OptionError
+            If an option is not one of those named.
+        MissingExtraError
+            If captum is needed and not installed.
+
+        Examples
+        --------
+        >>> import sivae
+        >>> adata = sivae.datasets.planted(n_cells=200, n_genes=50)
+        >>> sivae.SiVAE.setup_anndata(adata)
+        >>> model = sivae.SiVAE(adata, n_latent=3)
+        >>> history = model.train(max_epochs=2, progress=False)
+        >>> first = next(model.get_attributions(indices=range(20), method="gradient_x_input"))
+        >>> first[0], first[1].shape
+        ('axis1', (20, 50))
+        """
+        if side not in _attribution.SIDES:
+            raise OptionError(f"side is {side!r}; expected 'encoder' or 'decoder'.")
+        how = _attribution.Options(method, baseline, n_steps, n_permutations, seed)
+        state, module = self._trained(), self._module_()
+        expression = self._read(adata, indices)
+        cells = self._cells(adata).obs_names
+        names = cells if indices is None else cells[np.asarray(indices)]
+        each = _attribution.of_model(
+            module, expression, state.rotation_kk, how, side=side, table=state.table, linear=state.linear
+        )
+        columns = pd.Index(state.reader.genes, name="gene")
+        return ((f"axis{k + 1}", pd.DataFrame(a, index=names, columns=columns)[list(self._names)]) for k, a in each)
 
     def get_elbo(self, adata: AnnData | None = None) -> float:
         """Evidence lower bound per cell (kl_scale "bound" and gamma 0), with one draw of z and v per cell and gene.
@@ -407,6 +477,21 @@ class SiVAE:
         """Whether `train` has been called (or a trained model loaded)."""
         return self._state is not None
 
+    def explain(self, adata: AnnData | None = None) -> Explanation:
+        """What the model does with some cells, taken apart; `sivae.tl.contributions` makes tables of it.
+
+        Parameters
+        ----------
+        adata
+            Any cells with the modelled genes; the training AnnData if None.
+
+        Returns
+        -------
+        Object with methods `decoder` (parts of the predictor), `encoder` (genes' parts in a position), `decode`
+        (predictions at given positions) and `layer` (positions, joint layers and loadings).
+        """
+        return Explanation(self._module_(), self._trained(), self._read(adata), self._names)
+
     def rotate(self, kind: Literal["variance", "varimax", "none"] = "variance") -> None:
         """Turn the axes of both maps together; predictions do not change.
 
@@ -418,7 +503,7 @@ class SiVAE:
         """
         state = self._trained()
         if kind not in ("variance", "varimax", "none"):
-            raise OptionError(f"kind is {kind!r}; expected 'variance', 'varimax' or 'none'.")
+            raise OptionError(f"kind is {kind!r}; expected 'variance', 'varimax' or 'none'. Choose one of these.")
         k = self.options.n_latent
         matrix = np.eye(k) if kind == "none" else _linear.rotation(kind, state.table.loading_gk.astype(np.float64))
         self._state = replace(state, rotation_kk=matrix, rotation=kind)
@@ -438,16 +523,17 @@ class SiVAE:
 
         Returns
         -------
-        Nothing. Writes
+        None
+            Writes
 
-        - `obsm["X_sivae"]` (n, k) and `obs["sivae_split"]`;
-        - `varm["X_sivae"]`, `varm["X_sivae_var"]` (g, k): the loadings and their variance over samples of cells;
-        - `varm["X_sivae_joint"]` (g, d): w; `varm["X_sivae_encoder"]` (g, k): mean derivative of z by the gene;
-        - `var["sivae_r2"]`, `["sivae_noise"]`, `["sivae_noise_variance"]` (on the scale of v), `["sivae_scale"]`,
-          `["sivae_bias"]`, `["sivae_modelled"]` and `["sivae_connected_pvalue"]`; under "zinb" also
-          `["sivae_zero_inflation"]`. Noise that depends on batch or cell is that of the average training cell;
-          `sivae_noise` is NaN under "poisson" and "bernoulli", which have no parameter for it;
-        - `uns["sivae"]`: set-up, options, joint covariance of (z, h), rotation, history, facts.
+            - `obsm["X_sivae"]` (n, k) and `obs["sivae_split"]`;
+            - `varm["X_sivae"]`, `varm["X_sivae_var"]` (g, k): the loadings and their variance over samples of cells;
+            - `varm["X_sivae_joint"]` (g, d): w; `varm["X_sivae_encoder"]` (g, k): mean derivative of z by the gene;
+            - `var["sivae_r2"]`, `["sivae_noise"]`, `["sivae_noise_variance"]` (on the scale of v), `["sivae_scale"]`,
+              `["sivae_bias"]`, `["sivae_modelled"]` and `["sivae_connected_pvalue"]`; under "zinb" also
+              `["sivae_zero_inflation"]`. Noise that depends on batch or cell is that of the average training cell;
+              `sivae_noise` is NaN under "poisson" and "bernoulli", which have no parameter for it;
+            - `uns["sivae"]`: set-up, options, joint covariance of (z, h), rotation, history, facts.
         """
         state = self._trained()
         refuse_view(adata, "annotate")
@@ -485,7 +571,7 @@ class SiVAE:
             "n_profile": module.profile_gq.shape[1],
         }
         weights, tables = dict(module.state_dict()), state.to_tables()
-        _artefact.write(Path(folder), config, weights, tables, overwrite=overwrite)
+        _artefact.write(a_path("folder", folder), config, weights, tables, overwrite=overwrite)
 
     @classmethod
     def load(cls, folder: str | Path, adata: AnnData | None = None) -> SiVAE:
@@ -503,7 +589,9 @@ class SiVAE:
         ArtefactError
             If the folder is not a saved model or is damaged.
         """
-        config, weights, tables = _artefact.read(Path(folder))
+        config, weights, tables = _artefact.read(a_path("folder", folder))
+        if adata is not None:
+            check_adata(adata)
         model = cls.__new__(cls)
         try:
             config, weights, tables = as_of_today(config, weights, tables)
@@ -555,32 +643,28 @@ class SiVAE:
         return self.adata
 
     def _cells(self, adata: AnnData | None) -> AnnData:
-        return self._training_adata() if adata is None else adata
+        if adata is None:
+            return self._training_adata()
+        check_adata(adata)
+        return adata
 
     def _read(self, adata: AnnData | None, indices: Sequence[int] | None = None) -> Expression:
         cells = self._cells(adata)
         if indices is not None:
-            cells = part_of(cells, np.asarray(indices))
+            cells = part_of(cells, rows_of(cells.n_obs, indices))
         return self._trained().reader.read(cells)
 
     def _design(self, cells: AnnData, transform_batch: str | None) -> Array:
         if transform_batch is None:
             return self._trained().reader.design.of(cells, self._setup)
-        if not self._setup.batch_key:
-            raise OptionError("transform_batch needs a model that was set up with a batch_key.")
-        known = self._setup.categories[self._setup.batch_key]
-        if transform_batch not in known:
-            raise OptionError(f"transform_batch is {transform_batch!r}; the batches are: {some(known, 20)}.")
-        if self._trained().reader.design.mean_b[known.index(transform_batch)] == 0:
-            raise OptionError(
-                f"transform_batch is {transform_batch!r}, of which no cell was trained on, so that nothing is known "
-                "of it. Choose another batch."
-            )
+        check_transform_batch(transform_batch, self._setup, self._trained().reader.design)
         moved = frame(cells.obs).assign(**{self._setup.batch_key: transform_batch})
         return self._trained().reader.design.of(AnnData(obs=moved), self._setup)
 
     def _embed_genes(self, adata: AnnData) -> _predict.GeneTable:
         state, known = self._trained(), self._training_adata()
+        check_adata(adata)
+        check_names(adata, "obs_names", "var_names")
         rows = adata.obs_names.get_indexer(known.obs_names)
         if (rows < 0).any():
             gone = known.obs_names[rows < 0]

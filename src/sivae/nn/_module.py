@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from sivae._block import Block
+from sivae._checks import number, whole_number
 from sivae._errors import OptionError
 from sivae.nn._dispersion import make_dispersion
 from sivae.nn._likelihoods import Likelihood, ZeroInflatedNegativeBinomial
@@ -74,14 +75,26 @@ class Architecture:
 
     def __post_init__(self) -> None:
         for name in ("cell_encoder", "feature_encoder", "cell_decoder", "feature_decoder"):
-            if any(width < 1 for width in getattr(self, name)):
-                raise OptionError(f"Architecture.{name} is {getattr(self, name)}; expected widths of at least 1.")
-        if self.n_joint < 1:
-            raise OptionError(f"Architecture.n_joint is {self.n_joint}; expected at least 1.")
-        if not 0 <= self.input_dropout < 1:
-            raise OptionError(f"Architecture.input_dropout is {self.input_dropout}; expected at least 0, less than 1.")
-        if not self.sigma_floor > 0:
-            raise OptionError(f"Architecture.sigma_floor is {self.sigma_floor}; expected more than 0.")
+            widths = getattr(self, name)
+            if not isinstance(widths, tuple | list):
+                raise OptionError(f"Architecture.{name} is {widths!r}; expected a tuple of widths. Write ({widths},).")
+            for width in widths:
+                whole_number(f"Architecture.{name}", width, least=1, hint="Give widths of at least 1.")
+        whole_number("Architecture.n_joint", self.n_joint, least=1, hint="64 is the default.")
+        number(
+            "Architecture.input_dropout",
+            self.input_dropout,
+            allowed=lambda share: 0 <= share < 1,
+            expected="at least 0, less than 1",
+            hint="0.1 is the default.",
+        )
+        number(
+            "Architecture.sigma_floor",
+            self.sigma_floor,
+            allowed=lambda floor: floor > 0,
+            expected="more than 0",
+            hint="0.3 is the default.",
+        )
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ def cells(
         If there is no embedding, no such axis, column, gene or layer.
     """
     position_nk = _read.cell_positions(adata)
-    x, y = _read.check_axes(tuple(axes), position_nk.shape[1])
+    x, y = _read.check_axes(axes, position_nk.shape[1])
     source = None if color is None else _read.color_source(adata, color)
     expression = _read.expression(adata, str(color), layer=layer) if source == "gene" else None
     names = source == "obs" and color is not None and adata.obs[color].dtype.kind not in "fiu"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sivae import _keys
+from sivae._checks import whole_number
 from sivae._errors import OptionError, some
 from sivae._extras import require
 from sivae.pl import _labels, _read, _style
@@ -53,8 +54,9 @@ def genes(
     SetupError, OptionError
         If there is no embedding, no such axis or column.
     """
+    whole_number("n_labels", n_labels, least=0)
     position_gk = _read.gene_positions(adata)
-    x, y = _read.check_axes(tuple(axes), position_gk.shape[1])
+    x, y = _read.check_axes(axes, position_gk.shape[1])
     value_g = _values(adata, color)
     ax = _style.new_axes(ax)
     _style.origin_lines(ax)
@@ -92,7 +94,7 @@ def cells_and_genes(
         If there is no embedding, no such axis, column or gene.
     """
     _read.gene_positions(adata)
-    _read.check_axes(tuple(axes), _read.cell_positions(adata).shape[1])
+    _read.check_axes(axes, _read.cell_positions(adata).shape[1])
     if color is not None and _read.color_source(adata, color) == "gene":
         _read.expression(adata, color, layer=None)
     plt = require("matplotlib.pyplot", extra="plot")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sivae import _keys
+from sivae._checks import check_adata
 from sivae._errors import SetupError
 from sivae.pl import _style
 
@@ -60,6 +61,8 @@ def history(adata_or_frame: AnnData | pd.DataFrame, *, ax: Axes | None = None) -
 def read_history(source: AnnData | pd.DataFrame) -> dict[str, NDArray[np.float64]]:
     """Return the columns of a history, from a frame or from `uns["sivae"]["history"]`."""
     table: Mapping[str, object] | None
+    if not hasattr(source, "columns"):
+        check_adata(source)
     if hasattr(source, "uns"):
         table = dict(source.uns.get(_keys.UNS, {})).get("history")
     else:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from sivae import _keys
-from sivae._errors import OptionError, SetupError
+from sivae._checks import whole_number
+from sivae._errors import SetupError
 from sivae.pl import _read, _style
 
 if TYPE_CHECKING:
@@ -43,8 +44,7 @@ def loadings(adata: AnnData, axis: int = 0, *, n_genes: int = 10, ax: Axes | Non
     SetupError, OptionError
         If there is no embedding or no such axis.
     """
-    if n_genes < 1:
-        raise OptionError(f"Found n_genes={n_genes}, expected at least 1. 10 is the default.")
+    whole_number("n_genes", n_genes, least=1, hint="10 is the default.")
     _read.check_axes((axis,), _read.gene_positions(adata).shape[1], n_wanted=1)
     rows, n_high = ends(adata, axis, n_genes=n_genes)
     loading, sd = _read.gene_positions(adata)[rows, axis], deviations(adata)[rows, axis]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 
 from sivae import _keys
+from sivae._checks import check_adata
 from sivae._errors import OptionError, SetupError, some
 from sivae._values import values_of
 from sivae.stats import entries
@@ -23,6 +25,7 @@ UNUSED_VARIANCE: Final = 0.01
 
 def cell_positions(adata: AnnData) -> NDArray[np.float64]:
     """Return `obsm["X_sivae"]`, (n, k)."""
+    check_adata(adata)
     if _keys.CELLS not in adata.obsm:
         raise SetupError(
             f"Found no obsm[{_keys.CELLS!r}], expected the cell embedding; "
@@ -33,6 +36,7 @@ def cell_positions(adata: AnnData) -> NDArray[np.float64]:
 
 def gene_positions(adata: AnnData) -> NDArray[np.float64]:
     """Return `varm["X_sivae"]`, (g, k); NaN for genes that were not embedded."""
+    check_adata(adata)
     if _keys.GENES not in adata.varm:
         raise SetupError(
             f"Found no varm[{_keys.GENES!r}], expected the gene embedding; "
@@ -73,12 +77,13 @@ def axis_variance(adata: AnnData) -> NDArray[np.float64] | None:
     return None
 
 
-def check_axes(axes: tuple[int, ...], n_latent: int, *, n_wanted: int = 2) -> tuple[int, ...]:
+def check_axes(axes: object, n_latent: int, *, n_wanted: int = 2) -> tuple[int, ...]:
     """Check axis numbers, counted from 0."""
-    numbers = tuple(int(axis) for axis in axes)
-    if len(numbers) != n_wanted or any(not 0 <= axis < n_latent for axis in numbers) or len(set(numbers)) < n_wanted:
+    listed = list(axes) if isinstance(axes, Iterable) else [axes]
+    numbers = tuple(int(axis) for axis in listed if isinstance(axis, int | np.integer) and 0 <= axis < n_latent)
+    if not len(listed) == len(set(numbers)) == n_wanted:
         raise OptionError(
-            f"Found axes {list(numbers)}, expected {n_wanted} different from 0 to {n_latent - 1}: the embedding has "
+            f"Found axes {listed}, expected {n_wanted} different from 0 to {n_latent - 1}: the embedding has "
             f"{n_latent}, counted from 0. For example {list(range(min(n_wanted, n_latent)))}."
         )
     return numbers

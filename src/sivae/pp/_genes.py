@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sivae._errors import OptionError, SetupError, some
-from sivae._values import frame, refuse_view, values_of
+from sivae._checks import a_name, whole_number
+from sivae._errors import SetupError, some
+from sivae._values import first, frame, refuse_view, values_of
 from sivae.stats import pearson_residual_variance, totals, value_variance
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
+    from sivae._values import Values
     from sivae.stats import Totals
 
 logger = logging.getLogger("sivae")
@@ -70,11 +72,13 @@ def select_genes(
     """
     _check_options(n_genes, min_cells=min_cells)
     refuse_view(adata, "select_genes")
+    layer, batch_key = a_name("layer", layer, "layer"), a_name("batch_key", batch_key, "column of obs")
+    key_added = a_name("key_added", key_added, "column of var, to be written") or "highly_variable"
     x_cg = values_of(adata, layer)
     groups_c = _batches(adata, batch_key)
     sums = totals(x_cg, groups_c=groups_c)
     where = x_cg.where
-    _check_values(sums, where)
+    _check_values(sums, x_cg, adata)
     variance_of = pearson_residual_variance if sums.whole else value_variance
     variance_bg = variance_of(x_cg, groups_c=groups_c, known=sums)
     allowed_g = sums.seen_g >= min_cells
@@ -143,22 +147,21 @@ def _batches(adata: AnnData, batch_key: str | None) -> NDArray[np.int64]:
 
 
 def _check_options(n_genes: int, *, min_cells: int) -> None:
-    if n_genes < 1:
-        raise OptionError(f"Found n_genes={n_genes}, expected at least 1. 2000 is a common choice.")
-    if min_cells < 0:
-        raise OptionError(f"Found min_cells={min_cells}, expected 0 or more. 0 lets every gene be chosen.")
+    whole_number("n_genes", n_genes, least=1, hint="2000 is a common choice.")
+    whole_number("min_cells", min_cells, least=0, hint="0 lets every gene be chosen.")
 
 
-def _check_values(sums: Totals, where: str) -> None:
+def _check_values(sums: Totals, x_cg: Values, adata: AnnData) -> None:
     if not sums.finite:
         raise SetupError(
-            f"Found NaN or infinite values in {where}, expected numbers. "
-            "Drop the cells or genes that hold them, or fill them."
+            f"Found NaN or infinite values in {x_cg.where}, expected numbers. Drop the cells or genes that hold them, "
+            f"or fill them. {first(adata, x_cg, lambda values: ~np.isfinite(values))}."
         )
     if sums.whole and sums.smallest < 0:
         raise SetupError(
-            f"Found negative whole numbers in {where} (smallest: {sums.smallest:g}), expected counts of zero or more. "
-            "Name the layer that holds raw counts."
+            f"Found negative whole numbers in {x_cg.where} (smallest: {sums.smallest:g}), expected counts of zero or "
+            "more. Name the layer that holds raw counts. "
+            f"{first(adata, x_cg, lambda values: values < 0)}."
         )
 
 

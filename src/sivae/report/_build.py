@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sivae import __version__
+from sivae._checks import a_path, check_adata
 from sivae._errors import ArtefactError, OptionError, some
 from sivae._extras import require
 from sivae.report import _axes, _caveats, _facts, _figures
@@ -45,12 +46,28 @@ def build(adata: AnnData, path: str | Path, *, label: str | None = None) -> Path
     ArtefactError
         If the file cannot be written.
     """
-    label = check_label(adata, label)
-    return write(adata, Path(path), label=label, pictures=_figures.draw(adata, label=label))
+    label, path = check_label(adata, label), check_place(a_path("path", path))
+    return write(adata, path, label=label, pictures=_figures.draw(adata, label=label))
+
+
+def check_place(path: Path) -> Path:
+    """Refuse a place where no file can be written, before anything is drawn."""
+    if path.is_dir():
+        raise ArtefactError(f"{path} is a folder, expected a file to write. Name one in it: {path / 'report.html'}")
+    if not path.parent.is_dir():
+        raise ArtefactError(
+            f"The report could not be written to {path}: there is no folder {path.parent}, expected one. Make it first."
+        )
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise ArtefactError(
+            f"The report could not be written to {path}: expected a folder that can be written. Choose another."
+        )
+    return path
 
 
 def check_label(adata: AnnData, label: str | None) -> str | None:
     """Return the column that names groups of cells: the one given, or else the likeliest, or None."""
+    check_adata(adata)
     if label is not None and label not in adata.obs:
         raise OptionError(
             f"Found no column {label!r} in obs, expected one of: {some(adata.obs.columns, 20) or 'none are there'}. "
@@ -74,7 +91,7 @@ def write(adata: AnnData, path: Path, *, label: str | None, pictures: Mapping[st
             temporary.unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise ArtefactError(f"The report could not be written to {path}: {error}") from error
+        raise ArtefactError(f"The report could not be written to {path}: {error}. Choose another place.") from error
     return path
 
 

@@ -1,4 +1,4 @@
-"""Standardised values of genes in training and in held-out cells, for what cannot be said from positions alone."""
+"""The values of an AnnData on the scale on which siVAE encodes them, block by block; no model."""
 
 from __future__ import annotations
 
@@ -8,100 +8,150 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
 import numpy as np
 
 from sivae import _keys
-from sivae._errors import SetupError
-from sivae._rng import name_fractions, numpy_generator
+from sivae._errors import SetupError, some
 from sivae._values import frame, values_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from anndata import AnnData
     from numpy.typing import NDArray
 
-    from sivae._space import GeneSpace
+    from sivae._values import Values
 
-    Array: TypeAlias = NDArray[np.float32]
+    Array: TypeAlias = NDArray[np.float64]
     Positions: TypeAlias = NDArray[np.intp]
 
-TARGET: Final = 1e4
+BLOCK: Final = 2**22
+"""Values of a dense block."""
 CLIP: Final = 10.0
-HELD_OUT: Final = 0.2
-"""Share of the cells held out where `obs` does not say which were."""
-MAX_CELLS: Final = 5000
-"""Cells read on either side."""
+CONVENTIONAL_TARGET: Final = 1e4
+LEAST_SD: Final = 1e-6
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What the set-up record of an AnnData says of its values; values as they are where there is none."""
+
+    layer: str = ""
+    log: bool = False
+    binary: bool = False
+    size_factor_key: str = ""
+    categorical: tuple[str, ...] = ()
+    continuous: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, adata: AnnData) -> Recorded:
+        """Read the record."""
+        record = dict(adata.uns.get(_keys.UNS, {}))
+        setup: dict[str, Any] = dict(record.get("setup", {}))
+        batch = str(setup.get("batch_key", ""))
+        return cls(
+            layer=str(setup.get("layer", "")),
+            log=str(setup.get("normalize", "none")) == "log1p",
+            binary=str(dict(record.get("options", {})).get("likelihood", "")) == "bernoulli",
+            size_factor_key=str(setup.get("size_factor_key", "")),
+            categorical=(*([batch] if batch else []), *(str(k) for k in setup.get("categorical_covariate_keys", ()))),
+            continuous=tuple(str(k) for k in setup.get("continuous_covariate_keys", ())),
+        )
+
+    def design(self, adata: AnnData) -> Array:
+        """Covariates of the cells, (n, b): a column per category and per quantity."""
+        obs, columns = frame(adata.obs), [np.zeros((adata.n_obs, 0))]
+        for key in (*self.categorical, *self.continuous):
+            if key not in obs:
+                raise SetupError(
+                    f"obs has no column {key!r}, a covariate of the model; it has: {some(obs, 20)}. Add it."
+                )
+        for key in self.categorical:
+            codes_n = obs[key].astype(str).astype("category").cat.codes.to_numpy()
+            columns.append((codes_n[:, None] == np.unique(codes_n)).astype(np.float64))
+        columns += [obs[[key]].to_numpy(np.float64) for key in self.continuous]
+        return np.concatenate(columns, axis=1)
 
 
 @final
 @dataclass(frozen=True)
-class Expression:
-    """Values of the genes of a space, log-normalised where they are counts, standardised on training cells."""
+class Standardised:
+    """Values of cells n and genes g: log1p(target y / library) where the set-up says so, (x - mean) / sd, clipped."""
 
-    train_ng: Array
-    test_ng: Array
-    mean_g: NDArray[np.float64]
-    """Mean over training cells before standardising."""
-    detection_g: NDArray[np.float64]
-    """Share of the training cells in which the gene is not zero."""
+    values: Values
+    factor_n: Array | None
+    binary: bool
+    mean_g: Array
+    sd_g: Array
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Cells and genes."""
+        return self.values.shape
+
+    def take(self, cells: Positions) -> Standardised:
+        """Some of the cells."""
+        factor_n = None if self.factor_n is None else self.factor_n[cells]
+        return replace(self, values=replace(self.values, rows=self.values.rows[cells]), factor_n=factor_n)
+
+    def blocks(self) -> Iterator[tuple[slice, Array]]:
+        """Dense rows from first to last: which cells, and their values."""
+        inverse_g = np.divide(1.0, self.sd_g, out=np.zeros_like(self.sd_g), where=self.sd_g > 0)
+        for rows, x_cg in self._transformed():
+            x_cg -= self.mean_g
+            x_cg *= inverse_g
+            yield rows, np.clip(x_cg, -CLIP, CLIP, out=x_cg)
+
+    def _transformed(self) -> Iterator[tuple[slice, Array]]:
+        for rows, x_cg in _stored(self.values, binary=self.binary):
+            yield rows, x_cg if self.factor_n is None else np.log1p(x_cg * self.factor_n[rows, None])
+
+    def fitted(self, training_n: NDArray[np.bool_]) -> Standardised:
+        """The same with mean and sd of the training cells."""
+        total_g, square_g = np.zeros(self.shape[1]), np.zeros(self.shape[1])
+        for rows, x_cg in self._transformed():
+            mine = x_cg[training_n[rows]]
+            total_g += mine.sum(axis=0)
+            square_g += np.einsum("cg,cg->g", mine, mine)
+        mean_g = total_g / training_n.sum()
+        sd_g = np.sqrt(np.maximum(square_g / training_n.sum() - mean_g**2, 0.0))
+        return replace(self, mean_g=mean_g, sd_g=np.where(sd_g < LEAST_SD, 0.0, sd_g))
 
 
-def read_expression(adata: AnnData, space: GeneSpace, *, layer: str | None, seed: int) -> Expression:
-    """Read the genes of the space in at most 5,000 training and 5,000 validation cells.
+def standardised(adata: AnnData, genes: Positions, library_genes: Positions) -> Standardised:
+    """Values of some genes on the scale of the loadings.
 
-    Cells are those of `obs["sivae_split"]`, or else a fifth is held out by a hash of the names. Counts become
-    log1p(10,000 y / total), the total being over the modelled genes; values are standardised by mean and sd of the
-    training cells and clipped at +-10, as in training.
-
-    Raises
-    ------
-    SetupError
-        If there are no values, or too few cells.
+    Counts are scaled to the geometric mean of the training cells' median library and 10,000, the library being the
+    counts over `library_genes` or the size factor that the set-up names; mean and sd are those of the training cells.
     """
-    record = dict(dict(adata.uns.get(_keys.UNS, {})).get("setup", {}))
-    layer = layer if layer is not None else (str(record.get("layer", "")) or None)
-    sides = [_some(cells, seed) for cells in _split(adata, seed)]
-    values = values_of(adata, layer)
-    read = [_read(replace(values, rows=values.rows[cells]).take(space.rows)) for cells in sides]
-    detection_g = (read[0] != 0).mean(axis=0)
-    if _is_counts(record, read):
-        read = [_log_normalised(values_ng, space.modelled_g) for values_ng in read]
-    mean_g, sd_g = read[0].mean(axis=0, dtype=np.float64), read[0].std(axis=0, dtype=np.float64)
-    inverse_g = np.divide(1.0, sd_g, out=np.zeros_like(sd_g), where=sd_g > 1e-6)
-    train_ng, test_ng = (np.clip((x - mean_g) * inverse_g, -CLIP, CLIP).astype(np.float32) for x in read)
-    return Expression(train_ng, test_ng, mean_g, detection_g)
+    recorded, training_n = Recorded.of(adata), training_cells(adata)
+    every = values_of(adata, recorded.layer or None)
+    factor_n = None
+    if recorded.log:
+        library_n = np.zeros(adata.n_obs)
+        for rows, x_cg in _stored(every.take(library_genes), binary=recorded.binary):
+            library_n[rows] = x_cg.sum(axis=1)
+        if recorded.size_factor_key:
+            size_n = frame(adata.obs)[recorded.size_factor_key].to_numpy(np.float64)
+            library_n = size_n * library_n[training_n].sum() / size_n[training_n].sum()
+        factor_n = np.sqrt(np.median(library_n[training_n]) * CONVENTIONAL_TARGET) / np.maximum(library_n, 1e-12)
+    nothing_g = np.zeros(len(genes))
+    return Standardised(every.take(genes), factor_n, recorded.binary, nothing_g, nothing_g).fitted(training_n)
 
 
-def _split(adata: AnnData, seed: int) -> tuple[Positions, Positions]:
-    obs = frame(adata.obs)
-    kind = obs[_keys.SPLIT].astype(str).to_numpy() if _keys.SPLIT in obs else np.full(adata.n_obs, "")
-    train, held = np.flatnonzero(kind == "train"), np.flatnonzero(kind == "validation")
-    if len(train) == 0 or len(held) == 0:
-        is_held = name_fractions(list(adata.obs_names), seed) < HELD_OUT
-        train, held = np.flatnonzero(~is_held), np.flatnonzero(is_held)
-    if min(len(train), len(held)) < 3:
-        raise SetupError(
-            f"Found {len(train)} training and {len(held)} held-out cells, expected at least 3 of each. "
-            "Use the AnnData that the model was trained on, with all of its cells."
-        )
-    return train, held
+def training_cells(adata: AnnData) -> NDArray[np.bool_]:
+    """Training cells by `obs["sivae_split"]`, (n,); all where none is marked."""
+    split = frame(adata.obs)
+    if _keys.SPLIT not in split:
+        return np.ones(adata.n_obs, bool)
+    training_n: NDArray[np.bool_] = (split[_keys.SPLIT].astype(str) == "train").to_numpy()
+    return training_n if training_n.any() else np.ones(adata.n_obs, bool)
 
 
-def _some(cells: Positions, seed: int) -> Positions:
-    if len(cells) <= MAX_CELLS:
-        return cells
-    return np.sort(numpy_generator(seed, "expression").permutation(cells)[:MAX_CELLS])
-
-
-def _read(values: Any) -> Array:
-    result = np.zeros(values.shape, np.float32)
-    for rows, columns, block in values.pieces():
-        result[np.ix_(rows, columns)] = block.toarray() if hasattr(block, "toarray") else block
-    return result
-
-
-def _is_counts(record: dict[str, Any], read: list[Array]) -> bool:
-    if record:
-        return str(record.get("normalize")) == "log1p"
-    return all(bool((x >= 0).all() and (x == np.round(x)).all()) for x in read)
-
-
-def _log_normalised(values_ng: Array, counted_g: NDArray[np.bool_]) -> Array:
-    total_n = values_ng[:, counted_g].sum(axis=1, dtype=np.float64)
-    return np.asarray(np.log1p(values_ng * (TARGET / np.maximum(total_n, 1e-12))[:, None]), np.float32)
+def _stored(values: Values, *, binary: bool) -> Iterator[tuple[slice, Array]]:
+    """Dense rows of stored values from first to last, block by block."""
+    n, g = values.shape
+    step = max(1, BLOCK // max(g, 1))
+    for start in range(0, n, step):
+        rows = slice(start, min(start + step, n))
+        x_cg = np.zeros((rows.stop - rows.start, g))
+        for at, columns, block in replace(values, rows=values.rows[rows]).pieces():
+            x_cg[np.ix_(at, columns)] = block.toarray() if hasattr(block, "toarray") else block
+        yield rows, (x_cg > 0).astype(np.float64) if binary else x_cg

@@ -14,7 +14,7 @@ from sivae._values import has_values
 from sivae.graph import _hubs
 from sivae.stats._fdr import adjust
 from sivae.stats._partial import rank_residual
-from sivae.tl._expression import read_expression
+from sivae.tl._held_out import read_expression
 from sivae.tl._similarity import correlation_of
 
 if TYPE_CHECKING:

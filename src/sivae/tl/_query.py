@@ -14,7 +14,7 @@ from sivae.graph._compare import jaccard, pair_correlation
 from sivae.graph._implied import unit_factors
 from sivae.graph._neighbors import nearest
 from sivae.graph._ridge import neighbor_r2 as ridge_r2
-from sivae.tl._expression import read_expression
+from sivae.tl._held_out import read_expression
 from sivae.tl._neighbors import neighbor_positions, rep_of_neighbors
 from sivae.tl._similarity import name_order, similarity_of
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
-from sivae._errors import OptionError
+from sivae._checks import number, whole_number
 
 
 @dataclass(frozen=True)
@@ -66,23 +68,26 @@ class TrainOptions:
     keep_checkpoint: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("learning_rate", "clip_norm", "checks", "patience", "max_validation_cells", "max_steps"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise OptionError(f"TrainOptions.{name} is {value}; expected more than 0.")
-        for name in (
-            "skip_rate",
-            "warmup_steps",
-            "weight_decay",
-            "kl_warmup_steps",
-            "min_improvement",
-            "checkpoint_seconds",
-        ):
-            if not getattr(self, name) >= 0:
-                raise OptionError(f"TrainOptions.{name} is {getattr(self, name)}; expected at least 0.")
-        for name in ("validation_fraction", "average_decay"):
-            if not 0 <= getattr(self, name) < 1:
-                raise OptionError(f"TrainOptions.{name} is {getattr(self, name)}; expected at least 0 and less than 1.")
+        hint = "Leave it out to take the default."
+        for name in ("checks", "patience", "max_validation_cells", "max_steps"):
+            if getattr(self, name) is not None or name != "max_steps":
+                whole_number(f"TrainOptions.{name}", getattr(self, name), least=1, hint=hint)
+        for name in ("warmup_steps", "kl_warmup_steps"):
+            whole_number(f"TrainOptions.{name}", getattr(self, name), least=0, hint=hint)
+        for names, allowed, expected in RANGES:
+            for name in names:
+                number(f"TrainOptions.{name}", getattr(self, name), allowed=allowed, expected=expected, hint=hint)
+
+
+RANGES: Final[tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...]] = (
+    (("learning_rate", "clip_norm"), lambda value: value > 0, "more than 0"),
+    (
+        ("skip_rate", "weight_decay", "min_improvement", "checkpoint_seconds"),
+        lambda value: value >= 0,
+        "at least 0",
+    ),
+    (("validation_fraction", "average_decay"), lambda value: 0 <= value < 1, "at least 0 and less than 1"),
+)
 
 
 def default_steps(n_cells: int) -> int:

@@ -1,0 +1,202 @@
+"""Arguments at the public doors: their kind and their range, with errors that name the argument."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from sivae._errors import GeneMismatchError, OptionError, SetupError, some
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+READ: Final = {
+    "str": "Read the file first: anndata.read_h5ad(path).",
+    "Path": "Read the file first: anndata.read_h5ad(path).",
+    "DataFrame": "Make one of it: anndata.AnnData(frame), with cells in rows and genes in columns.",
+    "MuData": "Give one of its modalities: mdata['rna'].",
+    "SpatialData": "Give one of its tables: sdata.tables[name].",
+    "Raw": "Make one of it: adata.raw.to_adata().",
+    "NoneType": "Pass the cells, for example adata = anndata.read_h5ad(path).",
+}
+"""How an AnnData is made of what is passed instead."""
+MATRIX: Final = "Make one of it: anndata.AnnData(matrix), with names of cells and genes."
+
+
+def check_adata(adata: object) -> None:
+    """Refuse what is no AnnData.
+
+    Raises
+    ------
+    SetupError
+        Naming what was passed instead, and how to make an AnnData of it.
+    """
+    anndata: Any = sys.modules.get("anndata")
+    if anndata is not None and isinstance(adata, anndata.AnnData):
+        return
+    kind = type(adata).__name__
+    known = "Path" if isinstance(adata, Path) else kind
+    how = READ.get(known, MATRIX if hasattr(adata, "shape") else "Pass an AnnData.")
+    found = f"{kind} {str(adata)!r}" if known in ("str", "Path") else kind
+    raise SetupError(f"Found {found}, expected an AnnData (cells x genes). {how}")
+
+
+def check_names(adata: AnnData, *axes: str) -> None:
+    """Refuse names that occur twice, of cells ("obs_names"), of genes ("var_names"), or of both.
+
+    Raises
+    ------
+    SetupError
+        Naming them.
+    """
+    for axis in axes:
+        names = getattr(adata, axis)
+        if not names.is_unique:
+            raise SetupError(
+                f"{axis} are not unique: {some(names[names.duplicated()].unique())} occur more than once; expected "
+                f"each name once, because everything is matched by name. Call adata.{axis}_make_unique() first."
+            )
+
+
+def whole_number(name: str, value: object, *, least: int, hint: str = "") -> int:
+    """The value as an int.
+
+    Raises
+    ------
+    OptionError
+        If it is no whole number of at least `least`.
+    """
+    whole = isinstance(value, int | np.integer) or (
+        isinstance(value, float | np.floating) and float(value).is_integer()
+    )
+    if isinstance(value, bool | np.bool_) or not whole:
+        raise OptionError(_words(name, value, "expected a whole number", hint))
+    result = int(value)  # type: ignore[call-overload]
+    if result < least:
+        raise OptionError(_words(name, value, f"expected at least {least}", hint))
+    return int(result)
+
+
+def number(name: str, value: object, *, allowed: Callable[[float], bool], expected: str, hint: str = "") -> float:
+    """The value as a float.
+
+    Raises
+    ------
+    OptionError
+        If it is no number, or not one that is allowed.
+    """
+    wrong = isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating)
+    if wrong or not allowed(float(value)):  # type: ignore[arg-type]
+        raise OptionError(_words(name, value, f"expected {expected}", hint))
+    return float(value)  # type: ignore[arg-type]
+
+
+def _words(name: str, value: object, expected: str, hint: str) -> str:
+    is_number = isinstance(value, int | float | np.integer | np.floating)
+    found = str(value) if is_number else f"{value!r} ({type(value).__name__})"
+    return f"{name} is {found}; {expected}.{' ' if hint else ''}{hint}"
+
+
+def one_of(name: str, value: object, allowed: Iterable[str]) -> None:
+    """Refuse a value that is not one of some words.
+
+    Raises
+    ------
+    OptionError
+        Naming those that are.
+    """
+    words = list(allowed)
+    if not isinstance(value, str) or value not in words:
+        raise OptionError(f"{name} is {value!r}; expected one of {', '.join(map(repr, words))}. Choose one of these.")
+
+
+def a_path(name: str, value: object) -> Path:
+    """The value as a path.
+
+    Raises
+    ------
+    OptionError
+        If it is none.
+    """
+    if not isinstance(value, str | Path) or not str(value):
+        raise OptionError(f"{name} is {value!r}; expected a path. Give its name as text or as a pathlib.Path.")
+    return Path(value)
+
+
+def a_name(name: str, value: object, of: str) -> str | None:
+    """The value as one name, or None.
+
+    Raises
+    ------
+    SetupError
+        If it is something else.
+    """
+    if value is not None and not isinstance(value, str):
+        raise SetupError(
+            f"{name} is {value!r}; expected the name of one {of}, as text. Give one name, or leave it out."
+        )
+    return value or None
+
+
+def names(name: str, value: object) -> list[str]:
+    """The value as a list of names.
+
+    Raises
+    ------
+    OptionError
+        If it is a single text, or something else that is no list of texts.
+    """
+    if isinstance(value, str):
+        raise OptionError(f"{name} is {value!r}, one text; expected a list of names. Write {name}=[{value!r}].")
+    listed = list(value) if isinstance(value, Iterable) else None
+    if listed is None or any(not isinstance(entry, str) for entry in listed):
+        raise OptionError(f"{name} is {value!r}; expected a list of names. Give them as texts.")
+    return [str(entry) for entry in listed]
+
+
+def check_genes(adata: AnnData, genes: Iterable[str]) -> None:
+    """Refuse a training AnnData whose genes were taken out since the model was made of it.
+
+    Raises
+    ------
+    GeneMismatchError
+        Naming them.
+    """
+    wanted = list(genes)
+    gone = [gene for gene, at in zip(wanted, adata.var_names.get_indexer(wanted), strict=True) if at < 0]
+    if gone:
+        raise GeneMismatchError(
+            f"{len(gone)} of the {len(wanted)} genes of this model are no longer in its AnnData ({some(gone)}); "
+            "expected all of them. Make the model anew: SiVAE(adata, ...)."
+        )
+
+
+def rows_of(n_cells: int, indices: object) -> NDArray[np.intp]:
+    """Row numbers from row numbers or a mask.
+
+    Raises
+    ------
+    OptionError
+        If they are something else, none, or out of range.
+    """
+    rows = np.asarray(indices)
+    if rows.dtype == bool and rows.shape == (n_cells,):
+        rows = np.flatnonzero(rows)
+    if rows.ndim != 1 or rows.size == 0 or rows.dtype.kind not in "iu":
+        found = f"holds values of type {rows.dtype} in the shape {rows.shape}" if rows.size else "is empty"
+        raise OptionError(
+            f"indices {found}; expected a list of row numbers, or one True or False for each of the {n_cells} cells. "
+            "Numbers of named cells are adata.obs_names.get_indexer(names)."
+        )
+    outside = rows[(rows >= n_cells) | (rows < -n_cells)]
+    if outside.size:
+        raise OptionError(
+            f"indices holds {outside[0]}; expected row numbers from 0 to {n_cells - 1}, because there are {n_cells} "
+            "cells. Leave out what is beyond."
+        )
+    return rows.astype(np.intp)
