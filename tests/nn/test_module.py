@@ -147,6 +147,27 @@ def test_hiding_a_gene_is_putting_it_at_its_mean(cells, sizes):
         np.testing.assert_allclose(found[f], expected, rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.parametrize("sizes", [{}, {"cell_encoder": ()}, {"encode_covariates": True}])
+def test_hiding_a_gene_can_move_the_others_along(cells, rng, sizes):
+    """As encoding anew with all other values moved by the gene's own step along a slope."""
+    module, (x, design) = make_module(n_design=B, **sizes), cells
+    module.cell_tower.input_scale.fill_(0.7)
+    genes, slope, shift = [4, 0], rng.normal(size=(N, G)), rng.normal(size=(2, N))
+    found = encode_without(
+        module,
+        torch.tensor(x),
+        torch.tensor(design),
+        torch.tensor(genes),
+        slope_cg=torch.tensor(slope),
+        shift_fc=torch.tensor(shift),
+    )
+    for f, gene in enumerate(genes):
+        moved = x + shift[f][:, None] * slope
+        moved[:, gene] = design @ module.shift_bg[:, gene].detach().numpy()
+        expected = module.encode_cells(torch.tensor(moved), torch.tensor(design)).mean_rk.detach()
+        np.testing.assert_allclose(found[f], expected, rtol=1e-6, atol=1e-9)
+
+
 def test_a_closed_axis_costs_nothing_and_tells_nothing(cells):
     """Its posterior is the prior for cells and genes, and no predictor reads it."""
     module, (x, design) = make_module(n_design=B), cells

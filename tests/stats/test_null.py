@@ -5,7 +5,7 @@ import oracles
 import pytest
 from scipy import stats
 
-from sivae.stats._null import permutation_pvalues, quantile_strata
+from sivae.stats._null import centred, permutation_pvalues, quantile_strata, sorted_strata, without_line
 
 
 def one_stratum(n):
@@ -108,3 +108,25 @@ def test_strata_are_of_like_size_and_like_value(rng):
 
 def test_a_small_group_is_one_stratum(rng):
     assert (quantile_strata(rng.normal(size=7), np.zeros(7, int), size=20) == 0).all()
+
+
+def test_strata_of_each_gene_follow_its_own_values(rng):
+    values, groups = rng.lognormal(0, 1, (90, 5)), rng.permutation(np.repeat([0, 1], [50, 40]))
+    order, strata = sorted_strata(values, groups)
+    for g in range(5):
+        assert sorted(order[:, g]) == list(range(90))
+        assert (groups[order[:, g]] == np.sort(groups)).all()
+        for group in (0, 1):
+            inside = values[order[:, g], g][np.sort(groups) == group]
+            assert (np.diff(inside) >= 0).all()
+        np.testing.assert_array_equal(np.sort(quantile_strata(values[:, g], groups)[order[:, g]]), np.sort(strata))
+
+
+def test_without_a_line_equals_least_squares(rng):
+    values, known = (centred(rng.normal(size=(30, 4)), np.repeat([0, 1], 15)) for _ in range(2))
+    known[:, 3] = 0.0
+    found = without_line(values, known)
+    for g in range(3):
+        expected = values[:, g] - known[:, g] * np.linalg.lstsq(known[:, [g]], values[:, g], rcond=None)[0]
+        np.testing.assert_allclose(found[:, g], expected, atol=1e-12)
+    np.testing.assert_array_equal(found[:, 3], values[:, 3])

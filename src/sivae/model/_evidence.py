@@ -5,16 +5,19 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import sparse
 
 from sivae.data._expression import Expression
+from sivae.model._left_out import depth_of, library_shift, library_slope, observed_without
 from sivae.model._linear import LinearPart
 from sivae.model._predict import GeneTable, predictor_blocks, to_standardised
 from sivae.nn._masked import encode_without
 from sivae.nn._module import SiVAEModule
-from sivae.stats._null import permutation_pvalues, quantile_strata
+from sivae.stats._null import centred, permutation_pvalues, sorted_strata, without_line
 
 Array = NDArray[np.float64]
 MAX_CELLS = 1000
+GENES_AT_ONCE = 1024
 
 
 def explained(
@@ -43,46 +46,94 @@ def explained(
     return np.where(base > 1e-9, np.maximum(1 - error / np.maximum(base, 1e-9), -1.0), 0.0)
 
 
-@torch.no_grad()
 def connected_pvalues(
-    module: SiVAEModule, table: GeneTable, linear: LinearPart, validation: Expression, *, seed: int, chunk: int = 64
+    module: SiVAEModule, table: GeneTable, linear: LinearPart, validation: Expression, *, seed: int
 ) -> Array:
     """Evidence that a gene follows anything: its prediction from all other genes, against its validation values, (g,).
 
-    Each gene is hidden from the encoder; the null permutes its validation values (`null_pvalues`).
+    Each gene is hidden from the encoder, and left out of the totals by which values are divided (`model/_left_out.py`);
+    the null permutes its validation values (`null_pvalues`).
     """
     n, g = validation.shape
     cells = np.arange(n) if n <= MAX_CELLS else np.sort(np.random.default_rng(seed).permutation(n)[:MAX_CELLS])
     few = validation.take(cells)
-    x_cg = few.standardised(slice(None))
-    tensor_cg, design_cb = torch.from_numpy(x_cg), torch.from_numpy(few.design_nb)
+    depth = depth_of(few)
+    predicted_cg = hidden_predictions(module, table, linear, few, leaks=depth.counted and few.scaling.log)
+    parts = []
+    for start in range(0, g, GENES_AT_ONCE):
+        genes = np.arange(start, min(start + GENES_AT_ONCE, g))
+        values_cf = _dense_columns(few, genes)
+        depth_cf = depth.without(values_cf, genes)
+        observed_cf = observed_without(few, values_cf, depth_cf, genes)
+        parts.append(null_pvalues(observed_cf, predicted_cg[:, genes], few, depth_cg=depth_cf, seed=seed))
+    return np.concatenate(parts)
+
+
+@torch.no_grad()
+def hidden_predictions(
+    module: SiVAEModule, table: GeneTable, linear: LinearPart, cells: Expression, *, leaks: bool, chunk: int = 64
+) -> NDArray[np.float32]:
+    """Each gene in units of its scale as the decoder tells it from an encoding of the other genes, (c, g).
+
+    `leaks` says that values are divided by a total that the gene is part of, and that it is to be left out there too.
+    """
+    n, g = cells.shape
     device = module.bias_g.device
-    predicted_cg = np.empty_like(x_cg)
+    x_cg, design_cb = torch.from_numpy(cells.standardised(slice(None))), torch.from_numpy(cells.design_nb)
+    x_cg, design_cb = x_cg.to(device), design_cb.to(device)
+    slope_cg = torch.from_numpy(library_slope(cells)).to(device) if leaks else None
+    result_cg = np.empty((n, g), np.float32)
     for start in range(0, g, chunk):
         genes = np.arange(start, min(start + chunk, g))
-        z_fck = encode_without(module, tensor_cg.to(device), design_cb.to(device), torch.from_numpy(genes).to(device))
-        h_fcd = module.decode_cells(z_fck, design_cb.to(device)).cpu().numpy()
-        z = z_fck.cpu().numpy()
-        remainder = linear.remainder(z, h_fcd, few.design_nb)
-        part = table.take(genes)
-        predicted_cg[:, genes] = np.einsum("fck,fk->cf", z, part.loading_gk) + np.einsum(
-            "fcd,fd->cf", remainder, part.joint_gd
+        shift_fc = library_shift(cells, _dense_columns(cells, genes), genes) if leaks else None
+        z_fck = encode_without(
+            module,
+            x_cg,
+            design_cb,
+            torch.from_numpy(genes).to(device),
+            slope_cg=slope_cg,
+            shift_fc=None if shift_fc is None else torch.from_numpy(shift_fc).to(device),
         )
-    return null_pvalues(x_cg, predicted_cg, few, seed=seed)
+        h_fcd = module.decode_cells(z_fck, design_cb).cpu().numpy()
+        z = z_fck.cpu().numpy()
+        remainder, part = linear.remainder(z, h_fcd, cells.design_nb), table.take(genes)
+        result_cg[:, genes] = np.einsum("fck,fk->cf", z, part.loading_gk)
+        result_cg[:, genes] += np.einsum("fcd,fd->cf", remainder, part.joint_gd)
+    return result_cg
+
+
+def _dense_columns(cells: Expression, genes: NDArray[np.intp]) -> NDArray[np.float32]:
+    values = cells.values_ng[:, genes]
+    return np.asarray(values.toarray() if sparse.issparse(values) else values, np.float32)
 
 
 def null_pvalues(
-    observed_cg: NDArray[np.floating], predicted_cg: NDArray[np.floating], cells: Expression, *, seed: int = 0
+    observed_cg: NDArray[np.floating],
+    predicted_cg: NDArray[np.floating],
+    cells: Expression,
+    *,
+    depth_cg: NDArray[np.floating] | None = None,
+    seed: int = 0,
 ) -> Array:
     """Permutation p-values of the association of each gene's values with its prediction, (g,).
 
-    Values are permuted among cells of like depth with the same categories; continuous covariates, of which every cell
-    has its own, are regressed out of both sides first.
+    Values are permuted among cells of like depth with the same categories. Continuous covariates, of which every cell
+    has its own, are regressed out of both sides first, and so is the log of the depth within strata, which have ends.
+    `depth_cg` is the depth of a cell as each gene sees it; the library if not given.
     """
     groups_c, quantities_cb = category_groups(cells.design_nb), quantities(cells.design_nb)
-    strata_c = quantile_strata(cells.library_n, groups_c)
-    observed, predicted = (_regressed_out(values, quantities_cb) for values in (observed_cg, predicted_cg))
-    return permutation_pvalues(observed, predicted, strata_c, seed=seed)
+    if depth_cg is None:
+        depth_cg = np.repeat(cells.library_n[:, None], observed_cg.shape[1], axis=1)
+    order_cg, strata_c = sorted_strata(depth_cg, groups_c)
+    observed, predicted, depth = (
+        centred(np.take_along_axis(values, order_cg, axis=0), strata_c)
+        for values in (
+            _regressed_out(observed_cg, quantities_cb),
+            _regressed_out(predicted_cg, quantities_cb),
+            np.log(np.maximum(depth_cg, 1e-12)),
+        )
+    )
+    return permutation_pvalues(without_line(observed, depth), without_line(predicted, depth), strata_c, seed=seed)
 
 
 def category_groups(design_nb: NDArray[np.float32]) -> NDArray[np.intp]:

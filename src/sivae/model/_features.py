@@ -21,6 +21,7 @@ from sivae.data._scaling import Scaling
 from sivae.model._build import SCALE_CAP, Options, make_profiles
 from sivae.model._evidence import null_pvalues
 from sivae.model._finish import with_evidence
+from sivae.model._left_out import depth_of
 from sivae.model._linear import LinearPart, gene_posterior
 from sivae.model._predict import GeneTable, encode, joint, predictor
 from sivae.model._width import sample_rows, sampling_covariance
@@ -267,7 +268,11 @@ def _judge(
     error = ((x_cf - mean_x - slope * (eta_cf - mean_y)) ** 2).sum(axis=0)
     base = ((x_cf - mean_x) ** 2).sum(axis=0)
     r2 = np.where(base > 1e-9, np.maximum(1 - error / np.maximum(base, 1e-9), -1.0), 0.0)
-    return with_evidence(table, r2, null_pvalues(x_cf, eta_cf, validation))
+    depth = depth_of(validation)  # the modelled genes', of which these are none
+    if depth.counted and scaling.log:
+        x_cf = scaling.standardise(_dense(scaling.transform(values, depth.total_c.astype(np.float32))))
+    depth_cf = np.repeat(depth.total_c[:, None], x_cf.shape[1], axis=1)
+    return with_evidence(table, r2, null_pvalues(x_cf, eta_cf, validation, depth_cg=depth_cf))
 
 
 def _dense(matrix: Matrix) -> NDArray[np.float32]:

@@ -35,7 +35,7 @@ def permutation_pvalues(
     -------
     p-values, (genes,); 1 where either column is constant within strata.
     """
-    x_ng, y_ng = _centred(observed_ng, strata_n), _centred(predicted_ng, strata_n)
+    x_ng, y_ng = centred(observed_ng, strata_n), centred(predicted_ng, strata_n)
     statistic = (x_ng * y_ng).sum(axis=0)
     variance = np.zeros_like(statistic)
     for stratum in np.unique(strata_n):
@@ -59,7 +59,8 @@ def permutation_pvalues(
     return np.where(valid, np.where(empirical > 0.1, empirical, tail), 1.0)
 
 
-def _centred(values_ng: NDArray[np.floating], strata_n: NDArray[np.intp]) -> Array:
+def centred(values_ng: NDArray[np.floating], strata_n: NDArray[np.intp]) -> Array:
+    """Values less their mean in each stratum, (n, g)."""
     result = np.asarray(values_ng, dtype=np.float64).copy()
     for stratum in np.unique(strata_n):
         rows = strata_n == stratum
@@ -78,3 +79,24 @@ def quantile_strata(values_n: NDArray[np.floating], groups_n: NDArray[np.intp], 
         result[rows] = following + rank * bins // len(rows)
         following += bins
     return result
+
+
+def sorted_strata(
+    values_ng: NDArray[np.floating], groups_n: NDArray[np.intp], size: int = 20
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Strata of about `size` cells of like value within each group, for every gene by values of its own.
+
+    Returns
+    -------
+    The order of the cells of each gene, by group and then by value, (cells, genes), and the stratum of each place in
+    that order, which is the same for all genes, (cells,).
+    """
+    order_ng = np.lexsort((values_ng, np.broadcast_to(groups_n[:, None], values_ng.shape)), axis=0)
+    return order_ng, quantile_strata(np.arange(len(groups_n), dtype=np.float64), np.sort(groups_n), size)
+
+
+def without_line(values_ng: Array, known_ng: Array) -> Array:
+    """Residual of each column on a column of its own, both without their means, (n, g)."""
+    square_g = (known_ng**2).sum(axis=0)
+    slope_g = (values_ng * known_ng).sum(axis=0) / np.where(square_g > 1e-12, square_g, np.inf)
+    return np.asarray(values_ng - slope_g * known_ng, np.float64)

@@ -1,0 +1,87 @@
+"""How central a gene is, from positions of genes alone. Arrays only.
+
+All are high for genes that move many others and 0 for a gene at the origin (the published code inverted the sign of
+the norm). `factor_gm` are vectors whose inner products are the correlations of genes, as of `correlation_factors`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sivae.graph._neighbors import BLOCK_VALUES
+
+Array = NDArray[np.float64]
+
+
+def norm(v_gk: Array, covariance_kk: Array | None = None) -> Array:
+    """Length of the loadings, sqrt(v_g' Cov(z) v_g), (g,); without a covariance of the axes the plain length."""
+    stretched_gk = v_gk if covariance_kk is None else v_gk @ covariance_kk
+    return np.asarray(np.sqrt(np.maximum((stretched_gk * v_gk).sum(axis=1), 0.0)), np.float64)
+
+
+def power(factor_gm: Array) -> Array:
+    """Mean over the other genes of the squared correlation, (g,): the share of their variance that one gene tells.
+
+    A straight line on gene g leaves 1 - C_gh^2 of gene h. With C = A A' off the diagonal,
+
+        sum_h C_gh^2 = a_g' (A' A) a_g - (a_g . a_g)^2
+
+    so that no matrix genes x genes is made.
+    """
+    gram_mm = factor_gm.T @ factor_gm
+    own_g = (factor_gm**2).sum(axis=1)
+    total_g = ((factor_gm @ gram_mm) * factor_gm).sum(axis=1) - own_g**2
+    return np.asarray(np.maximum(total_g, 0.0) / max(len(factor_gm) - 1, 1), np.float64)
+
+
+def strength(factor_gm: Array) -> Array:
+    """Mean over the other genes of the absolute correlation, (g,); in blocks of rows."""
+    own_g = (factor_gm**2).sum(axis=1)
+    total_g = np.concatenate([np.abs(block).sum(axis=1) for block in _products(factor_gm, factor_gm)])
+    return np.asarray(np.maximum(total_g - own_g, 0.0) / max(len(factor_gm) - 1, 1), np.float64)
+
+
+def attribution(encoder_gk: Array, v_gk: Array) -> Array:
+    """Mean over the other genes of |e_g . v_h|, (g,): what a change of gene g does to their linear predictions.
+
+    e_g is the mean derivative of z by the gene (encoder), v_h the derivative of gene h by z (decoder): paper, C.8.
+    """
+    own_g = np.abs((encoder_gk * v_gk).sum(axis=1))
+    total_g = np.concatenate([np.abs(block).sum(axis=1) for block in _products(encoder_gk, v_gk)])
+    return np.asarray(np.maximum(total_g - own_g, 0.0) / max(len(v_gk) - 1, 1), np.float64)
+
+
+def degree(factor_gm: Array, *, share: float = 0.01) -> Array:
+    """Edges of a gene in the graph of the `share` of pairs with the largest absolute correlation, (g,).
+
+    The published graph joins the closest pairs by Euclidean distance (paper, C.13), and genes at the origin lie close
+    together; by correlation they have no edges. Pairs of correlation 0 are never joined. One pass over blocks of rows
+    keeps the best pairs so far.
+    """
+    g = len(factor_gm)
+    n_edges = max(1, round(share * g * (g - 1) / 2))
+    value_e, row_e, column_e = np.empty(0), np.empty(0, np.intp), np.empty(0, np.intp)
+    cut, start = 0.0, 0
+    for product_bg in _products(factor_gm, factor_gm):
+        size_bg = np.abs(product_bg)
+        rows = np.arange(start, start + len(size_bg))
+        chosen = np.nonzero((size_bg > cut) & (np.arange(g) > rows[:, None]))
+        value_e = np.concatenate([value_e, size_bg[chosen]])
+        row_e, column_e = np.concatenate([row_e, rows[chosen[0]]]), np.concatenate([column_e, chosen[1]])
+        if len(value_e) > n_edges:
+            cut = float(np.partition(value_e, len(value_e) - n_edges)[len(value_e) - n_edges])
+            kept = value_e >= cut  # ties at the cut all stay
+            value_e, row_e, column_e = value_e[kept], row_e[kept], column_e[kept]
+            cut = np.nextafter(cut, 0.0)
+        start += len(size_bg)
+    return (np.bincount(row_e, minlength=g) + np.bincount(column_e, minlength=g)).astype(np.float64)
+
+
+def _products(a_gm: Array, b_hm: Array) -> Iterator[Array]:
+    """Inner products of rows of `a` with every row of `b`, (rows, h), block by block."""
+    step = max(1, BLOCK_VALUES // max(len(b_hm), 1))
+    for start in range(0, len(a_gm), step):
+        yield a_gm[start : start + step] @ b_hm.T
