@@ -4,7 +4,13 @@ from sivae.tl._attributions import attribution_agreement, attribution_similarity
 from sivae.tl._awareness import feature_awareness
 from sivae.tl._consensus import consensus
 from sivae.tl._contributions import contributions
+from sivae.tl._enrich import enrich
+from sivae.tl._gene_graph import gene_graph, write_graph
+from sivae.tl._gene_set_scores import gene_set_coherence, gene_set_scores
+from sivae.tl._gene_sets import read_gmt
 from sivae.tl._loadings import inferred_loadings, rank_loadings, recoded_loadings
+from sivae.tl._modules import module_scores, modules
+from sivae.tl._preservation import module_preservation
 from sivae.tl._relevance import gene_relevance
 from sivae.tl._variance import explained_variance
 
@@ -14,10 +20,19 @@ __all__ = [
     "attributions",
     "consensus",
     "contributions",
+    "enrich",
     "explained_variance",
     "feature_awareness",
+    "gene_graph",
     "gene_relevance",
+    "gene_set_coherence",
+    "gene_set_scores",
     "inferred_loadings",
+    "module_preservation",
+    "module_scores",
+    "modules",
     "rank_loadings",
+    "read_gmt",
     "recoded_loadings",
+    "write_graph",
 ]
