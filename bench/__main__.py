@@ -7,7 +7,7 @@ from importlib import import_module
 
 from bench import _report
 
-NAMES = ("steps", "loss", "ldvae", "attribution")
+NAMES = ("steps", "loss", "ldvae", "attribution", "null_hubs", "planted_hubs")
 
 
 def main() -> None:

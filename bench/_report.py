@@ -21,7 +21,15 @@ LABELS = {
 def rewrite() -> None:
     """Put the tables of every result there is between the two marks of README.md."""
     sections = []
-    for name, make in (("steps", _steps), ("loss", _loss), ("ldvae", _ldvae), ("attribution", _attribution)):
+    tables = {
+        "steps": _steps,
+        "loss": _loss,
+        "ldvae": _ldvae,
+        "attribution": _attribution,
+        "null_hubs": _null_hubs,
+        "planted_hubs": _planted_hubs,
+    }
+    for name, make in tables.items():
         path = RESULTS / f"{name}.json"
         result = json.loads(path.read_text()) if path.exists() else None
         sections.append(f"### {name}\n\n" + (make(result) if result else "Not run yet.\n"))
@@ -96,6 +104,43 @@ def _ldvae(result: dict[str, Any]) -> str:
         )
         + "\n"
     )
+
+
+def _null_hubs(result: dict[str, Any]) -> str:
+    rows = result["rows"]
+    lines = [
+        f"{len(rows)} data sets of {result['cells']} cells and about {rows[0]['genes']} genes without structure; "
+        f"{sum(row['called'] > 0 for row in rows)} with any call at 5 % FDR. {result['written']}.\n",
+        "| design | data sets | with any call | p < 0.05 | p < 0.005 |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for design in dict.fromkeys(row["design"] for row in rows):
+        own = [row for row in rows if row["design"] == design]
+        below = [sum(row[key] for row in own) / len(own) for key in ("below_0.05", "below_0.005")]
+        called = sum(row["called"] > 0 for row in own)
+        lines.append(f"| {design} | {len(own)} | {called} | {below[0]:.3f} | {below[1]:.4f} |")
+    return "\n".join(lines) + "\n"
+
+
+def _planted_hubs(result: dict[str, Any]) -> str:
+    rows = result["rows"]
+    lines = [
+        f"Precision (and recall) over {len(rows)} data sets of {result['cells']} cells, 500 genes, 20 hubs: mean "
+        f"(least). Of the hubs {_mean(rows, 'connected_hubs'):.0%} are called connected, of all planted genes "
+        f"{_mean(rows, 'connected_planted'):.0%}; {_mean(rows, 'connected_false'):.1%} of the calls are false. "
+        f"{result['written']}.\n",
+        "| score | all genes | given expression |",
+        "| --- | --- | --- |",
+    ]
+    for name in rows[0]["scores"]:
+        found = [[row["scores"][name][kind] for row in rows] for kind in (0, 1)]
+        cells = [f"{sum(values) / len(values):.2f} ({min(values):.2f})" for values in found]
+        lines.append(f"| {name} | {cells[0]} | {cells[1]} |")
+    return "\n".join(lines) + "\n"
+
+
+def _mean(rows: list[dict[str, Any]], key: str) -> float:
+    return float(sum(row[key] for row in rows) / len(rows))
 
 
 def _attribution(result: dict[str, Any]) -> str:
