@@ -75,8 +75,8 @@ def own_share(
     K v_g / noise_g times the gene's own values. With C the covariance of the means of z and P their mean posterior
     variance, a loading solves (C + P) v = cov(z, x_g) = cov(z without g, x_g) + K v. The error of a slope on z alone,
     which the sandwich gives, is therefore (C + P - K)^-1 C times as large. Under the evidence bound K = P, and nothing
-    is added; with the interpretability term the encoder reads each gene gamma + 1 times, and K is larger. K is found by least squares over
-    the genes; what it takes from C is kept between nothing and a half.
+    is added; with the interpretability term the encoder reads each gene gamma + 1 times, and K is larger. K is found
+    by least squares over the genes; what it takes from C is kept between nothing and a half.
     """
     covariance_kk = np.atleast_2d(np.cov(z_nk, rowvar=False)).astype(np.float64)
     used = np.flatnonzero(np.diag(covariance_kk) > LEAST_VARIANCE)
