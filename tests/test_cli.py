@@ -53,7 +53,7 @@ def made(tmp_path_factory):
 
 def test_fit_says_each_step_in_a_line(made):
     said = made[1].splitlines()
-    wanted = ["Read ", "Genes: 40 of 60", "Training 3 axes", "Trained ", "Annotated", "Wrote ", "Open "]
+    wanted = ["Read ", "Genes: 40 of 60", "Training 3 axes", "Trained ", "Annotated", "Gene space: ", "Wrote ", "Open "]
     assert len(said) == len(wanted)
     assert all(line.startswith(start) for line, start in zip(said, wanted, strict=True))
     assert "within each batch" in said[1] and "other 20 genes" in said[4]
@@ -104,7 +104,7 @@ def test_model_data_tables_and_record_agree(made):
     assert record["genes"] == {"modelled": 40, "sha256": _files.names_hash(model.genes),
                                "chosen": record["genes"]["chosen"]}  # fmt: skip
     assert (record["version"], record["options"]["seed"], record["label"]) == (__version__, 3, "group")
-    assert set(record["seconds"]) == {"reading", "choosing genes", "training", "annotating", "writing"}
+    assert set(record["seconds"]) == {"reading", "choosing genes", "training", "annotating", "gene space", "writing"}
 
 
 @pytest.mark.filterwarnings("ignore:Writing zarr v2:UserWarning")

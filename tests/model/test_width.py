@@ -16,7 +16,7 @@ from sivae.data._scaling import Scaling
 from sivae.datasets import planted
 from sivae.model import _width
 from sivae.model._predict import GeneTable, encode
-from sivae.model._width import sampling_covariance
+from sivae.model._width import own_share, sampling_covariance
 from sivae.nn._likelihoods import make_likelihood
 
 COUNTS = ["nb", "poisson", "bernoulli", "zinb"]
@@ -313,7 +313,7 @@ def test_a_sample_of_cells_gives_about_the_same(monkeypatch):
         found.append(np.sqrt(np.einsum("gkk->gk", covariance(model))))
     assert len(_width.sample_rows(1000)) == 400
     ratio = found[1] / found[0]
-    assert np.median(ratio) == pytest.approx(1, abs=0.05)
+    assert np.median(ratio) == pytest.approx(1, abs=0.1)
     assert 0.001 < np.abs(np.log(ratio)).max() < 0.3  # 400 squares: each variance within 7 %, thrice
 
 
@@ -333,7 +333,7 @@ def test_copies_of_modelled_genes_get_about_their_covariance(model, counts_adata
     _, found = model.get_feature_representation(new, return_dist=True)
     ratio = found.to_numpy() / expected.to_numpy()
     assert np.quantile(np.abs(np.log(ratio)), 0.95) < 0.25
-    assert np.median(ratio) == pytest.approx(1, abs=0.05)
+    assert np.median(ratio) == pytest.approx(1, abs=0.1)
     assert np.ptp(np.log(expected.to_numpy()), axis=0).max() > 0.5  # genes differ among themselves by more
 
 
@@ -341,7 +341,7 @@ def test_the_model_holds_the_covariance_of_its_training_cells(normal_model, coun
     """What is reported is the sandwich of the values the model was trained on, all in loops."""
     rows, _ = split(normal_model, counts_adata)
     training = normal_model._read(counts_adata[rows])
-    z, _ = encode(normal_model._module, training)
+    z, sd = encode(normal_model._module, training)
     table = normal_model._state.table
     eta, t = predictor(table, z, training.design_nb)
     sigma = np.maximum(table.noise_g.astype(float), 0.3)
@@ -352,7 +352,8 @@ def test_the_model_holds_the_covariance_of_its_training_cells(normal_model, coun
     expected = robust(
         (y - eta) / sigma**2, np.broadcast_to(sigma**-2.0, y.shape), t, within, table.loading_gk.astype(float)
     )
-    np.testing.assert_allclose(covariance(normal_model), expected, rtol=1e-4, atol=1e-7)
+    grown = own_share(table.encoder_gk, table, z, sd)
+    np.testing.assert_allclose(covariance(normal_model), grown @ expected @ grown.T, rtol=1e-4, atol=1e-7)
 
 
 def test_it_is_kept_in_a_saved_model_and_turns_with_the_axes(model, tmp_path):
@@ -381,3 +382,35 @@ def test_noise_is_brought_to_the_scale_of_the_loadings(name, rng):
     _, noise = sampling_covariance(table, make_likelihood(name, 0.3), values, z, cells_of(n, 1), n_training=n)
     expected = {"normal": theta**2, "nb": (1 / 3 + 1 / theta) / scale**2, "poisson": (1 / 3) / scale**2}
     np.testing.assert_allclose(noise, expected[name], rtol=1e-5)
+
+
+def factor_model(rng, n, g, k, *, reads=1):
+    """Values of a factor model, its encoder when each gene is read `reads` times, posterior sds, and a table."""
+    v, noise = rng.normal(size=(g, k)) * 0.5, rng.uniform(0.5, 1.0, g)
+    weight = v / noise[:, None]
+    posterior = np.linalg.inv(np.eye(k) + reads * v.T @ weight)
+    x = rng.normal(size=(n, k)) @ v.T + rng.normal(size=(n, g)) * np.sqrt(noise)
+    table = replace(table_of(v), noise_variance_g=noise.astype(np.float32))
+    return x, reads * weight @ posterior, posterior, table
+
+
+def test_own_share_under_the_bound_is_none_and_grows_with_the_weight_of_the_linear_term(rng):
+    """With (C + P) v = cov_0 + K v; the encoder of the bound has K = P."""
+    for reads in (1, 2):
+        x, encoder, posterior, table = factor_model(rng, 4000, 40, 2, reads=reads)
+        z = x @ encoder
+        sd = np.broadcast_to(np.sqrt(np.diag(posterior)), z.shape)
+        covariance = np.cov(z.T)
+        expected = np.linalg.inv(covariance + np.diag(np.diag(posterior)) - reads * posterior) @ covariance
+        np.testing.assert_allclose(own_share(encoder, table, z, sd), expected, atol=0.02)
+        assert (np.diag(own_share(encoder, table, z, sd)) > 1.02).all() == (reads == 2)
+
+
+def test_own_share_of_closed_axes_is_none(rng):
+    v = rng.normal(size=(30, 3)) * [0.5, 0.4, 1e-3]
+    encoder = v * [0.1, 0.1, 0.0]
+    z = rng.normal(size=(200, 3)) * [1.0, 1.0, 0.0]
+    table = replace(table_of(v), noise_variance_g=np.ones(30, np.float32))
+    grown = own_share(encoder, table, z, np.full(z.shape, 0.2))
+    np.testing.assert_allclose(grown[2], [0, 0, 1], atol=1e-6)
+    assert np.isfinite(grown).all()

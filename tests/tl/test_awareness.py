@@ -135,7 +135,7 @@ def test_a_gene_that_is_constant_has_no_share(normal_model, counts_adata):
 
 def test_errors_say_what_to_do(normal_model, counts_adata):
     normal_model.annotate(counts_adata)
-    with pytest.raises(OptionError, match="cells='some'"):
+    with pytest.raises(OptionError, match="cells is 'some'"):
         tl.feature_awareness(counts_adata, cells="some")
     with pytest.raises(SetupError, match="No cell is marked 'validation'"):
         tl.feature_awareness(counts_adata[counts_adata.obs["sivae_split"] == "train"].copy(), cells="validation")

@@ -79,7 +79,7 @@ def test_errors_say_what_to_do(turned):
         tl.consensus(turned, ["a"])
     with pytest.raises(OptionError, match="two or more embeddings"):
         tl.consensus(turned, "ab")
-    with pytest.raises(OptionError, match="axes='best'"):
+    with pytest.raises(OptionError, match="axes is 'best'"):
         tl.consensus(turned, ["a", "b"], axes="best")
     with pytest.raises(SetupError, match="no varm\\['d'\\]"):
         tl.consensus(turned, ["a", "d"])

@@ -177,10 +177,12 @@ def test_names_that_are_not_there(normal_model, counts_adata):
 
 
 def test_options_out_of_range(normal_model, counts_adata, monkeypatch):
-    with pytest.raises(OptionError, match="side='both'"):
+    with pytest.raises(OptionError, match="side is 'both'"):
         tl.contributions(counts_adata, normal_model, side="both")
-    with pytest.raises(OptionError, match="tolerance=0"):
+    with pytest.raises(OptionError, match="tolerance is 0; expected more than 0"):
         tl.contributions(counts_adata, normal_model, side="encoder", tolerance=0)
+    with pytest.raises(OptionError, match="genes is empty"):
+        tl.contributions(counts_adata, normal_model, genes=[])
     with pytest.raises(OptionError, match="axes= belongs to the encoder side"):
         tl.contributions(counts_adata, normal_model, axes="axis1", genes=normal_model.genes[0])
     monkeypatch.setattr("sivae.tl._contributions.MOST_NUMBERS", 1000)

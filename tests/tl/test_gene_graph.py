@@ -36,7 +36,8 @@ def test_every_edge_comes_once_with_its_values(adata):
     p = edge_pvalues(space.v_gk, space.variance_gk, space.covariance_kk, rows=a, columns=b)
     np.testing.assert_allclose(edges["p"], p)
     loadings = np.hstack([space.v_gk, space.w_gd])
-    expected = pair_correlations(loadings, space.covariance, space.noise_g, rows=a, columns=b)
+    noise = np.maximum(space.noise_g, 1 - np.einsum("gi,ij,gj->g", loadings, space.covariance, loadings))
+    expected = pair_correlations(loadings, space.covariance, noise, rows=a, columns=b)
     np.testing.assert_allclose(edges["correlation"], expected)
     assert (edges["q"] >= edges["p"]).all()
     truth = adata.var["truth"]

@@ -72,7 +72,7 @@ def test_another_embedding_is_shared_among_its_axes(counts_adata):
 
 def test_errors_say_what_to_do(normal_model, counts_adata):
     normal_model.annotate(counts_adata)
-    with pytest.raises(OptionError, match="by='cell'"):
+    with pytest.raises(OptionError, match="by is 'cell'"):
         tl.explained_variance(counts_adata, by="cell")
     del counts_adata.var["sivae_noise_variance"]
     with pytest.raises(SetupError, match="no var\\['sivae_noise_variance'\\].*annotate"):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sivae import _keys
 from sivae._errors import OptionError, SetupError, some
 from sivae._extras import require
-from sivae._run import _cells, _files, _write
+from sivae._run import _cells, _files, _gene_space, _write
 from sivae._run._clock import Clock
 from sivae._values import frame
 
@@ -45,6 +45,8 @@ class FitOptions:
     seed: int = 0
     accelerator: str = "auto"
     label: str | None = None
+    gene_sets: str | None = None
+    """GMT file of gene sets to look for in axes and modules."""
 
 
 def fit_file(
@@ -124,6 +126,8 @@ def fit(
         clock.lap("annotating")
         n_later = adata.n_vars - len(model.genes)
         say(f"Annotated cells and genes{f'; placed the other {n_later:,} genes' if options.project_rest else ''}.")
+        say(f"Gene space: {_gene_space.analyse(adata, seed=options.seed)}.")
+        clock.lap("gene space")
         genes_sha256 = _files.names_hash(model.genes)
         _note(adata, {**source, "genes_sha256": genes_sha256, "chosen": chosen, "label": options.label or ""}, clock)
         _write.write(cells, model, folder, options=asdict(options), clock=clock)
@@ -139,6 +143,10 @@ def _check(run: Path, options: FitOptions) -> None:
     _files.check_place(run)
     for module in ("matplotlib", "jinja2"):
         require(module, extra="report")
+    if options.gene_sets is not None:
+        from sivae.tl import read_gmt
+
+        read_gmt(options.gene_sets)
     if options.n_genes is not None and options.n_genes < 2:
         raise OptionError(f"Found {options.n_genes} genes, expected at least 2, or all. 2000 is the default.")
     if options.n_latent < 1:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sivae import __version__, _keys
+from sivae._run import _gene_space
 from sivae._run._files import CELLS, FORMAT, MODEL, RECORD, REPORT
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from sivae._run._cells import Cells
     from sivae._run._clock import Clock
     from sivae.model._sivae import SiVAE
@@ -27,6 +27,9 @@ def write(cells: Cells, model: SiVAE, folder: Path, *, options: dict[str, Any], 
     label = _build.check_label(adata, options["label"])
     cells.write_h5ad(folder / CELLS)
     _tables.write(adata, folder / "tables", label=label)
+    gene_sets = options["gene_sets"]
+    for name, table in _gene_space.tables(adata, gene_sets=None if gene_sets is None else Path(gene_sets)).items():
+        table.to_csv(folder / "tables" / f"{name}.csv", index=False)
     pictures = _figures.draw(adata, label=label)
     (folder / "figures").mkdir()
     for name, data in pictures.items():

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from scipy import sparse
 
+from sivae.graph._implied import correlation_factors, signal_factors
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -14,21 +16,14 @@ if TYPE_CHECKING:
 
 BLOCK_VALUES: Final = 2**22
 """Correlations held at a time: 32 MB."""
-LEAST: Final = 1e-12
-"""Directions with less variance than this share of the largest are left out."""
 
 
 def correlation_vectors(loadings_gm: Array, covariance_mm: Array, noise_g: Array) -> Array:
     """Vectors whose inner products are the correlations of genes that the decoder implies, (genes, m).
 
-    C_gh = S_gh / sqrt((S_gg + noise_g) (S_hh + noise_h)) for two different genes, with S = L Cov(z, h) L', L = [v, w].
-    The squared length of a vector is the share of the gene's variance that is signal.
+    `loadings_gm` is [v, w], or v alone, `covariance_mm` that of (z, h); see `correlation_factors`.
     """
-    value_m, vector_mm = np.linalg.eigh((covariance_mm + covariance_mm.T) / 2)
-    kept = value_m > LEAST * max(float(value_m.max()), LEAST)
-    signal_gm = loadings_gm @ (vector_mm[:, kept] * np.sqrt(value_m[kept]))
-    total_g = (signal_gm**2).sum(axis=1) + noise_g
-    return np.asarray(signal_gm / np.sqrt(np.where(total_g > 0, total_g, 1.0))[:, None], np.float64)
+    return correlation_factors(signal_factors(loadings_gm, None, covariance_mm), noise_g)
 
 
 def knn_graph(vectors_gm: Array, n_neighbors: int, *, signed: bool = False) -> sparse.csr_matrix:

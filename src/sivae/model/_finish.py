@@ -14,7 +14,7 @@ from sivae.model._derivative import mean_derivative
 from sivae.model._evidence import connected_pvalues, explained
 from sivae.model._linear import LinearPart, gene_posterior
 from sivae.model._predict import GeneTable, encode, joint
-from sivae.model._width import with_width
+from sivae.model._width import own_share, with_width
 from sivae.nn._module import SiVAEModule
 
 CHUNK = 2000
@@ -34,7 +34,7 @@ def finish(
 
     `batch_share_b` is the share of each batch among the training cells, empty without batches.
     """
-    z_nk, _ = encode(module, training)
+    z_nk, sd_nk = encode(module, training)
     h_nd = joint(module, z_nk, training.design_nb)
     # Under a gain only what depends on the batch alone can move into the offsets without changing the predictor.
     stretched = len(batch_share_b) > 0 and not module.likelihood.counts
@@ -52,12 +52,9 @@ def finish(
         principal=isinstance(profiles, PrincipalProfiles),
     )
     width_gkk, noise_g = with_width(table, module.likelihood, training, z_nk)
-    table = replace(
-        table,
-        covariance_gkk=width_gkk.astype(np.float32),
-        noise_variance_g=noise_g.astype(np.float32),
-        encoder_gk=mean_derivative(module, training),
-    )
+    table = replace(table, noise_variance_g=noise_g.astype(np.float32), encoder_gk=mean_derivative(module, training))
+    grown_kk = own_share(table.encoder_gk, table, z_nk, sd_nk)
+    table = replace(table, covariance_gkk=(grown_kk @ width_gkk @ grown_kk.T).astype(np.float32))
     if validation is not None:
         r2_g = explained(module, table, linear, training, validation)
         p_g = connected_pvalues(module, table, linear, validation, seed=seed)

@@ -16,6 +16,9 @@ identity, which stretches every loading by v (S_z - 1) / 2 and adds
     (|v_g|^2 + v_gk^2) / (4 N)
 
 to the variance of v_gk. Orthogonal turns of the axes are not part of it: they are common to all genes.
+
+A modelled gene is also among the genes that z is read from. What sampling does to its loading moves z a little towards
+the gene, and so the loading further (`own_share`); a gene never trained on has no such part.
 """
 
 from __future__ import annotations
@@ -33,6 +36,9 @@ Array = NDArray[np.float64]
 MOST_CELLS = 5000
 CHUNK = 256
 TINY = 1e-300
+MOST_LOSS = 0.5
+LEAST_VARIANCE = 1e-4
+"""Of the cells along an axis that is used."""
 
 
 def sample_rows(n_cells: int) -> NDArray[np.intp]:
@@ -55,6 +61,38 @@ def with_width(
         parts.append(sampling_covariance(table.take(genes), likelihood, y, z_mk, few, n_training=training.shape[0]))
     covariance_gkk, noise_g = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     return covariance_gkk, noise_g
+
+
+def own_share(
+    encoder_gk: NDArray[np.floating],
+    table: GeneTable,
+    z_nk: NDArray[np.floating],
+    sd_nk: NDArray[np.floating],
+) -> Array:
+    """By what an error of a modelled gene's loading grows through its own share of z, (k, k).
+
+    The encoder reads a gene as its loading over its noise, A_g = K v_g / noise_g, so the mean of z holds
+    K v_g / noise_g times the gene's own values. With C the covariance of the means of z and P their mean posterior
+    variance, a loading solves (C + P) v = cov(z, x_g) = cov(z without g, x_g) + K v. The error of a slope on z alone,
+    which the sandwich gives, is therefore (C + P - K)^-1 C times as large. Under the evidence bound K = P, and nothing
+    is added; with the interpretability term the encoder reads each gene gamma + 1 times, and K is larger. K is found
+    by least squares over the genes; what it takes from C is kept between nothing and a half.
+    """
+    covariance_kk = np.atleast_2d(np.cov(z_nk, rowvar=False)).astype(np.float64)
+    used = np.flatnonzero(np.diag(covariance_kk) > LEAST_VARIANCE)
+    grown_kk = np.eye(len(covariance_kk))
+    if len(used) == 0:
+        return grown_kk
+    weighted_gu = table.loading_gk[:, used].astype(np.float64) / table.noise_variance_g[:, None]
+    reading_uu = np.linalg.lstsq(weighted_gu, encoder_gk[:, used].astype(np.float64), rcond=1e-6)[0].T
+    posterior_u = (sd_nk[:, used].astype(np.float64) ** 2).mean(axis=0)
+    value_u, vector_uu = np.linalg.eigh(covariance_kk[np.ix_(used, used)])
+    root_uu, inverse_uu = (vector_uu * value_u**power @ vector_uu.T for power in (0.5, -0.5))
+    excess_uu = (reading_uu + reading_uu.T) / 2 - np.diag(posterior_u)
+    loss_u, turn_uu = np.linalg.eigh(inverse_uu @ excess_uu @ inverse_uu)
+    factor_u = 1.0 / (1.0 - np.clip(loss_u, 0.0, MOST_LOSS))
+    grown_kk[np.ix_(used, used)] = inverse_uu @ (turn_uu * factor_u) @ turn_uu.T @ root_uu
+    return grown_kk
 
 
 def sampling_covariance(
@@ -80,9 +118,10 @@ def sampling_covariance(
     centre_fk = ((i_mf * t_mf).T @ z) / np.maximum(i_mf.sum(axis=0), TINY)[:, None]
     curvature_fkk = share * _spread(i_mf, t_mf, z, centre_fk) + np.eye(k)
     score_fkk = share * _spread(u_mf**2, t_mf, z, centre_fk) + np.eye(k)
-    inverse_fkk = np.linalg.inv(curvature_fkk)
+    value_fk, vector_fkk = np.linalg.eigh(score_fkk)
+    half_fkk = np.linalg.solve(curvature_fkk, vector_fkk * np.sqrt(value_fk)[:, None, :])
     lost = n_training / max(n_training - k - 1, 1)  # the residuals have met the slopes
-    result: Array = lost * inverse_fkk @ score_fkk @ inverse_fkk
+    result: Array = lost * half_fkk @ half_fkk.transpose(0, 2, 1)  # H^-1 S H^-1, symmetric to the last digit
     v_fk = table.loading_gk.astype(np.float64)
     result[:, range(k), range(k)] += ((v_fk**2).sum(axis=1, keepdims=True) + v_fk**2) / (4 * n_training)
     noise_f = 1.0 / np.maximum((i_mf * t_mf**2).mean(axis=0), TINY)
@@ -125,7 +164,15 @@ def _spread(weight_mf: Array, t_mf: Array, z_mk: Array, centre_fk: Array) -> Arr
     cross_fkk = centre_fk[:, :, None] * ((weight_mf * t_mf).T @ z_mk)[:, None, :]
     outer_fkk = centre_fk[:, :, None] * centre_fk[:, None, :]
     total_f11 = weight_mf.sum(axis=0)[:, None, None]
-    return np.asarray(square_fkk - cross_fkk - cross_fkk.transpose(0, 2, 1) + total_f11 * outer_fkk)
+    return _not_negative(square_fkk - cross_fkk - cross_fkk.transpose(0, 2, 1) + total_f11 * outer_fkk)
+
+
+def _not_negative(matrix_fkk: Array) -> Array:
+    """The matrices without the negative eigenvalues that cancellation leaves where weights differ by many powers."""
+    value_fk, vector_fkk = np.linalg.eigh((matrix_fkk + matrix_fkk.transpose(0, 2, 1)) / 2)
+    if (value_fk >= 0).all():
+        return matrix_fkk
+    return np.asarray((vector_fkk * np.maximum(value_fk, 0.0)[:, None, :]) @ vector_fkk.transpose(0, 2, 1))
 
 
 def _symmetric(upper_fp: Array, k: int) -> Array:

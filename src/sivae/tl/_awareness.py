@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from sivae import _keys
-from sivae._errors import OptionError, SetupError
+from sivae._checks import check_adata, one_of
+from sivae._errors import SetupError
 from sivae._space import read_space
 from sivae._values import frame, has_values
 from sivae.graph._awareness import Layer, awareness, basis
@@ -94,8 +95,8 @@ def feature_awareness(
     >>> adata.var.loc[best, "module"] != "none"
     True
     """
-    if cells not in ("all", "train", "validation"):
-        raise OptionError(f"Found cells={cells!r}, expected 'all', 'train' or 'validation'.")
+    check_adata(adata)
+    one_of("cells", cells, ("all", "train", "validation"))
     space, recorded = read_space(adata, use_rep), Recorded.of(adata)
     if not has_values(adata, recorded.layer or None):
         if groupby is not None or pca or cells != "all":

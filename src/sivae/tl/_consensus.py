@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from sivae import _keys
+from sivae._checks import check_adata, one_of
 from sivae._errors import GeneMismatchError, OptionError, some
 from sivae._space import read_space
 from sivae._values import refuse_view
@@ -78,8 +79,8 @@ def consensus(
     >>> bool(abs(adata.varm["X_sivae_consensus"] - adata.varm["planted_v"]).max() < 1e-9)
     True
     """
-    if axes not in ("first", "variance"):
-        raise OptionError(f"Found axes={axes!r}, expected 'first' or 'variance'.")
+    check_adata(adata)
+    one_of("axes", axes, ("first", "variance"))
     if isinstance(embeddings, str | pd.DataFrame) or len(embeddings) < 2:
         raise OptionError("Expected two or more embeddings, in a list: names of varm, or frames indexed by gene.")
     refuse_view(adata, "consensus")

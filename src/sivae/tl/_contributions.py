@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 import numpy as np
 import pandas as pd
 
+from sivae._checks import check_adata, names, number, one_of
 from sivae._errors import CellMismatchError, GeneMismatchError, OptionError, some
 from sivae._space import nearest_names
 from sivae._values import part_of
@@ -106,14 +107,13 @@ def contributions(
     >>> bool(abs(parts - table["predictor"]).max() < 1e-9)
     True
     """
-    if side not in ("decoder", "encoder"):
-        raise OptionError(f"Found side={side!r}, expected 'decoder' or 'encoder'.")
-    if not tolerance > 0:
-        raise OptionError(f"Found tolerance={tolerance}, expected more than 0.")
-    units = _units(adata, _listed(cells), groupby)
+    check_adata(adata)
+    one_of("side", side, ("decoder", "encoder"))
+    tolerance = number("tolerance", tolerance, allowed=lambda x: x > 0, expected="more than 0", hint="Take 0.001.")
+    units = _units(adata, _listed("cells", cells), groupby)
     explanation = model.explain(units.adata)
-    genes_f = _positions("gene", _listed(genes), explanation.genes)
-    axes_a = _positions("axis", _listed(axes), explanation.axes)
+    genes_f = _positions("gene", _listed("genes", genes), explanation.genes)
+    axes_a = _positions("axis", _listed("axes", axes), explanation.axes)
     per_gene = len(explanation.axes) + 4 if side == "decoder" else 3 * len(axes_a)
     _refuse_too_much(len(units.names) * len(genes_f) * per_gene, units)
     if side == "decoder":
@@ -150,11 +150,11 @@ def _units(adata: AnnData, cells: list[str] | None, groupby: str | None) -> _Uni
 
 def _decoder(explanation: Explained, units: _Units, genes_f: Positions) -> pd.DataFrame:
     parts = explanation.decoder(units.unit_n, len(units.names), genes_f)
-    names = np.array(explanation.genes, dtype=object)[genes_f]
+    gene_f = np.array(explanation.genes, dtype=object)[genes_f]
     table = pd.DataFrame(
         {
-            units.kind: np.repeat(np.array(units.names, dtype=object), len(names)),
-            "gene": np.tile(names, len(units.names)),
+            units.kind: np.repeat(np.array(units.names, dtype=object), len(gene_f)),
+            "gene": np.tile(gene_f, len(units.names)),
             **{name: part_uf.ravel() for name, part_uf in parts.items()},
         }
     )
@@ -183,10 +183,13 @@ def _encoder(
     return table.assign(total=table["linear"] + table["nonlinear"])
 
 
-def _listed(names: str | Sequence[str] | None) -> list[str] | None:
-    if names is None:
+def _listed(what: str, wanted: str | Sequence[str] | None) -> list[str] | None:
+    if wanted is None:
         return None
-    return [names] if isinstance(names, str) else [str(name) for name in names]
+    listed = [wanted] if isinstance(wanted, str) else names(what, wanted)
+    if not listed:
+        raise OptionError(f"{what} is empty; expected one name or more. Leave it out for all of them.")
+    return listed
 
 
 def _positions(kind: str, wanted: list[str] | None, known: Sequence[str]) -> Positions:

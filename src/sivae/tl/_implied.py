@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sivae.graph._implied import noise_variance, signal_factors
 from sivae.graph._knn import correlation_vectors
 from sivae.stats._enrichment import origin_pvalues
 from sivae.stats._fdr import adjust
@@ -25,10 +26,14 @@ def decoder_arrays(space: GeneSpace) -> tuple[Array, Array, Array]:
     become cosines. Noise that is not known for a gene is 1, all of its standardised variance.
     """
     k = space.v_gk.shape[1]
-    noise_g = np.zeros(len(space.names)) if space.noise_g is None else np.nan_to_num(space.noise_g, nan=1.0)
-    if space.w_gd is None or space.covariance is None or len(space.covariance) != k + space.w_gd.shape[1]:
-        return space.v_gk, space.covariance_kk, noise_g
-    return np.concatenate([space.v_gk, np.nan_to_num(space.w_gd)], axis=1), space.covariance, noise_g
+    loadings_gm, covariance = space.v_gk, space.covariance_kk
+    if space.w_gd is not None and space.covariance is not None and len(space.covariance) == k + space.w_gd.shape[1]:
+        loadings_gm = np.concatenate([space.v_gk, np.nan_to_num(space.w_gd)], axis=1)
+        covariance = space.covariance
+    if space.noise_g is None:
+        return loadings_gm, covariance, np.zeros(len(space.names))
+    signal_gm = signal_factors(loadings_gm, None, covariance)
+    return loadings_gm, covariance, noise_variance(signal_gm, np.nan_to_num(space.noise_g, nan=1.0))
 
 
 def vectors(space: GeneSpace) -> Array:

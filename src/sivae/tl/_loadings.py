@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from sivae._checks import check_adata, number, whole_number
 from sivae._errors import OptionError, SetupError, some
 from sivae._space import read_space
 from sivae._values import part_of
@@ -73,9 +74,9 @@ def rank_loadings(
     >>> table["end"].tolist()[:2]
     ['high', 'high']
     """
-    _check_count("n_genes", n_genes)
-    if not 0 < level < 1:
-        raise OptionError(f"Found level={level}, expected more than 0 and less than 1. 0.9 is the default.")
+    check_adata(adata)
+    n_genes = None if n_genes is None else whole_number("n_genes", n_genes, least=1, hint="20 is the default.")
+    level = number("level", level, allowed=lambda x: 0 < x < 1, expected="more than 0 and less than 1")
     space = read_space(adata, use_rep)
     space = space if projected else space.take(space.modelled_g)
     sd_gk = np.full_like(space.v_gk, np.nan) if space.variance_gk is None else np.sqrt(space.variance_gk)
@@ -160,7 +161,8 @@ def recoded_loadings(
     >>> len(table) == 40 * adata.obs["group"].nunique()
     True
     """
-    _check_count("n_components", n_components)
+    check_adata(adata)
+    n_components = whole_number("n_components", n_components, least=1)
     space, groups = read_space(adata, use_rep), groups_of(adata, groupby)
     z_nk = positions(adata, cells_rep, space.v_gk.shape[1])
     parts = []
@@ -228,6 +230,8 @@ def inferred_loadings(adata: AnnData, model: Explainer | None = None, *, n_point
     >>> bool(abs(table["loading"] - table["least_squares"]).max() < 1e-3)
     True
     """
+    check_adata(adata)
+    n_points = whole_number("n_points", n_points, least=3, hint="21 is the default.")
     space = read_space(adata)
     if space.covariance is None or space.w_gd is None:
         raise SetupError("The joint layer or its covariance is not in this AnnData. Call model.annotate(adata) again.")
@@ -241,8 +245,6 @@ def inferred_loadings(adata: AnnData, model: Explainer | None = None, *, n_point
         }
     )
     if model is not None:
-        if n_points < 3:
-            raise OptionError(f"Found n_points={n_points}, expected at least 3. 21 is the default.")
         slope_gk, sd_gk = _finite_differences(adata, space, model, n_points)
         table["finite_difference"], table["slope_sd"] = slope_gk.ravel(), sd_gk.ravel()
     return table
@@ -267,8 +269,3 @@ def _finite_differences(adata: AnnData, space: GeneSpace, model: Explainer, n_po
         slope_f, sd_f = slopes_along(explanation.decode(grid_mk), at_m)
         slope_gk[rows[rows >= 0], axis], sd_gk[rows[rows >= 0], axis] = slope_f[rows >= 0], sd_f[rows >= 0]
     return slope_gk, sd_gk
-
-
-def _check_count(name: str, value: int | None) -> None:
-    if value is not None and value < 1:
-        raise OptionError(f"Found {name}={value}, expected at least 1.")

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from sivae import _keys
-from sivae._errors import OptionError, SetupError
+from sivae._checks import check_adata, one_of
+from sivae._errors import SetupError
 from sivae._space import read_space
 from sivae.graph._variance import Explained, explained
 
@@ -65,8 +66,8 @@ def explained_variance(
     >>> round(float(table["explained"].sum()), 6)
     1.0
     """
-    if by not in ("axis", "layer", "gene"):
-        raise OptionError(f"Found by={by!r}, expected 'axis', 'layer' or 'gene'.")
+    check_adata(adata)
+    one_of("by", by, ("axis", "layer", "gene"))
     space = read_space(adata, use_rep)
     parts = _parts(space)
     if by == "gene":

@@ -1,32 +1,16 @@
-"""The command line: `sivae --help` answers at once, because everything heavy is imported inside the commands."""
+"""Commands that make a run, use it and tell of it."""
 
 from __future__ import annotations
 
-import signal
 import sys
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
-from sivae import __version__
-from sivae._errors import OptionError, SiVAEError, SiVAEWarning
+from sivae._errors import OptionError
+from sivae.cli._app import Data, Run, app, fail, plainly
 
-app = typer.Typer(
-    add_completion=False,
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    help="siVAE: cells and genes in one map, so that genes explain the axes on which cells lie.",
-    epilog="Start with: sivae demo -o demo-run",
-)
-_state = {"debug": False}
-
-Data = Annotated[Path, typer.Argument(metavar="DATA", help="Cells x genes with raw counts: .h5ad or .zarr.")]
-Run = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]
 Out = Annotated[Path, typer.Option("--output", "-o", metavar="RUN", help="Folder to make; it must not exist.")]
 Latent = Annotated[int, typer.Option(help="Number of axes.")]
 Likelihood = Annotated[
@@ -44,18 +28,6 @@ Epochs = Annotated[int | None, typer.Option(help="Passes over the cells; chosen 
 Seed = Annotated[int, typer.Option(help="Same seed, same result.")]
 Accelerator = Annotated[str, typer.Option(help="auto, cpu, gpu or mps.")]
 Project = Annotated[bool, typer.Option("--project-rest", help="Afterwards place the genes that were not modelled.")]
-
-
-@app.callback(invoke_without_command=True)
-def _common(
-    *,
-    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show where in the program an error arose.")] = False,
-) -> None:
-    _state["debug"] = debug
-    if version:
-        typer.echo(__version__)
-        raise typer.Exit
 
 
 @app.command()
@@ -84,6 +56,9 @@ def fit(
     seed: Seed = 0,
     accelerator: Accelerator = "auto",
     label: Annotated[str | None, typer.Option(metavar="COLUMN", help="Column of obs that colours cells.")] = None,
+    gene_sets: Annotated[
+        Path | None, typer.Option(metavar="SETS.gmt", help="Gene sets to look for in axes and modules.")
+    ] = None,
     checkpoint: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Keep a checkpoint there; the same command goes on from it after a kill."),
@@ -102,8 +77,9 @@ def fit(
         n_latent=n_latent, likelihood=likelihood, dispersion=dispersion, gamma=gamma,
         n_genes=_number_of_genes(n_genes),
         project_rest=project_rest, max_epochs=max_epochs, seed=seed, accelerator=accelerator, label=label,
+        gene_sets=None if gene_sets is None else str(gene_sets),
     )  # fmt: skip
-    with _plainly(checkpoint):
+    with plainly(checkpoint):
         _run.fit_file(data, output, options, say=typer.echo, progress=sys.stderr.isatty(), checkpoint=checkpoint)
 
 
@@ -128,7 +104,7 @@ def demo(
         n_genes=_number_of_genes(n_genes),
         max_epochs=max_epochs, seed=seed, accelerator=accelerator, label="cell_type",
     )  # fmt: skip
-    with _plainly():
+    with plainly():
         _run.fit_demo(output, options, say=typer.echo, progress=sys.stderr.isatty())
 
 
@@ -147,7 +123,7 @@ def embed(
     """Place new cells, or with --genes new genes, on the map of a run."""
     from sivae import _run
 
-    with _plainly():
+    with plainly():
         if genes:
             adata = _run.embed_genes(run, data, output)
             typer.echo(f"Placed {adata.n_vars:,} genes: varm['X_sivae'] and varm['X_sivae_var'] in {output}")
@@ -161,7 +137,7 @@ def info(run: Run) -> None:
     """Say what a run is: its data, model, training and files."""
     from sivae import _run
 
-    with _plainly():
+    with plainly():
         for name, value in _rows(_run.read_record(run)):
             typer.echo(f"{name:<18} {value}")
         listed = sorted(entry.name + ("/" if entry.is_dir() else "") for entry in run.iterdir())
@@ -173,7 +149,7 @@ def report(run: Run) -> None:
     """Make the report of a run again."""
     from sivae import _run
 
-    with _plainly():
+    with plainly():
         typer.echo(f"Wrote {_run.rebuild_report(run)}")
 
 
@@ -203,76 +179,5 @@ def _number_of_genes(text: str) -> int | None:
     if text.strip().lower() == "all":
         return None
     if not text.strip().isdecimal():
-        _fail(OptionError(f"Found --n-genes {text!r}, expected a whole number or all. 2000 is the default."))
+        fail(OptionError(f"Found --n-genes {text!r}, expected a whole number or all. 2000 is the default."))
     return int(text)
-
-
-@contextmanager
-def _plainly(checkpoint: Path | None = None) -> Iterator[None]:
-    """Turn our warnings into notes, errors into one line and exit code 1, and a kill into a clean end."""
-    before = signal.signal(signal.SIGTERM, _stop)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("always", SiVAEWarning)
-            warnings.filterwarnings("ignore", message=".*names are not unique", category=UserWarning)  # we say it
-            show = warnings.showwarning
-            warnings.showwarning = lambda message, category, *rest, **named: (
-                typer.echo(f"Note: {message}", err=True)
-                if issubclass(category, SiVAEWarning)
-                else show(message, category, *rest, **named)
-            )
-            yield
-    except SiVAEError as error:
-        if _state["debug"]:
-            raise
-        _fail(error)
-    except Exception as error:
-        if _state["debug"]:
-            raise
-        _fail_unforeseen(error)
-    except KeyboardInterrupt:
-        _say_stopped(checkpoint)
-        raise typer.Exit(130) from None
-    except SystemExit:
-        _say_stopped(checkpoint)
-        raise
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _say_stopped(checkpoint: Path | None) -> None:
-    words = "Stopped; nothing was written."
-    if checkpoint is not None:
-        from sivae.train._checkpoint import holds_checkpoint
-
-        if holds_checkpoint(checkpoint):
-            words += f" The checkpoint in {checkpoint} stays: the same command goes on from it."
-    typer.echo(words, err=True)
-
-
-def _fail(error: SiVAEError) -> NoReturn:
-    typer.echo(f"Error: {error}", err=True)
-    raise typer.Exit(1) from error
-
-
-def _fail_unforeseen(error: Exception) -> NoReturn:
-    words = (str(error).splitlines() or [""])[0]
-    found = f"{type(error).__name__}: {words}" if words else type(error).__name__
-    advice = "Nothing was written. sivae --debug COMMAND shows where it arose"
-    if not isinstance(error, OSError | MemoryError):
-        advice += "; this may be a defect of siVAE, please report it"
-    typer.echo(f"Error: {found}. {advice}.", err=True)
-    raise typer.Exit(1) from error
-
-
-def _stop(number: int, _frame: object) -> NoReturn:
-    raise SystemExit(128 + number)
-
-
-def main() -> None:
-    """Run the command line."""
-    app()
-
-
-if __name__ == "__main__":
-    main()
