@@ -10,7 +10,7 @@ from scipy.stats import fisher_exact, mannwhitneyu
 from sivae import tl
 from sivae._errors import GeneMismatchError, OptionError, SetupError
 from sivae._space import read_space
-from sivae.tl._implied import vectors
+from sivae.tl._similarity import correlation_of
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,7 @@ def test_neighbors_both_ways(adata, sets):
     expected = fisher(adata, near, sets["module 1"], adata.var_names)
     assert table["p"][0] == pytest.approx(expected.pvalue)
     ranks = tl.enrich(adata, sets, of="neighbors", gene=gene, method="rank")
-    v = vectors(read_space(adata))
+    v = correlation_of(read_space(adata))
     value = pd.Series(v @ v[adata.var_names.get_loc(gene)], adata.var_names).drop(gene)
     inside = value[[name for name in sets["module 1"] if name in value]]
     expected = mannwhitneyu(inside, value.drop(inside.index), method="asymptotic").pvalue

@@ -15,8 +15,8 @@ from sivae._space import read_space
 from sivae.stats._enrichment import over_representation, rank_sums
 from sivae.stats._fdr import adjust
 from sivae.tl._gene_sets import as_sets, membership
-from sivae.tl._implied import by_name, vectors
 from sivae.tl._modules import read_modules
+from sivae.tl._similarity import by_name, correlation_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -221,7 +221,7 @@ def _ranked(adata: AnnData, every: GeneSpace, space: GeneSpace, *, of: str, gene
         return {"hubs": _column(adata, _keys.HUB_SCORE)[space.rows].astype(np.float64)}
     assert gene is not None
     position = every.find([gene])[0]
-    vectors_gm = vectors(every)
+    vectors_gm = correlation_of(every)
     value_g = vectors_gm @ vectors_gm[position]
     value_g[position] = np.nan
     return {gene: value_g[np.isin(every.rows, space.rows)]}
