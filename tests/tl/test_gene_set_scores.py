@@ -113,10 +113,13 @@ def test_scores_are_means_of_what_the_linear_part_predicts(adata):
 
 
 def test_what_cannot_work(adata):
-    with pytest.raises(OptionError, match="n_draws=0"):
+    with pytest.raises(OptionError, match="n_draws is 0"):
         tl.gene_set_coherence(adata, sets_of(adata), n_draws=0)
     with pytest.raises(GeneMismatchError, match="None of the 1 genes"):
         tl.gene_set_scores(adata, {"a": ["elsewhere"]})
+    adata.obsm["X_sivae"] = adata.obsm["X_sivae"][:, :1]
+    with pytest.raises(SetupError, match="expected 4 columns"):
+        tl.gene_set_scores(adata, sets_of(adata))
     del adata.obsm["X_sivae"]
-    with pytest.raises(SetupError, match="the cells' positions"):
+    with pytest.raises(SetupError, match="positions of the cells.*annotate"):
         tl.gene_set_scores(adata, sets_of(adata))

@@ -141,9 +141,11 @@ def test_the_table_of_a_gene(adata):
 def test_errors_say_what_to_do(adata):
     with pytest.raises(SetupError, match=r"Call sivae\.tl\.gene_neighbors\(adata\) first"):
         tl.neighbors_of(adata, "GENE1")
-    for n in (0, 56):
-        with pytest.raises(OptionError, match=f"n_neighbors={n} and 56 genes with a position, expected 1 to 55"):
-            tl.gene_neighbors(adata, n)
+    with pytest.raises(OptionError, match="n_neighbors=56 and 56 genes with a position, expected 1 to 55"):
+        tl.gene_neighbors(adata, 56)
+    for wrong, words in ((0, "at least 1"), (2.5, "a whole number"), ("5", "a whole number"), (None, "a whole number")):
+        with pytest.raises(OptionError, match=f"n_neighbors is .*; expected {words}"):
+            tl.gene_neighbors(adata, wrong)
     with pytest.raises(OptionError, match="metric='manhattan', expected one of auto"):
         tl.gene_neighbors(adata, 5, "manhattan")
     adata.varm["pca"] = np.ones((60, 2))

@@ -61,6 +61,17 @@ def test_a_split_is_made_where_there_is_none_and_cells_are_sampled(monkeypatch):
     np.testing.assert_array_equal(tl.neighbor_r2(adata)["r2"], tl.neighbor_r2(adata)["r2"])
 
 
+def test_neighbors_of_genes_that_were_left_out_are_asked_for_again(adata):
+    tl.gene_neighbors(adata, 6)
+    few = adata[:, ::2].copy()
+    with pytest.raises(
+        SetupError, match=r"have fewer than 6 neighbors here, because.*Call sivae\.tl\.gene_neighbors\(adata\) again"
+    ):
+        tl.neighbor_r2(few)
+    tl.gene_neighbors(few, 6)
+    assert len(tl.neighbor_r2(few)) == 28
+
+
 def test_errors_say_what_to_do(adata):
     with pytest.raises(SetupError, match="gene_neighbors"):
         tl.neighbor_r2(adata)

@@ -13,6 +13,7 @@ import pandas as pd
 from scipy import sparse
 
 from sivae import _keys
+from sivae._checks import check_adata
 from sivae._errors import ArtefactError, OptionError, SetupError
 from sivae._extras import require
 from sivae._space import read_space
@@ -89,6 +90,7 @@ def gene_graph(
     """
     if as_ not in ("edges", "networkx"):
         raise OptionError(f'Found as_={as_!r}, expected "edges" or "networkx".')
+    check_adata(adata)
     choices = dict(dict(adata.uns.get(_keys.UNS, {})).get("neighbors", {}))
     space = read_space(adata, choices.get("use_rep") if use_rep is None else use_rep)
     edges = _edges(adata, space)

@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 
 from sivae import _keys
-from sivae._errors import OptionError, SetupError
+from sivae._checks import whole_number
 from sivae._rng import numpy_generator
 from sivae._space import read_space
 from sivae.graph._scores import coherence, coherence_null, directions, matching_strata
 from sivae.stats._fdr import adjust
+from sivae.tl._cells import positions
 from sivae.tl._gene_sets import as_sets, membership
 from sivae.tl._similarity import by_name, correlation_of
 
@@ -81,8 +82,7 @@ def gene_set_coherence(
     >>> sivae.tl.gene_set_coherence(adata, sets, use_rep="planted_v")["coherence"].round(2).tolist()
     [0.68, 0.27]
     """
-    if n_draws < 1:
-        raise OptionError(f"Found n_draws={n_draws}, expected at least 1.")
+    n_draws = whole_number("n_draws", n_draws, least=1, hint="1000 is the default.")
     sets = as_sets(gene_sets)
     space = by_name(read_space(adata, use_rep))
     member_sg = membership(sets, space.names, match_case=match_case)
@@ -149,10 +149,9 @@ def gene_set_scores(
     """
     sets = as_sets(gene_sets)
     space = read_space(adata)
-    if _keys.CELLS not in adata.obsm:
-        raise SetupError(f"Found no obsm[{_keys.CELLS!r}], expected the cells' positions. Call model.annotate(adata).")
+    z_ck = positions(adata, None, space.v_gk.shape[1])
     member_sg = membership(sets, space.names, match_case=match_case)
-    score_cs = np.asarray(adata.obsm[_keys.CELLS], np.float64) @ directions(space.v_gk, member_sg).T
+    score_cs = z_ck @ directions(space.v_gk, member_sg).T
     score_cs[:, np.diff(member_sg.indptr) == 0] = np.nan
     adata.obsm[key_added] = pd.DataFrame(score_cs, index=adata.obs_names, columns=list(sets))
 

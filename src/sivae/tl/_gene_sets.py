@@ -115,6 +115,8 @@ def as_sets(gene_sets: GeneSets) -> dict[str, list[str]]:
             f"Found gene sets of type {type(gene_sets).__name__}, expected a mapping from names to genes, "
             "or the path of a GMT file."
         )
+    if not gene_sets:
+        raise OptionError("Found no gene set, expected one or more: a mapping from names to genes.")
     wrong = [name for name, genes in gene_sets.items() if isinstance(genes, str)]
     if wrong:
         raise OptionError(f"The genes of {some(wrong)} are one text, expected a list of names.")

@@ -10,6 +10,7 @@ import pandas as pd
 from scipy import sparse
 
 from sivae import _keys
+from sivae._checks import check_adata, number, whole_number
 from sivae._errors import OptionError, SetupError
 from sivae._rng import numpy_generator
 from sivae._space import read_space
@@ -20,6 +21,7 @@ from sivae.graph._neighbors import knn_graph
 from sivae.graph._scores import directions, orientations
 from sivae.stats._enrichment import origin_pvalues
 from sivae.stats._fdr import adjust
+from sivae.tl._cells import positions
 from sivae.tl._similarity import ALIKE, AUTO, by_name, correlation_of, noise_of, signal_of
 
 if TYPE_CHECKING:
@@ -111,7 +113,9 @@ def modules(
     >>> adata.var["sivae_module"].value_counts().to_dict()
     {'module1': 20, 'module2': 20, 'unassigned': 20}
     """
+    check_adata(adata)
     _check(resolution, fdr=fdr, min_size=min_size, min_stability=min_stability, n_resamples=n_resamples)
+    seed = whole_number("seed", seed, least=0, hint="0 is the default.")
     graph, choices = _graph(adata)
     space = by_name(read_space(adata, choices.get("use_rep") if use_rep is None else use_rep))
     space = space.take(connected(space, fdr))
@@ -174,9 +178,7 @@ def module_scores(adata: AnnData) -> None:
     """
     space = read_space(adata)
     names, module_g = read_modules(adata, space)
-    if _keys.CELLS not in adata.obsm:
-        raise SetupError(f"Found no obsm[{_keys.CELLS!r}], expected the cells' positions. Call model.annotate(adata).")
-    z_ck = np.asarray(adata.obsm[_keys.CELLS], np.float64)
+    z_ck = positions(adata, None, space.v_gk.shape[1])
     members = np.flatnonzero(module_g >= 0)
     sign_g = orientations(correlation_of(space), module_g)[members]
     shape = (len(names), len(module_g))
@@ -303,12 +305,10 @@ def _record(adata: AnnData, found: Communities | None, parameters: dict[str, Any
 
 
 def _check(resolution: float | str, *, fdr: float, min_size: int, min_stability: float, n_resamples: int) -> None:
-    if resolution != "auto" and (isinstance(resolution, str) or not 0 < resolution < np.inf):
-        raise OptionError(f'Found resolution={resolution!r}, expected a positive number or "auto".')
+    if resolution != "auto":
+        number("resolution", resolution, allowed=lambda x: 0 < x < np.inf, expected='a positive number or "auto"')
     for name, share in {"fdr": fdr, "min_stability": min_stability}.items():
-        if not 0 <= share <= 1:
-            raise OptionError(f"Found {name}={share}, expected a number from 0 to 1.")
-    if min_size < 2:
-        raise OptionError(f"Found min_size={min_size}, expected 2 or more: one gene is not a module.")
-    if n_resamples < 4 or n_resamples % 2:
+        number(name, share, allowed=lambda x: 0 <= x <= 1, expected="a number from 0 to 1")
+    whole_number("min_size", min_size, least=2, hint="One gene is not a module.")
+    if whole_number("n_resamples", n_resamples, least=4, hint="20 is the default.") % 2:
         raise OptionError(f"Found n_resamples={n_resamples}, expected an even number of at least 4.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
-from sivae._errors import GeneMismatchError, OptionError, some
+from sivae._errors import GeneMismatchError, OptionError, SetupError, some
 from sivae._rng import numpy_generator
 from sivae._space import read_space
 from sivae.graph._preservation import preservation
@@ -89,6 +89,8 @@ def module_preservation(
         )
     first = by_name(read_space(adata, use_rep))
     names, module_g = read_modules(adata, first)
+    if not names:
+        raise SetupError("Found no module in the first AnnData: every gene is unassigned, so nothing can be preserved.")
     total = np.bincount(module_g[module_g >= 0], minlength=len(names))
     second = read_space(other, use_rep)
     place = {name: row for row, name in enumerate(second.names)}

@@ -52,7 +52,7 @@ def neighbor_r2(adata: AnnData, *, layer: str | None = None, ridge: float = 10.0
     Raises
     ------
     SetupError
-        If there are no values or no neighbors.
+        If there are no values or no neighbors, or genes were left out after neighbors were found.
     OptionError
         If `ridge` is not positive.
 
