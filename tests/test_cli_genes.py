@@ -147,3 +147,11 @@ def test_without_the_extra_fit_goes_on_and_says_so(tmp_path, monkeypatch):
     assert done.exit_code == 0 and "modules need the extra modules" in done.stdout
     done = sivae("modules", tmp_path / "run")
     assert done.exit_code == 1 and "sivae-tools[modules]" in done.stderr
+
+
+def test_json_keeps_every_digit_of_small_numbers():
+    from sivae.cli._genes import _json
+
+    frame = pd.DataFrame({"gene": ["é"], "p": [2.27e-85], "effect": [np.inf], "n": np.array([3]), "hub": [True]})
+    assert json.loads(_json(frame)) == [{"gene": "é", "p": 2.27e-85, "effect": None, "n": 3, "hub": True}]
+    assert json.loads(_json(frame[:0])) == []

@@ -158,7 +158,7 @@ def _no_match(sets: Mapping[str, Sequence[str]], names: Sequence[str]) -> str:
         near = nearest_names(alike[0], names, n=1)
         return (
             f"{text} {len(alike)} would match but for the case ({alike[0]} and {near[0]}), as between human and mouse. "
-            "Use sets of this species, or pass match_case=False."
+            "Use sets of this species, or pass match_case=False (--ignore-case)."
         )
     near = nearest_names(genes[0], names) if genes else []
     hint = f" Nearest to {genes[0]}: {', '.join(near)}." if near else ""
