@@ -125,7 +125,7 @@ def _show(table: pd.DataFrame, *, csv: bool, json: bool) -> None:
 
 
 def _json(table: pd.DataFrame) -> str:
-    """A list of rows; null for what is missing or infinite. (pandas writes ten decimals, and small p-values as 0.)"""
+    """A list of rows; null for what is missing or infinite. pandas would write small p-values as 0."""
     import json
     import math
 

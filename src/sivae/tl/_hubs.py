@@ -15,7 +15,7 @@ from sivae._values import has_values
 from sivae.graph import _hubs
 from sivae.stats._fdr import adjust
 from sivae.stats._partial import rank_residual
-from sivae.tl._held_out import read_expression
+from sivae.tl._held_out import read_values
 from sivae.tl._similarity import correlation_of
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def hub_table(
         columns |= {"pvalue": space.pvalue_g, "qvalue": q_g, "connected": connected_g}
         columns["hub"] = connected_g & among_top(score_g, top)
     if has_values(adata, layer):
-        values = read_expression(adata, space, layer=layer, seed=seed)
+        values, _ = read_values(adata, space, layer=layer, seed=seed)
         columns["mean"], columns["detection"] = values.mean_g, values.detection_g
         columns["score_given_expression"] = rank_residual(score_g, np.column_stack([values.mean_g, values.detection_g]))
     table = pd.DataFrame(columns, index=pd.Index(space.names, name="gene"))
