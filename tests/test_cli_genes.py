@@ -53,7 +53,7 @@ def test_neighbors_are_genes_of_the_same_module(run):
     found = table("neighbors", folder, names[3], names[25], "-n", 5)
     assert found["gene"].tolist() == [names[3]] * 5 + [names[25]] * 5
     assert set(found["neighbor"][:5]) <= set(names[:20]) and set(found["neighbor"][5:]) <= set(names[20:40])
-    assert (found["qvalue"] < 0.01).all()
+    assert (found["q"] < 0.01).all()
 
 
 def test_more_neighbors_or_another_metric_are_found_again_and_nothing_is_written(run):

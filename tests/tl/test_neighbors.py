@@ -124,15 +124,15 @@ def test_the_table_of_a_gene(adata):
     assert one["distance"].is_monotonic_increasing and "GENE3" not in set(one["neighbor"])
     np.testing.assert_allclose(1 - one["correlation"].abs(), one["distance"], atol=1e-9)
     assert (one["correlation"] < 0).any()  # the sign is told
-    assert one["pvalue"].max() < 1e-3 and (one["qvalue"] >= one["pvalue"]).all()
-    assert table["pvalue"].iloc[6:].min() == 1.0  # exactly at the origin
+    assert one["p"].max() < 1e-3 and (one["q"] >= one["p"]).all()
+    assert table["p"].iloc[6:].min() == 1.0  # exactly at the origin
     v, c = adata.varm["X_sivae"], adata.uns["sivae"]["joint_covariance"][:3, :3]
     h = int(one["neighbor"].iloc[0][4:])
     from scipy.stats import norm
 
     s, u = v[3] @ c @ v[h], 0.003
     sd = np.sqrt(u * (v[3] @ c @ c @ v[3] + v[h] @ c @ c @ v[h]) + u**2 * np.trace(c @ c))
-    np.testing.assert_allclose(one["pvalue"].iloc[0], 2 * norm.sf(abs(s) / sd), rtol=1e-8)
+    np.testing.assert_allclose(one["p"].iloc[0], 2 * norm.sf(abs(s) / sd), rtol=1e-8)
     pd_again = tl.neighbors_of(adata, "GENE3", n_neighbors=2)
     assert pd_again["neighbor"].tolist() == one["neighbor"].tolist()[:2]
     assert len(tl.neighbors_of(adata, [])) == 0

@@ -136,7 +136,7 @@ def hub_table(
     Returns
     -------
     Frame indexed by gene, most central first: `score` (as of `hubs`), the centralities that are known (`strength`,
-    `power`, `norm`, `degree`, `explained`, `attribution`), where there is evidence `pvalue`, `qvalue`, `connected` and
+    `power`, `norm`, `degree`, `explained`, `attribution`), where there is evidence `p`, `q`, `connected` and
     `hub`; with values also `mean` (of log-normalised training cells), `detection` (share of the training cells) and
     `score_given_expression`: the rank of the score (0 to 1) less what a line on the ranks of mean and detection says.
 
@@ -161,11 +161,11 @@ def hub_table(
     columns: dict[str, NDArray[np.generic]] = {"score": score_g}
     for name in SCORES[1:]:
         if name not in _needs(space):
-            columns[name] = score_of(space, name)
+            columns[name] = score_g if name == AUTO else score_of(space, name)
     if space.pvalue_g is not None:
         q_g = adjust(space.pvalue_g)
         connected_g = np.nan_to_num(q_g, nan=1.0) <= fdr
-        columns |= {"pvalue": space.pvalue_g, "qvalue": q_g, "connected": connected_g}
+        columns |= {"p": space.pvalue_g, "q": q_g, "connected": connected_g}
         columns["hub"] = connected_g & among_top(score_g, top)
     if has_values(adata, layer):
         values, _ = read_values(adata, space, layer=layer, seed=seed)

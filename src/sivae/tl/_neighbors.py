@@ -140,8 +140,7 @@ def neighbors_of(adata: AnnData, genes: str | Iterable[str], *, n_neighbors: int
     Returns
     -------
     Frame with one row per gene and neighbor: `gene`, `rank` (from 1), `neighbor`, `distance`, `correlation` (signed;
-    of `"correlation"`, whatever the metric), and for loadings of siVAE `pvalue` and
-    `qvalue`. The p-value is two-sided, of s = v_g' C v_h with C the covariance of z, and by the delta method
+    of `"correlation"`, whatever the metric), and for loadings of siVAE `p` and `q`. The p-value is two-sided, of s = v_g' C v_h with C the covariance of z, and by the delta method
 
         var(s) = v_g' C V_h C v_g + v_h' C V_g C v_h + tr(C V_g C V_h)
 
@@ -185,9 +184,9 @@ def neighbors_of(adata: AnnData, genes: str | Iterable[str], *, n_neighbors: int
         _listed(space, int(gene), distances[space.rows[gene]], place, factor_gm)[: n_neighbors or found]
         for gene in wanted
     ]
-    columns = ["gene", "rank", "neighbor", "distance", "correlation", "pvalue", "qvalue"]
+    columns = ["gene", "rank", "neighbor", "distance", "correlation", "p", "q"]
     frame = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
-    return frame if space.variance_gk is not None else frame.drop(columns=["pvalue", "qvalue"])
+    return frame if space.variance_gk is not None else frame.drop(columns=["p", "q"])
 
 
 def neighbor_positions(adata: AnnData, space: GeneSpace) -> tuple[Positions, Positions]:
@@ -237,8 +236,8 @@ def _listed(space: GeneSpace, gene: int, row: Any, place: Positions, factor_gm: 
             "neighbor": names[best],
             "distance": distance[best],
             "correlation": factor_gm[chosen] @ factor_gm[gene],
-            "pvalue": p_g[chosen],
-            "qvalue": q_g[chosen],
+            "p": p_g[chosen],
+            "q": q_g[chosen],
         }
     )
 
