@@ -140,7 +140,8 @@ def neighbors_of(adata: AnnData, genes: str | Iterable[str], *, n_neighbors: int
     Returns
     -------
     Frame with one row per gene and neighbor: `gene`, `rank` (from 1), `neighbor`, `distance`, `correlation` (signed;
-    of `"correlation"`, whatever the metric), and for loadings of siVAE `p` and `q`. The p-value is two-sided, of s = v_g' C v_h with C the covariance of z, and by the delta method
+    of `"correlation"`, whatever the metric), and for loadings of siVAE `p` and `q`. The p-value is two-sided, of
+    s = v_g' C v_h with C the covariance of z, and by the delta method
 
         var(s) = v_g' C V_h C v_g + v_h' C V_g C v_h + tr(C V_g C V_h)
 
