@@ -83,7 +83,8 @@ class GeneSpace:
             Naming those that are not there, and the names nearest to the first of them.
         """
         place = {name: position for position, name in enumerate(self.names)}
-        wanted = [genes] if isinstance(genes, str) else [str(gene) for gene in genes]
+        several = not isinstance(genes, str) and hasattr(genes, "__iter__")  # a name may be a number
+        wanted = [str(gene) for gene in genes] if several else [str(genes)]
         unknown = [gene for gene in wanted if gene not in place]
         if unknown:
             near = nearest_names(unknown[0], self.names)

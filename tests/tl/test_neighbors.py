@@ -136,6 +136,8 @@ def test_the_table_of_a_gene(adata):
     pd_again = tl.neighbors_of(adata, "GENE3", n_neighbors=2)
     assert pd_again["neighbor"].tolist() == one["neighbor"].tolist()[:2]
     assert len(tl.neighbors_of(adata, [])) == 0
+    adata.var_names = [name.removeprefix("GENE") for name in adata.var_names]
+    assert tl.neighbors_of(adata, 3)["neighbor"].tolist() == [name.removeprefix("GENE") for name in one["neighbor"]]
 
 
 def test_errors_say_what_to_do(adata):
