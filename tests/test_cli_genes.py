@@ -42,7 +42,15 @@ def run(tmp_path_factory):
 def test_fit_keeps_the_tables(run):
     folder, names = run
     kept = {file.stem for file in (folder / "tables").iterdir()}
-    assert kept >= {"loadings", "explained_variance", "hubs", "neighbors", "modules", "enrichment_axes"}
+    assert kept >= {
+        "loadings",
+        "explained_variance",
+        "hubs",
+        "neighbors",
+        "modules",
+        "enrichment_axes",
+        "enrichment_hubs",
+    }
     assert set(pd.read_csv(folder / "tables" / "hubs.csv")["gene"]) == set(names)
     found = pd.read_csv(folder / "tables" / "enrichment_modules.csv")
     assert set(found[found["q"] < 0.05]["set"]) == {"first", "second"}

@@ -57,6 +57,8 @@ def tables(adata: AnnData, *, gene_sets: Path | None) -> dict[str, pd.DataFrame]
         found["enrichment_axes"] = tl.enrich(adata, gene_sets)
         if "modules" in found and len(found["modules"]):
             found["enrichment_modules"] = tl.enrich(adata, gene_sets, of="modules")
+        if adata.var[_keys.HUB].any():
+            found["enrichment_hubs"] = tl.enrich(adata, gene_sets, of="hubs")
     return found
 
 
