@@ -26,7 +26,7 @@ from sivae.model._linear import LinearPart, gene_posterior
 from sivae.model._predict import GeneTable, encode, joint, predictor
 from sivae.model._width import sample_rows, sampling_covariance
 from sivae.nn._likelihoods import CountLikelihood, Likelihood
-from sivae.nn._module import SiVAEModule
+from sivae.nn._two_towers import TwoTowers
 from sivae.nn._spectral import log_scale
 from sivae.stats._spectrum import Spectrum
 
@@ -37,7 +37,7 @@ VALUES_READ = 2**25
 
 
 def embed(
-    module: SiVAEModule,
+    module: TwoTowers,
     *,
     options: Options,
     reader: Reader,
@@ -85,7 +85,7 @@ def embed(
 
 
 def _remainder(
-    module: SiVAEModule, linear: LinearPart, expression: Expression, z_nk: NDArray[np.float32]
+    module: TwoTowers, linear: LinearPart, expression: Expression, z_nk: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     h_nd = joint(module, z_nk, expression.design_nb)
     return linear.remainder(z_nk, h_nd, expression.design_nb).astype(np.float32)
@@ -107,7 +107,7 @@ def _chunks(new: AnnData, reader: Reader, rows: NDArray[np.intp], n_training: in
 
 
 def _embed_chunk(
-    module: SiVAEModule,
+    module: TwoTowers,
     profiles: Profiles,
     linear: LinearPart,
     cells: list[tuple[Expression, NDArray[np.float32], NDArray[np.float32]]],
@@ -190,7 +190,7 @@ def _effect(
 
 
 def _encode(
-    module: SiVAEModule,
+    module: TwoTowers,
     profile_fq: NDArray[np.float32],
     linear: LinearPart,
     scaling: Scaling,

@@ -15,13 +15,13 @@ from sivae.model._evidence import connected_pvalues, explained
 from sivae.model._linear import LinearPart, gene_posterior
 from sivae.model._predict import GeneTable, encode, joint
 from sivae.model._width import own_share, with_width
-from sivae.nn._module import SiVAEModule
+from sivae.nn._two_towers import TwoTowers
 
 CHUNK = 2000
 
 
 def finish(
-    module: SiVAEModule,
+    module: TwoTowers,
     training: Expression,
     validation: Expression | None,
     profiles: Profiles,
@@ -63,7 +63,7 @@ def finish(
 
 
 def gene_table(
-    module: SiVAEModule,
+    module: TwoTowers,
     profile_gq: NDArray[np.float32],
     linear: LinearPart,
     average_h_d: NDArray[np.float32],
@@ -122,7 +122,7 @@ def _constant_part(
 
 
 @torch.no_grad()
-def _noise(module: SiVAEModule, average_h_d: NDArray[np.float32]) -> NDArray[np.float32]:
+def _noise(module: TwoTowers, average_h_d: NDArray[np.float32]) -> NDArray[np.float32]:
     if not module.likelihood.noisy:
         return np.full(len(module.bias_g), np.nan, np.float32)
     log_noise_g = module.average_log_noise(torch.from_numpy(average_h_d))

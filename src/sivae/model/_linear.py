@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sivae.nn._module import SiVAEModule
+from sivae.nn._two_towers import TwoTowers
 
 Array = NDArray[np.float64]
 CLOSED_LENGTH = 1e-3
@@ -65,7 +65,7 @@ class LinearPart:
 
 @torch.no_grad()
 def gene_posterior(
-    module: SiVAEModule, profile_fq: NDArray[np.float32], linear: LinearPart, *, residual: bool, principal: bool
+    module: TwoTowers, profile_fq: NDArray[np.float32], linear: LinearPart, *, residual: bool, principal: bool
 ) -> tuple[Array, Array, Array]:
     """Mean (f, k) and covariance (f, k, k) of the loadings, and joint layer w (f, d), of genes from their profiles.
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from sivae.data._expression import Expression
 from sivae.model._linear import LinearPart
-from sivae.nn._module import SiVAEModule
+from sivae.nn._two_towers import TwoTowers
 from sivae.stats._spectrum import Spectrum
 
 Array = NDArray[np.float32]
@@ -54,7 +54,7 @@ class GeneTable:
 
 
 @torch.no_grad()
-def encode(module: SiVAEModule, expression: Expression) -> tuple[Array, Array]:
+def encode(module: TwoTowers, expression: Expression) -> tuple[Array, Array]:
     """Posterior mean and sd of z of every cell, (n, k) each."""
     device = module.bias_g.device
     means, sds = [], []
@@ -68,7 +68,7 @@ def encode(module: SiVAEModule, expression: Expression) -> tuple[Array, Array]:
 
 
 @torch.no_grad()
-def joint(module: SiVAEModule, z_nk: Array, design_nb: Array) -> Array:
+def joint(module: TwoTowers, z_nk: Array, design_nb: Array) -> Array:
     """Joint layer h as the decoder gives it, (n, d)."""
     device = module.bias_g.device
     parts = []
@@ -87,7 +87,7 @@ def predictor(table: GeneTable, z_ck: Array, remainder_cd: Array, design_cb: Arr
 
 
 def predictor_blocks(
-    module: SiVAEModule, table: GeneTable, linear: LinearPart, expression: Expression, design_nb: Array | None = None
+    module: TwoTowers, table: GeneTable, linear: LinearPart, expression: Expression, design_nb: Array | None = None
 ) -> Iterator[tuple[slice, Array]]:
     """The predictor of every cell at its own posterior mean, block by block of cells.
 
@@ -120,7 +120,7 @@ def to_rate(eta_cg: Array, expression: Expression, genes: NDArray[np.intp], *, c
     return np.asarray(np.maximum(np.expm1(values), 0.0) / scaling.target, np.float32)
 
 
-def gene_nll(module: SiVAEModule, table: GeneTable, linear: LinearPart, expression: Expression) -> NDArray[np.float64]:
+def gene_nll(module: TwoTowers, table: GeneTable, linear: LinearPart, expression: Expression) -> NDArray[np.float64]:
     """Negative log likelihood at posterior means, summed over cells, (g,)."""
     likelihood, genes = module.likelihood, np.arange(expression.shape[1])
     total = np.zeros(len(genes))
@@ -133,7 +133,7 @@ def gene_nll(module: SiVAEModule, table: GeneTable, linear: LinearPart, expressi
 
 
 @torch.no_grad()
-def _noise(module: SiVAEModule, expression: Expression) -> tuple[torch.Tensor, torch.Tensor | None]:
+def _noise(module: TwoTowers, expression: Expression) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Logarithm of the noise at posterior means, (g,) or broadcasting against (n, g), and logit of zero inflation."""
     device = module.bias_g.device
     genes_g = torch.arange(expression.shape[1], device=device)

@@ -26,7 +26,8 @@ from sivae.model._contributions import Explanation
 from sivae.model._fit import Training, fit, split_rows, stored_profile
 from sivae.model._older import as_of_today
 from sivae.model._trained import Trained, options_from_config, options_to_config
-from sivae.nn._module import Architecture, SiVAEModule
+from sivae.nn._module import Architecture
+from sivae.nn._two_towers import TwoTowers
 from sivae.train import _loop
 from sivae.train._options import TrainOptions
 
@@ -123,7 +124,7 @@ class SiVAE:
         self.options = options
         self.adata: AnnData | None = adata
         self._names = tuple(str(name) for name in adata.var_names)
-        self._module: SiVAEModule | None = None
+        self._module: TwoTowers | None = None
         self._state: Trained | None = None
 
     @staticmethod
@@ -629,7 +630,7 @@ class SiVAE:
             raise NotTrainedError("The model is not trained yet. Call model.train() first.")
         return self._state
 
-    def _module_(self) -> SiVAEModule:
+    def _module_(self) -> TwoTowers:
         if self._module is None:
             raise NotTrainedError("The model is not trained yet. Call model.train() first.")
         return self._module
