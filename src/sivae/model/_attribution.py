@@ -282,7 +282,10 @@ def decoder_attributions(
     direct_nk = np.ones_like(z_nk) if how.derivative else z_nk
     if how.compares:
         direct_nk = z_nk - reference_k
-    joint_ndk = joint_ndk - direct_nk[:, None, :] * (turn_kk.T @ linear.slope_kd).T
+    if linear.published:  # the joint layer is [y, z]
+        joint_ndk = np.concatenate([joint_ndk, direct_nk[:, None, :] * turn_kk], axis=1)
+    else:
+        joint_ndk = joint_ndk - direct_nk[:, None, :] * (turn_kk.T @ linear.slope_kd).T
     v_gk = table.loading_gk @ turn_kk
     for axis in range(z_nk.shape[1]):
         found_cg = np.outer(direct_nk[:, axis], v_gk[:, axis]) + joint_ndk[:, :, axis] @ table.joint_gd.T

@@ -71,7 +71,7 @@ def connected_pvalues(
 
 @torch.no_grad()
 def hidden_predictions(
-    module: TwoTowers, table: GeneTable, linear: LinearPart, cells: Expression, *, leaks: bool, chunk: int = 64
+    module: TwoTowers, table: GeneTable, linear: LinearPart, cells: Expression, *, leaks: bool, most: int = 64
 ) -> NDArray[np.float32]:
     """Each gene in units of its scale as the decoder tells it from an encoding of the other genes, (c, g).
 
@@ -79,6 +79,7 @@ def hidden_predictions(
     """
     n, g = cells.shape
     device = module.bias_g.device
+    chunk = max(1, min(most, 64 * 128 // module.n_joint))
     x_cg, design_cb = torch.from_numpy(cells.standardised(slice(None))), torch.from_numpy(cells.design_nb)
     x_cg, design_cb = x_cg.to(device), design_cb.to(device)
     slope_cg = torch.from_numpy(library_slope(cells)).to(device) if leaks else None

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sivae.nn._two_towers import TwoTowers
 from sivae.nn._tower import Mlp, beside
+from sivae.nn._two_towers import TwoTowers
 
 
 @final

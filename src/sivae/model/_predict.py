@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import logsumexp
 
 from sivae.data._expression import Expression
 from sivae.model._linear import LinearPart
+from sivae.nn._published import PublishedModule
 from sivae.nn._two_towers import TwoTowers
 from sivae.stats._spectrum import Spectrum
 
@@ -68,6 +70,19 @@ def encode(module: TwoTowers, expression: Expression) -> tuple[Array, Array]:
 
 
 @torch.no_grad()
+def encode_pretrained(module: PublishedModule, expression: Expression) -> tuple[Array, Array]:
+    """Posterior mean and sd of z of every cell as before the last phase, (n, k) each."""
+    means, sds = [], []
+    for start in range(0, expression.shape[0], BATCH):
+        cells = slice(start, start + BATCH)
+        design_cb = torch.from_numpy(expression.design_nb[cells])
+        mean_ck, sd_ck = module.pretrained_tower.encode(torch.from_numpy(expression.standardised(cells)), design_cb)
+        means.append(mean_ck.numpy())
+        sds.append(sd_ck.numpy())
+    return np.concatenate(means), np.concatenate(sds)
+
+
+@torch.no_grad()
 def joint(module: TwoTowers, z_nk: Array, design_nb: Array) -> Array:
     """Joint layer h as the decoder gives it, (n, d)."""
     device = module.bias_g.device
@@ -87,19 +102,36 @@ def predictor(table: GeneTable, z_ck: Array, remainder_cd: Array, design_cb: Arr
 
 
 def predictor_blocks(
-    module: TwoTowers, table: GeneTable, linear: LinearPart, expression: Expression, design_nb: Array | None = None
+    module: TwoTowers,
+    table: GeneTable,
+    linear: LinearPart,
+    expression: Expression,
+    design_nb: Array | None = None,
+    *,
+    genes: NDArray[np.intp] | None = None,
 ) -> Iterator[tuple[slice, Array]]:
     """The predictor of every cell at its own posterior mean, block by block of cells.
 
-    `design_nb` replaces the covariates of the decoder (not those of the encoder).
+    `table` has all modelled genes; of these the predictor is given of some, if `genes` says so. `design_nb` replaces
+    the covariates of the decoder (not those of the encoder).
     """
+    if genes is not None and not module.softmax:
+        table = table.take(genes)
     design_nb = expression.design_nb if design_nb is None else design_nb
     for start in range(0, expression.shape[0], BATCH):
         cells = slice(start, min(start + BATCH, expression.shape[0]))
         z_ck, _ = encode(module, expression.take(np.arange(cells.start, cells.stop)))
         design_cb = design_nb[cells]
         remainder_cd = linear.remainder(z_ck, joint(module, z_ck, design_cb), design_cb).astype(np.float32)
-        yield cells, predictor(table, z_ck, remainder_cd, design_cb)
+        eta_cg = predictor(table, z_ck, remainder_cd, design_cb)
+        if module.softmax:
+            eta_cg = log_softmax(eta_cg) if genes is None else log_softmax(eta_cg)[:, genes]
+        yield cells, eta_cg
+
+
+def log_softmax(eta_cg: Array) -> Array:
+    """Logarithm of shares that sum to one over all genes."""
+    return np.asarray(eta_cg - logsumexp(eta_cg, axis=1, keepdims=True), np.float32)
 
 
 def to_standardised(eta_cg: Array, expression: Expression, *, counts: bool) -> Array:

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sivae.nn._two_towers import TwoTowers
 from sivae.nn._tower import beside
+from sivae.nn._two_towers import TwoTowers
 
 
 @torch.no_grad()

@@ -103,6 +103,9 @@ class Architecture:
 class SiVAEModule(TwoTowers):
     """Both towers, the predictor and the objective of a block."""
 
+    cell_tower: Tower
+    feature_tower: Tower
+
     def __init__(
         self,
         profile_gq: Tensor,

@@ -40,8 +40,8 @@ class TwoTowers(nn.Module, ABC):
     feature_tower: Tower | PublishedTower
     embeds_genes = True
     """Whether there is a feature tower that is trained."""
-    linear_in_predictor = True
-    """Whether loadings are made unique by regression of the joint layer; else they are the posterior means of v."""
+    loadings_are_means = False
+    """Whether loadings are the posterior means of v; else the joint layer is regressed on z to make them unique."""
     softmax = False
     """Whether the shares of the modelled genes sum to one in every cell."""
     encodes_covariates: bool
@@ -49,9 +49,9 @@ class TwoTowers(nn.Module, ABC):
     n_joint: int
     """Width of the joint layer of the cells."""
     profile_gq: Tensor
-    bias_g: Tensor
+    bias_g: nn.Parameter
     offset_gb: Tensor
-    log_noise_g: Tensor
+    log_noise_g: nn.Parameter
     zero_logit_g: Tensor | None
     scale_g: Tensor
     shift_bg: Tensor
