@@ -14,7 +14,9 @@ TINY = {"encoder": (6, 5), "decoder": (5, 6, 4)}
 SMALL = {"encoder": (32, 16), "decoder": (16, 32), "iterations": 60, "learning_rate": 3e-3, "kl_warmup": 0.5}
 
 
-def make_published(likelihood="normal", *, n_genes=7, n_latent=2, n_design=0, n_profile=5, seed=0, noise=0.4, **options):
+def make_published(
+    likelihood="normal", *, n_genes=7, n_latent=2, n_design=0, n_profile=5, seed=0, noise=0.4, **options
+):
     """A module in which every parameter is random, in double precision."""
     generator = torch.Generator().manual_seed(seed)
     module = PublishedModule(

@@ -167,7 +167,7 @@ DAMAGES = {
     "a list": (lambda f: (f / "config.json").write_text("[1]"), "no format number"),
     "newer format": (
         lambda f: edit(f, lambda c: c.update(format=99)),
-        "format 99; this version reads up to 2. Update siVAE",
+        "format 99; this version reads up to 3. Update siVAE",
     ),
     "no format": (lambda f: edit(f, lambda c: c.pop("format")), "no format number"),
     "no weights": (lambda f: (f / "weights.safetensors").unlink(), "damaged"),

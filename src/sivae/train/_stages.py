@@ -61,7 +61,7 @@ class StagedJob:
         found = {}
         for name in names if p.has_features else ["cells"]:
             items = g if name == "genes" else n
-            epochs = math.inf if self.max_epochs is None else self.max_epochs * math.ceil(items / p.rows(items))
+            epochs = math.inf if self.max_epochs is None else self.max_epochs * math.ceil(items / rows_of(p, items))
             found[name] = int(min(p.iterations, most, epochs))
         return found
 
@@ -71,13 +71,25 @@ class StagedJob:
         before = {"cells": 0, "genes": 0, "joint": steps.get("cells", 0)}[stage]
         before_genes = steps.get("genes", 0) if stage == "joint" else 0
         joint = steps.get("joint", 0)
-        cells = _warm(before + step, p.warmup_steps(steps.get("cells", 0) + joint))
-        genes = _warm(before_genes + step, p.warmup_steps(steps.get("genes", 0) + joint))
+        cells = _warm(before + step, _warmup(p, steps.get("cells", 0) + joint))
+        genes = _warm(before_genes + step, _warmup(p, steps.get("genes", 0) + joint))
         return Weights(p.beta * cells, p.feature_beta * self.feature_scale * genes, self.gamma)
 
     def full_weights(self) -> Weights:
         """Weights after the warm-up."""
         return Weights(self.published.beta, self.published.feature_beta * self.feature_scale, self.gamma)
+
+
+def rows_of(options: PublishedOptions, n: int) -> int:
+    """Items of a step, out of n."""
+    size = options.batch_size
+    return min(n, max(1, round(size * n) if size <= 1 else round(size)))
+
+
+def _warmup(options: PublishedOptions, n_steps: int) -> float:
+    """Steps of the warm-up of a tower that is trained for `n_steps` in all."""
+    asked = options.kl_warmup * options.iterations if options.kl_warmup <= 1 else options.kl_warmup
+    return min(asked, 0.5 * n_steps)
 
 
 def _warm(step: float, length: float) -> float:
@@ -138,7 +150,7 @@ class _Stage:
         self.optimizer = torch.optim.Adam(self.parameters, lr=p.learning_rate, betas=(0.9, 0.999), eps=1e-8)
         self.genes = np.arange(g)
         items = g if name == "genes" else n
-        self.order = Order(items, p.rows(items), seed=job.seed, purpose=f"{name} rows")
+        self.order = Order(items, rows_of(p, items), seed=job.seed, purpose=f"{name} rows")
         self.target_gd = job.module.start_gd.weight.detach().clone()
         self.every = max(1, n_steps // max(1, job.options.checks // len(job.steps())))
         self.watched = name != "genes" and job.validation is not None
