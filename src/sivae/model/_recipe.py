@@ -40,8 +40,16 @@ OWN: Final[dict[str, dict[str, str]]] = {
 
 
 def chosen(recipe: object, asked: dict[str, Any]) -> dict[str, Any]:
-    """The choices asked for, None replaced by what the recipe does."""
+    """The choices asked for, None replaced by what the recipe does.
+
+    Raises
+    ------
+    OptionError
+        If there is no such recipe, or it has no such likelihood.
+    """
     one_of("recipe", recipe, OWN)
+    if recipe == PUBLISHED:
+        one_of("likelihood", asked["likelihood"], ("auto", Normal.name, NegativeBinomial.name))
     own: dict[str, Any] = {"gamma": GAMMA[str(recipe)]} | OWN[str(recipe)]
     if recipe == PUBLISHED and asked["likelihood"] == NegativeBinomial.name:
         own["dispersion"] = PerGene.name
@@ -87,7 +95,6 @@ def check(options: Options, adata: AnnData) -> None:
     p = options.published
     if p is None:
         return
-    one_of("likelihood", options.likelihood, ("auto", Normal.name, NegativeBinomial.name))
     one_of("decoder", options.decoder, ("published",))
     if options.likelihood == NegativeBinomial.name and not p.variational:
         raise OptionError(
