@@ -120,8 +120,7 @@ def fit(
         "validation_threshold": split.threshold,
         "covariates": covariates,
         "train_options": _without_names(training.options),
-        "batch_size": training.batch_size,
-        "feature_batch_size": training.feature_batch_size,
+        **_recipe.block_sizes(options, training, *known.shape),
         "versions": versions(),
         **history.facts(),
     }

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from sivae.model._fit import Training
     from sivae.train._history import History
 
+CELLS: Final = 1024
 DEFAULT, PUBLISHED = "default", "choi2023"
 GAMMA: Final = {DEFAULT: 1.0, PUBLISHED: 0.05}
 OWN: Final[dict[str, dict[str, str]]] = {
@@ -102,6 +103,11 @@ def check(options: Options, adata: AnnData) -> None:
             "deterministic autoencoder minimises the squared error. Use likelihood='normal'."
         )
     key, obs = p.feature_label_key, frame(adata.obs)
+    if key is not None and options.profiles != "cells":
+        raise OptionError(
+            f"PublishedOptions.feature_label_key is {key!r} with profiles={options.profiles!r}; expected "
+            "profiles='cells', which a label can choose. Leave one of the two out."
+        )
     if key is not None and key not in obs:
         raise SetupError(
             f"obs has no column {key!r}, which PublishedOptions.feature_label_key names; it has: "
@@ -122,6 +128,14 @@ def check_training(options: Options, training: Training) -> None:
             "checkpoint_dir is given, but recipe is 'choi2023', whose training has no checkpoints; expected nothing. "
             "Leave it out."
         )
+
+
+def block_sizes(options: Options, training: Training, n_cells: int, n_genes: int) -> dict[str, int]:
+    """Cells and genes of a block, as they were trained on."""
+    p = options.published
+    if p is None:
+        return {"batch_size": training.batch_size, "feature_batch_size": training.feature_batch_size}
+    return {"batch_size": _stages.rows_of(p, n_cells), "feature_batch_size": _stages.rows_of(p, n_genes)}
 
 
 def no_effect(training: Expression) -> CovariateEffect:
@@ -178,7 +192,21 @@ def train(
         max_epochs=training.max_epochs,
         seed=options.seed,
     )
-    return module, _stages.run(job, accelerator, progress=training.progress)
+    history = _stages.run(job, accelerator, progress=training.progress)
+    if not module.options.variational:
+        _set_noise(module.to("cpu"), known)
+    return module, history
+
+
+@torch.no_grad()
+def _set_noise(module: PublishedModule, known: Expression) -> None:
+    """One sigma for all cells and genes where training had none: the root mean squared error of the training cells."""
+    (n, g), total = known.shape, 0.0
+    for start in range(0, n, CELLS):
+        rows = np.arange(start, min(start + CELLS, n))
+        total += len(rows) * float(module.cells(known.block(rows, np.arange(g), counts=False), None).squared_error)
+    module.log_noise_g.fill_(0.5 * np.log(max(total / (n * g), LEAST_SIGMA**2)))
+    module.dispersion.start(module.log_noise_g)
 
 
 def with_recipe(options: Options, recipe: str, published: PublishedOptions | None) -> Options:

@@ -219,9 +219,9 @@ class SiVAE:
         Parameters
         ----------
         max_epochs
-            Passes over the training cells; None chooses by the size of the data.
+            Passes over the training cells; None chooses by the size of the data. Caps each phase of recipe "choi2023".
         batch_size, feature_batch_size
-            Cells and genes of a block.
+            Cells and genes of a block. Recipe "choi2023" has them, and early stopping, in `PublishedOptions`.
         early_stopping
             Stop when the validation loss no longer improves.
         accelerator
@@ -574,6 +574,11 @@ class SiVAE:
         (5, 50)
         """
         state = self._trained()
+        if self.options.published is not None and not self.options.published.variational:
+            raise OptionError(
+                "A deterministic autoencoder has no prior to draw cells from; expected variational=True. "
+                "Predict at positions of cells: get_normalized_expression."
+            )
         n = whole_number("n_cells", n_cells, least=1)
         number("library_size", library_size, allowed=lambda n: 0 < n < np.inf, expected="a positive number")
         z_nk, values_ng = _sample.draw(
