@@ -38,12 +38,13 @@ class PublishedOptions:
     learning_rate, decay_rate
         Adam with learning_rate * decay_rate^(step / 1000), fresh in each phase.
     l2_scale, l2_scale_final
-        Penalty, scale / 2 times the squared norm of the kernel, of the cell tower's hidden layers, and of its output and noise heads. Biases and
-        the layers of the posteriors are free.
+        Penalty, scale / 2 times the squared norm of the kernel, of the cell tower's hidden layers, and of its output
+        and noise heads. Biases and the layers of the posteriors are free.
     feature_l2_scale, feature_l2_scale_final
         The same of the feature tower.
     l1_scale
-        Where it is above `l2_scale`, l1_scale times the absolute kernel replaces the penalty of the cell tower's hidden layers.
+        Where it is above `l2_scale`, l1_scale times the absolute kernel replaces the penalty of the cell tower's
+        hidden layers.
     beta, feature_beta
         Final weights of the divergences of cells (mean over cells) and genes (mean over genes).
     kl_warmup
