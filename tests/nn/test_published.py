@@ -234,6 +234,13 @@ def test_sds_start_at_softplus_of_zero_and_means_by_glorot():
     assert fresh.feature_tower.output.weight.shape == (1024, 512)
 
 
+def test_no_global_randomness_is_touched():
+    state = torch.get_rng_state()
+    module = make_published()
+    module.joint(make_block(X), torch.Generator().manual_seed(0))
+    assert torch.equal(torch.get_rng_state(), state)
+
+
 def test_last_hidden_layers_are_linear():
     # E-18: ReLU there would leave no negative number.
     module = make_published()

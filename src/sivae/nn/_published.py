@@ -33,7 +33,7 @@ from sivae.nn._dispersion import PerCell, make_dispersion
 from sivae.nn._likelihoods import Likelihood
 from sivae.nn._objective import Weights, gaussian_kl
 from sivae.nn._published_options import PublishedOptions
-from sivae.nn._published_tower import LEAST_SD, PublishedTower, glorot
+from sivae.nn._published_tower import LEAST_SD, PublishedTower, glorot_linear
 from sivae.nn._two_towers import Posterior, TwoTowers
 
 LOG_THETA = 1.0
@@ -105,8 +105,9 @@ class PublishedModule(TwoTowers):
             generator=generator,
             n_covariates=n_design,
         )
-        self.start_gd = nn.Linear(self.n_joint, n_genes, bias=False)  # W_s; its bias is bias_g, which stays
-        nn.init.xavier_normal_(self.start_gd.weight, generator=generator)
+        self.start_gd = glorot_linear(
+            self.n_joint, n_genes, generator, bias=False
+        )  # W_s; its bias is bias_g, which stays
         if o.has_features:
             self.feature_tower = PublishedTower(
                 n_profile,
@@ -116,8 +117,9 @@ class PublishedModule(TwoTowers):
                 generator=generator,
                 n_output=self.n_joint,
             )
-            self.target_head = nn.Linear(decoder[-2] if decoder else n_latent, 1)  # a . u_g + a0 of the second phase
-            glorot(self.target_head, generator)
+            self.target_head = glorot_linear(
+                decoder[-2] if decoder else n_latent, 1, generator
+            )  # a . u_g + a0, second phase
             self.pretrained_tower = copy.deepcopy(self.cell_tower).requires_grad_(requires_grad=False)
             for name in ("pretrained_mean_gk", "pretrained_sd_gk"):
                 self.register_buffer(name, torch.full((n_genes, n_latent), torch.nan))

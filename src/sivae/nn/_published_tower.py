@@ -41,7 +41,7 @@ class PublishedTower(nn.Module):
         self.encoder = Mlp([n_input + n_covariates, *encoder, 2 * n_latent], generator=generator)
         self.decoder = Mlp([n_latent + n_covariates, *decoder], generator=generator)
         width = decoder[-1] if decoder else n_latent + n_covariates
-        self.output = None if n_output is None else nn.Linear(width, n_output)
+        self.output = None if n_output is None else glorot_linear(width, n_output, generator)
         for layer in self.modules():
             if isinstance(layer, nn.Linear):
                 glorot(layer, generator)
@@ -79,8 +79,16 @@ class PublishedTower(nn.Module):
         return [layer.weight for layer in hidden if isinstance(layer, nn.Linear)]
 
 
+def glorot_linear(n_input: int, n_output: int, generator: torch.Generator, *, bias: bool = True) -> nn.Linear:
+    """A layer that begins at Glorot's normal; no other randomness than the generator's is touched."""
+    layer: nn.Linear = nn.utils.skip_init(nn.Linear, n_input, n_output, bias=bias)  # type: ignore[no-untyped-call]
+    glorot(layer, generator)
+    return layer
+
+
 @torch.no_grad()
 def glorot(layer: nn.Linear, generator: torch.Generator) -> None:
     """Glorot's normal for the kernel, zero for the bias."""
     nn.init.xavier_normal_(layer.weight, generator=generator)
-    nn.init.zeros_(layer.bias)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
