@@ -6,7 +6,8 @@ import pandas as pd
 from scipy import sparse
 
 from sivae._space import read_space
-from sivae.graph._knn import correlation_vectors, knn_graph
+from sivae.graph._implied import correlation_factors, signal_factors
+from sivae.graph._neighbors import knn_graph
 
 
 def planted_space(n_modules=4, size=20, n_null=40, *, n_cells=600, n_neighbors=12, signed_genes=False, seed=0):
@@ -39,7 +40,9 @@ def connect(adata, n_neighbors=12, use_rep=None):
     """A graph of genes as `gene_neighbors` leaves it."""
     space = read_space(adata, use_rep)
     noise = np.zeros(len(space.names)) if space.noise_g is None else space.noise_g
-    graph = knn_graph(correlation_vectors(space.v_gk, space.covariance_kk, noise / 10), n_neighbors)
+    graph = knn_graph(
+        correlation_factors(signal_factors(space.v_gk, None, space.covariance_kk), noise / 10), n_neighbors
+    )
     every = sparse.lil_matrix((adata.n_vars, adata.n_vars))
     every[np.ix_(space.rows, space.rows)] = graph
     adata.varp["sivae_connectivities"] = every.tocsr()

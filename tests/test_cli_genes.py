@@ -53,7 +53,7 @@ def test_neighbors_are_genes_of_the_same_module(run):
     found = table("neighbors", folder, names[3], names[25], "-n", 5)
     assert found["gene"].tolist() == [names[3]] * 5 + [names[25]] * 5
     assert set(found["neighbor"][:5]) <= set(names[:20]) and set(found["neighbor"][5:]) <= set(names[20:40])
-    assert (found["qvalue"] < 0.01).all()
+    assert (found["q"] < 0.01).all()
 
 
 def test_more_neighbors_or_another_metric_are_found_again_and_nothing_is_written(run):
@@ -147,3 +147,11 @@ def test_without_the_extra_fit_goes_on_and_says_so(tmp_path, monkeypatch):
     assert done.exit_code == 0 and "modules need the extra modules" in done.stdout
     done = sivae("modules", tmp_path / "run")
     assert done.exit_code == 1 and "sivae-tools[modules]" in done.stderr
+
+
+def test_json_keeps_every_digit_of_small_numbers():
+    from sivae.cli._genes import _json
+
+    frame = pd.DataFrame({"gene": ["é"], "p": [2.27e-85], "effect": [np.inf], "n": np.array([3]), "hub": [True]})
+    assert json.loads(_json(frame)) == [{"gene": "é", "p": 2.27e-85, "effect": None, "n": 3, "hub": True}]
+    assert json.loads(_json(frame[:0])) == []

@@ -92,6 +92,9 @@ def equal(one, two):
 
 
 def same_matrix(one, two):
+    if isinstance(two, pd.DataFrame):
+        pd.testing.assert_frame_equal(one, two)
+        return
     assert type(one) is type(two) and one.dtype == two.dtype
     if sparse.issparse(two):
         assert one.format == two.format

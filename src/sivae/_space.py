@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, final
 import numpy as np
 
 from sivae import _keys
+from sivae._checks import check_adata, check_names
 from sivae._errors import GeneMismatchError, SetupError, some
 
 if TYPE_CHECKING:
@@ -73,8 +74,8 @@ class GeneSpace:
                 per_gene[field.name] = value[at]
         return replace(self, **per_gene)
 
-    def find(self, genes: Iterable[str]) -> Positions:
-        """Positions of genes in this space, in the order asked.
+    def find(self, genes: str | Iterable[str]) -> Positions:
+        """Positions of a gene, or of several, in this space, in the order asked.
 
         Raises
         ------
@@ -82,7 +83,8 @@ class GeneSpace:
             Naming those that are not there, and the names nearest to the first of them.
         """
         place = {name: position for position, name in enumerate(self.names)}
-        wanted = [str(gene) for gene in genes]
+        several = not isinstance(genes, str) and hasattr(genes, "__iter__")  # a name may be a number
+        wanted = [str(gene) for gene in genes] if several else [str(genes)]
         unknown = [gene for gene in wanted if gene not in place]
         if unknown:
             near = nearest_names(unknown[0], self.names)
@@ -123,8 +125,11 @@ def read_space(adata: AnnData, use_rep: str | None = None) -> GeneSpace:
     Raises
     ------
     SetupError
-        If the array is not there, is not a table of numbers, or no gene has a position in it.
+        If this is no AnnData, gene names occur twice, or the array is not there, is not a table of numbers, or no gene
+        has a position in it.
     """
+    check_adata(adata)
+    check_names(adata, "var_names")
     rep = _keys.GENES if use_rep is None else use_rep
     position_gk = _positions(adata, rep)
     rows = np.flatnonzero(np.isfinite(position_gk).all(axis=1))

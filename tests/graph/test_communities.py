@@ -8,7 +8,7 @@ from scipy import sparse
 from sklearn.metrics import adjusted_rand_score
 
 from sivae.graph import _communities as c
-from sivae.graph._knn import knn_graph
+from sivae.graph._neighbors import knn_graph
 
 
 def blocks(rng, sizes=(20, 15, 12), strong=0.5, weak=0.02):

@@ -6,6 +6,7 @@ from scipy.stats import kstest, norm
 
 from sivae.graph import _edges
 from sivae.graph._edges import edge_pvalues, pair_correlations
+from sivae.graph._implied import correlation_factors, signal_factors
 
 
 def draw(rng, g=12, k=3):
@@ -13,6 +14,10 @@ def draw(rng, g=12, k=3):
     v, variance = rng.normal(size=(g, k)), rng.uniform(0.01, 0.2, (g, k))
     rows, columns = (index.astype(np.intp) for index in np.triu_indices(g, 1))
     return v, variance, root @ root.T + np.eye(k), rows, columns
+
+
+def factors(loadings, covariance, noise):
+    return correlation_factors(signal_factors(loadings, None, covariance), noise)
 
 
 def test_pvalues_equal_the_formula_pair_by_pair(rng, monkeypatch):
@@ -70,10 +75,12 @@ def test_correlations_equal_the_dense_matrix(rng, monkeypatch):
     s = loadings @ c @ loadings.T
     total = np.diag(s) + noise
     dense = s / np.sqrt(np.outer(total, total))
-    found = pair_correlations(loadings, c, noise, rows=rows, columns=columns)
+    found = pair_correlations(factors(loadings, c, noise), rows=rows, columns=columns)
     np.testing.assert_allclose(found, dense[rows, columns], atol=1e-12)
     own = np.arange(12)
-    np.testing.assert_allclose(pair_correlations(loadings, c, noise, rows=own, columns=own), np.diag(s) / total)
+    np.testing.assert_allclose(
+        pair_correlations(factors(loadings, c, noise), rows=own, columns=own), np.diag(s) / total
+    )
 
 
 def test_correlation_is_that_of_simulated_cells(rng):
@@ -81,13 +88,13 @@ def test_correlation_is_that_of_simulated_cells(rng):
     c = np.array([[1.0, 0.4], [0.4, 0.8]])
     z = rng.multivariate_normal([0, 0], c, 100_000)
     x = z @ loadings.T + np.sqrt(noise) * rng.normal(size=(100_000, 2))
-    found = pair_correlations(loadings, c, noise, rows=np.array([0]), columns=np.array([1]))
+    found = pair_correlations(factors(loadings, c, noise), rows=np.array([0]), columns=np.array([1]))
     assert found[0] == pytest.approx(np.corrcoef(x.T)[0, 1], abs=0.01)
 
 
 def test_a_gene_without_variance_correlates_with_nothing():
     found = pair_correlations(
-        np.array([[0.0], [1.0]]), np.eye(1), np.zeros(2), rows=np.array([0]), columns=np.array([1])
+        factors(np.array([[0.0], [1.0]]), np.eye(1), np.zeros(2)), rows=np.array([0]), columns=np.array([1])
     )
     assert found[0] == 0.0
 

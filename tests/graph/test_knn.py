@@ -3,13 +3,18 @@
 import numpy as np
 import pytest
 
-from sivae.graph import _knn
-from sivae.graph._knn import correlation_vectors, knn_graph
+from sivae.graph import _neighbors
+from sivae.graph._implied import correlation_factors, signal_factors
+from sivae.graph._neighbors import knn_graph
 
 
 def draw(rng, g=30, m=4):
     root = rng.normal(size=(m, m))
     return rng.normal(size=(g, m)), root @ root.T, rng.uniform(0.1, 1, g)
+
+
+def correlation_vectors(loadings, covariance, noise):
+    return correlation_factors(signal_factors(loadings, None, covariance), noise)
 
 
 def test_inner_products_are_implied_correlations(rng):
@@ -29,7 +34,7 @@ def test_axes_without_variance_and_genes_without_anything_are_harmless(rng):
 
 @pytest.mark.parametrize("signed", [False, True])
 def test_the_graph_is_that_of_sorted_rows(rng, monkeypatch, signed):
-    monkeypatch.setattr(_knn, "BLOCK_VALUES", 100)
+    monkeypatch.setattr(_neighbors, "BLOCK_VALUES", 100)
     vectors = correlation_vectors(*draw(rng))
     similar = vectors @ vectors.T
     similar = similar if signed else np.abs(similar)

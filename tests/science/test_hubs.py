@@ -112,4 +112,4 @@ def test_pairs_with_a_gene_that_follows_nothing_have_no_evidence():
     same = (adata.var["module"].to_numpy()[rows] == adata.var["module"].to_numpy()[columns]) & both
     assert (p[same] < 0.01).mean() > 0.9
     listed = tl.neighbors_of(adata, adata.var_names[null])
-    assert (listed["qvalue"] < 0.05).groupby(listed["gene"]).any().mean() < 0.1
+    assert (listed["q"] < 0.05).groupby(listed["gene"]).any().mean() < 0.1

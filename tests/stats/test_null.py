@@ -130,3 +130,14 @@ def test_without_a_line_equals_least_squares(rng):
         expected = values[:, g] - known[:, g] * np.linalg.lstsq(known[:, [g]], values[:, g], rcond=None)[0]
         np.testing.assert_allclose(found[:, g], expected, atol=1e-12)
     np.testing.assert_array_equal(found[:, 3], values[:, 3])
+
+
+def test_calibrated_also_for_residuals_of_few_cells(rng):
+    """Both sides share columns that are regressed out: permuted residuals alone would call too often."""
+    n, strata = 30, np.repeat([0, 1], 15)
+    known = centred(rng.normal(size=(n, 4)), strata)
+    basis = np.linalg.qr(known)[0]
+    x, y = (centred(rng.normal(size=(n, 6000)), strata) for _ in range(2))
+    x, y = x - basis @ (basis.T @ x), y - basis @ (basis.T @ y)
+    calibrated(permutation_pvalues(x, y, strata, n_draws=400, n_known=4))
+    assert (permutation_pvalues(x, y, strata, n_draws=400) < 0.05).mean() > 0.056

@@ -10,7 +10,7 @@ from scipy.stats import fisher_exact, mannwhitneyu
 from sivae import tl
 from sivae._errors import GeneMismatchError, OptionError, SetupError
 from sivae._space import read_space
-from sivae.tl._implied import vectors
+from sivae.tl._similarity import correlation_of
 
 
 @pytest.fixture(scope="module")
@@ -97,10 +97,10 @@ def test_neighbors_both_ways(adata, sets):
     table = tl.enrich(adata, sets, of="neighbors", gene=gene)
     assert table["set"][0] == "module 1" and table["group"][0] == gene
     near = adata.var_names[adata.varp["sivae_distances"][adata.var_names.get_loc(gene)].indices]
-    expected = fisher(adata, near, sets["module 1"], adata.var_names)
+    expected = fisher(adata, near, sets["module 1"], adata.var_names.drop(gene))
     assert table["p"][0] == pytest.approx(expected.pvalue)
     ranks = tl.enrich(adata, sets, of="neighbors", gene=gene, method="rank")
-    v = vectors(read_space(adata))
+    v = correlation_of(read_space(adata))
     value = pd.Series(v @ v[adata.var_names.get_loc(gene)], adata.var_names).drop(gene)
     inside = value[[name for name in sets["module 1"] if name in value]]
     expected = mannwhitneyu(inside, value.drop(inside.index), method="asymptotic").pvalue
@@ -185,7 +185,7 @@ def test_no_module_at_all(adata, sets):
         ({"of": "modules", "method": "rank"}, OptionError, "no order"),
         ({"of": "neighbors"}, OptionError, "Name a gene"),
         ({"gene": "G000"}, OptionError, "Name a gene"),
-        ({"n_top": 0}, OptionError, "n_top=0"),
+        ({"n_top": 0}, OptionError, "n_top is 0"),
         ({"of": "neighbors", "gene": "g001"}, GeneMismatchError, "Did you mean G001"),
         ({"background": "G001"}, OptionError, "a list of genes"),
         ({"background": ["g001"]}, GeneMismatchError, "Did you mean G001"),

@@ -12,7 +12,7 @@ from scipy import sparse
 from sivae import tl
 from sivae._errors import ArtefactError, MissingExtraError, OptionError, SetupError
 from sivae._space import read_space
-from sivae.graph._edges import edge_pvalues, pair_correlations
+from sivae.graph._edges import edge_pvalues
 
 
 @pytest.fixture
@@ -36,15 +36,34 @@ def test_every_edge_comes_once_with_its_values(adata):
     p = edge_pvalues(space.v_gk, space.variance_gk, space.covariance_kk, rows=a, columns=b)
     np.testing.assert_allclose(edges["p"], p)
     loadings = np.hstack([space.v_gk, space.w_gd])
-    noise = np.maximum(space.noise_g, 1 - np.einsum("gi,ij,gj->g", loadings, space.covariance, loadings))
-    expected = pair_correlations(loadings, space.covariance, noise, rows=a, columns=b)
-    np.testing.assert_allclose(edges["correlation"], expected)
+    signal = loadings @ space.covariance @ loadings.T
+    total = np.diag(signal) + np.maximum(space.noise_g, 1 - np.diag(signal))
+    np.testing.assert_allclose(edges["correlation"], (signal / np.sqrt(np.outer(total, total)))[a, b], atol=1e-12)
     assert (edges["q"] >= edges["p"]).all()
     truth = adata.var["truth"]
     within = (truth[edges["gene_a"]].to_numpy() == truth[edges["gene_b"]].to_numpy()) & (
         truth[edges["gene_a"]].to_numpy() >= 0
     )
     assert (edges["q"][within] < 0.01).all() and np.median(edges["p"][~within]) > 0.2
+
+
+@pytest.mark.parametrize("use_rep", [None, "PCs"])
+def test_correlations_are_those_of_the_neighbors(adata, use_rep):
+    adata.varm["PCs"] = adata.varm["X_sivae"]  # no noise is known of it
+    tl.gene_neighbors(adata, 5, use_rep=use_rep)
+    edges = tl.gene_graph(adata)
+    both = pd.concat([edges, edges.rename(columns={"gene_a": "gene_b", "gene_b": "gene_a"})])
+    known = both.set_index(["gene_a", "gene_b"])["correlation"]
+    listed = tl.neighbors_of(adata, list(adata.var_names)).set_index(["gene", "neighbor"])["correlation"]
+    listed = listed[[pair in known.index for pair in listed.index]]
+    assert len(listed) > adata.n_vars
+    np.testing.assert_allclose(known[listed.index], listed, atol=1e-12)
+
+
+def test_a_graph_without_edges(adata):
+    one = adata[:, :1].copy()
+    assert tl.gene_graph(one).empty
+    assert tl.gene_graph(one, as_="networkx").number_of_nodes() == 1
 
 
 def test_stored_zeros_and_one_way_distances_are_read(adata):

@@ -96,10 +96,12 @@ def test_another_embedding_has_scores_and_no_calls(adata, rng):
 def test_errors_say_what_to_do(adata):
     with pytest.raises(OptionError, match="score='pagerank', expected one of auto"):
         tl.hubs(adata, "pagerank")
-    with pytest.raises(OptionError, match="fdr=1.5, expected a number between 0 and 1"):
+    with pytest.raises(OptionError, match="fdr is 1.5; expected a number between 0 and 1"):
         tl.hubs(adata, fdr=1.5)
-    with pytest.raises(OptionError, match="top=0, expected"):
+    with pytest.raises(OptionError, match="top is 0; expected"):
         tl.hubs(adata, top=0)
+    with pytest.raises(OptionError, match="fdr is None"):
+        tl.hub_table(adata, fdr=None)
     del adata.varm["X_sivae"]
     with pytest.raises(SetupError, match=r"Call model\.annotate\(adata\) first"):
         tl.hubs(adata)
@@ -109,13 +111,15 @@ def test_the_table_has_every_centrality_and_what_expression_leaves(adata, rng):
     table = tl.hub_table(adata)
     assert table.index.name == "gene" and len(table) == 56
     assert table["score"].is_monotonic_decreasing
-    assert {"strength", "power", "norm", "degree", "explained", "attribution", "pvalue", "qvalue", "connected"} <= set(
-        table
-    )
+    assert {"strength", "power", "norm", "degree", "explained", "attribution", "p", "q", "connected"} <= set(table)
+    tl.hubs(adata, top=0.2)
+    wide = tl.hub_table(adata, top=0.2)
+    assert wide["hub"].any() and (wide["hub"] == adata.var["sivae_hub"].reindex(wide.index)).all()
     train = (adata.obs["sivae_split"] == "train").to_numpy()
     counts = adata.X[train].toarray()
     np.testing.assert_allclose(table["detection"].loc[adata.var_names[:56]], (counts > 0).mean(axis=0)[:56])
-    log = np.log1p(1e4 * counts / counts[:, adata.var["sivae_modelled"]].sum(axis=1, keepdims=True))
+    library = counts[:, adata.var["sivae_modelled"]].sum(axis=1, keepdims=True)
+    log = np.log1p(np.sqrt(1e4 * np.median(library)) * counts / library)
     np.testing.assert_allclose(table["mean"].loc[adata.var_names[:56]], log.mean(axis=0)[:56], rtol=1e-5)
     assert abs(spearmanr(table["score_given_expression"], table["mean"])[0]) < 0.15
     bare = adata.copy()

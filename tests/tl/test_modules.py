@@ -221,13 +221,17 @@ def test_what_is_missing_is_said(found, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"resolution": "best"}, "resolution='best'"),
-        ({"resolution": 0}, "resolution=0"),
-        ({"fdr": 2}, "fdr=2"),
-        ({"min_stability": -1}, "min_stability=-1"),
-        ({"min_size": 1}, "min_size=1"),
+        ({"resolution": "best"}, "resolution is 'best'"),
+        ({"resolution": 0}, "resolution is 0"),
+        ({"fdr": 2}, "fdr is 2"),
+        ({"min_stability": -1}, "min_stability is -1"),
+        ({"min_size": 1}, "min_size is 1"),
         ({"n_resamples": 7}, "n_resamples=7"),
-        ({"n_resamples": 2}, "n_resamples=2"),
+        ({"resolution": None}, "resolution is None"),
+        ({"fdr": "a"}, "fdr is 'a'"),
+        ({"min_size": 2.5}, "min_size is 2.5; expected a whole number"),
+        ({"seed": -1}, "seed is -1; expected at least 0"),
+        ({"n_resamples": 2}, "n_resamples is 2"),
     ],
 )
 def test_options_that_cannot_work(found, options, text):

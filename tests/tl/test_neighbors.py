@@ -9,7 +9,6 @@ from conftest import Path
 
 from sivae import tl
 from sivae._errors import GeneMismatchError, OptionError, SetupError
-from sivae.tl._similarity import ALIKE
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -34,7 +33,7 @@ def dense(adata, metric, signed=False):
         layer, covariance = np.concatenate([v, w], axis=1), adata.uns["sivae"]["joint_covariance"]
     s = layer @ covariance @ layer.T
     noise = np.maximum(adata.var["sivae_noise_variance"].to_numpy()[:56], 1 - np.diag(s))
-    total = np.diag(s) + {"correlation": 1, "balanced": 1 / ALIKE}.get(metric, 0) * noise
+    total = np.diag(s) + {"correlation": 1, "balanced": 1 / 10}.get(metric, 0) * noise
     c = s / np.sqrt(np.where(total > 0, total, 1)[:, None] * np.where(total > 0, total, 1))
     return 1 - (c if signed else np.abs(c))
 
@@ -125,26 +124,30 @@ def test_the_table_of_a_gene(adata):
     assert one["distance"].is_monotonic_increasing and "GENE3" not in set(one["neighbor"])
     np.testing.assert_allclose(1 - one["correlation"].abs(), one["distance"], atol=1e-9)
     assert (one["correlation"] < 0).any()  # the sign is told
-    assert one["pvalue"].max() < 1e-3 and (one["qvalue"] >= one["pvalue"]).all()
-    assert table["pvalue"].iloc[6:].min() == 1.0  # exactly at the origin
+    assert one["p"].max() < 1e-3 and (one["q"] >= one["p"]).all()
+    assert table["p"].iloc[6:].min() == 1.0  # exactly at the origin
     v, c = adata.varm["X_sivae"], adata.uns["sivae"]["joint_covariance"][:3, :3]
     h = int(one["neighbor"].iloc[0][4:])
     from scipy.stats import norm
 
     s, u = v[3] @ c @ v[h], 0.003
     sd = np.sqrt(u * (v[3] @ c @ c @ v[3] + v[h] @ c @ c @ v[h]) + u**2 * np.trace(c @ c))
-    np.testing.assert_allclose(one["pvalue"].iloc[0], 2 * norm.sf(abs(s) / sd), rtol=1e-8)
+    np.testing.assert_allclose(one["p"].iloc[0], 2 * norm.sf(abs(s) / sd), rtol=1e-8)
     pd_again = tl.neighbors_of(adata, "GENE3", n_neighbors=2)
     assert pd_again["neighbor"].tolist() == one["neighbor"].tolist()[:2]
     assert len(tl.neighbors_of(adata, [])) == 0
+    adata.var_names = [name.removeprefix("GENE") for name in adata.var_names]
+    assert tl.neighbors_of(adata, 3)["neighbor"].tolist() == [name.removeprefix("GENE") for name in one["neighbor"]]
 
 
 def test_errors_say_what_to_do(adata):
     with pytest.raises(SetupError, match=r"Call sivae\.tl\.gene_neighbors\(adata\) first"):
         tl.neighbors_of(adata, "GENE1")
-    for n in (0, 56):
-        with pytest.raises(OptionError, match=f"n_neighbors={n} and 56 genes with a position, expected 1 to 55"):
-            tl.gene_neighbors(adata, n)
+    with pytest.raises(OptionError, match="n_neighbors=56 and 56 genes with a position, expected 1 to 55"):
+        tl.gene_neighbors(adata, 56)
+    for wrong, words in ((0, "at least 1"), (2.5, "a whole number"), ("5", "a whole number"), (None, "a whole number")):
+        with pytest.raises(OptionError, match=f"n_neighbors is .*; expected {words}"):
+            tl.gene_neighbors(adata, wrong)
     with pytest.raises(OptionError, match="metric='manhattan', expected one of auto"):
         tl.gene_neighbors(adata, 5, "manhattan")
     adata.varm["pca"] = np.ones((60, 2))

@@ -7,8 +7,9 @@ import pytest
 from conftest import Path
 from sklearn.linear_model import Ridge
 
-from sivae import tl
+from sivae import SiVAE, tl
 from sivae._errors import OptionError, SetupError
+from sivae._space import read_space
 from sivae.datasets import planted
 from sivae.tl import _held_out
 
@@ -25,7 +26,8 @@ def adata():
 def scaled(adata):
     train, held = ((adata.obs["sivae_split"] == kind).to_numpy() for kind in ("train", "validation"))
     counts = adata.X.toarray()
-    x = np.log1p(1e4 * counts / counts[:, adata.var["sivae_modelled"]].sum(axis=1, keepdims=True))[:, :56]
+    library = counts[:, adata.var["sivae_modelled"]].sum(axis=1, keepdims=True)
+    x = np.log1p(np.sqrt(1e4 * np.median(library[train])) * counts / library)[:, :56]
     x = np.clip((x - x[train].mean(axis=0)) / x[train].std(axis=0), -10, 10)
     return x[train], x[held]
 
@@ -44,6 +46,21 @@ def test_r2_equals_ridge_regression_on_validation_cells(adata):
         assert found["r2"].iloc[g] == pytest.approx(1 - error / ((y - mean)[:, g] ** 2).sum(), abs=1e-4)
 
 
+@pytest.mark.parametrize("likelihood", ["normal", "bernoulli"])
+def test_values_are_those_that_the_model_sees(counts_adata, likelihood):
+    adata = counts_adata.copy()
+    SiVAE.setup_anndata(adata)
+    model = SiVAE(adata, n_latent=2, likelihood=likelihood)
+    model.train(max_epochs=1, progress=False)
+    model.annotate(adata)
+    found = _held_out.read_expression(adata, read_space(adata), layer=None, seed=0)
+    order = [model._state.reader.genes.index(gene) for gene in adata.var_names]
+    expected = model._read(adata).standardised(slice(None))[:, order]
+    train = (adata.obs["sivae_split"] == "train").to_numpy()
+    np.testing.assert_allclose(found.train_ng, expected[train], atol=2e-4)
+    np.testing.assert_allclose(found.test_ng, expected[~train], atol=2e-4)
+
+
 def test_permuting_genes_and_cells_permutes_r2(adata, rng):
     tl.gene_neighbors(adata, 6)
     moved = adata[rng.permutation(120)][:, rng.permutation(60)].copy()
@@ -59,6 +76,17 @@ def test_a_split_is_made_where_there_is_none_and_cells_are_sampled(monkeypatch):
     monkeypatch.setattr(_held_out, "MAX_CELLS", 60)
     assert not np.allclose(tl.neighbor_r2(adata)["r2"], whole)
     np.testing.assert_array_equal(tl.neighbor_r2(adata)["r2"], tl.neighbor_r2(adata)["r2"])
+
+
+def test_neighbors_of_genes_that_were_left_out_are_asked_for_again(adata):
+    tl.gene_neighbors(adata, 6)
+    few = adata[:, ::2].copy()
+    with pytest.raises(
+        SetupError, match=r"have fewer than 6 neighbors here, because.*Call sivae\.tl\.gene_neighbors\(adata\) again"
+    ):
+        tl.neighbor_r2(few)
+    tl.gene_neighbors(few, 6)
+    assert len(tl.neighbor_r2(few)) == 28
 
 
 def test_errors_say_what_to_do(adata):

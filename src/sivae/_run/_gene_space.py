@@ -97,19 +97,22 @@ def neighbors(run: Path, genes: Sequence[str], *, n_neighbors: int | None, metri
     known = dict(adata.uns[_keys.UNS].get("neighbors", {}))
     number = int(known.get("n_neighbors", NEIGHBORS)) if n_neighbors is None else n_neighbors
     if not known or number > int(known["n_neighbors"]) or metric is not None:
-        tl.gene_neighbors(adata, number, metric or "auto")  # type: ignore[arg-type]
+        metric = str(known.get("metric", "auto")) if metric is None else metric
+        tl.gene_neighbors(adata, number, metric, signed=bool(known.get("signed", False)))  # type: ignore[arg-type]
     return tl.neighbors_of(adata, genes, n_neighbors=number)
 
 
 def hubs(run: Path, *, n_genes: int | None, score: str | None) -> pd.DataFrame:
     """The most central genes, with every centrality and the evidence."""
     from sivae import tl
+    from sivae.tl._hubs import SCORES
 
     adata = open_gene_space(run)
     table = tl.hub_table(adata)
     if score is not None and score != "auto":
-        if score not in table:
-            raise OptionError(f"Found --score {score!r}, expected one of {', '.join(table.columns)}.")
+        scores = [name for name in SCORES[1:] if name in table]
+        if score not in scores:
+            raise OptionError(f"Found --score {score!r}, expected one of {', '.join(scores)}.")
         table = table.sort_values(score, ascending=False, kind="stable")
     if _keys.MODULE in adata.var:
         table["module"] = adata.var[_keys.MODULE].astype(str).reindex(table.index)

@@ -119,9 +119,22 @@ def _show(table: pd.DataFrame, *, csv: bool, json: bool) -> None:
     if csv:
         typer.echo(table.to_csv(index=False), nl=False)
     elif json:
-        typer.echo(table.to_json(orient="records", indent=1))
+        typer.echo(_json(table))
     else:
         typer.echo(_for_people(table))
+
+
+def _json(table: pd.DataFrame) -> str:
+    """A list of rows; null for what is missing or infinite. pandas would write small p-values as 0."""
+    import json
+    import math
+
+    def plain(value: object) -> object:
+        value = value.item() if hasattr(value, "item") else value
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    rows = [{name: plain(value) for name, value in row.items()} for row in table.to_dict("records")]
+    return json.dumps(rows, indent=1, ensure_ascii=False)
 
 
 def _for_people(table: pd.DataFrame) -> str:

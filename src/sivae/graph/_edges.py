@@ -65,37 +65,19 @@ def edge_pvalues(
     return np.maximum(p_e, SMALLEST)
 
 
-def pair_correlations(
-    loadings_gm: Array, covariance_mm: Array, noise_g: Array, *, rows: Positions, columns: Positions
-) -> Array:
-    """Correlation of two genes that the decoder implies, for given pairs.
-
-    With L = [v, w] and S = L Cov(z, h) L', C_gh = S_gh / sqrt((S_gg + noise_g) (S_hh + noise_h)): noise is in the
-    denominator, so a gene that follows nothing correlates with nothing. A gene with itself has S_gg / (S_gg + noise_g).
+def pair_correlations(factor_gm: Array, *, rows: Positions, columns: Positions) -> Array:
+    """Correlation of two genes that the decoder implies, for given pairs, (pairs,).
 
     Parameters
     ----------
-    loadings_gm
-        Loadings on latent axes and joint layer, (genes, k + d), or on the latent axes alone.
-    covariance_mm
-        Covariance of (z, h) over cells.
-    noise_g
-        Variance of the noise on the scale of the loadings.
+    factor_gm
+        As of `correlation_factors`.
     rows, columns
         Positions of the two genes of each pair, (pairs,).
-
-    Returns
-    -------
-    Correlations, (pairs,); 0 where a gene has no variance at all.
     """
     result_e = np.empty(len(rows))
-    projected_gm = loadings_gm @ covariance_mm
-    total_g = np.maximum((projected_gm * loadings_gm).sum(axis=1), 0.0) + noise_g
     for pairs in _blocks(len(rows)):
-        g, h = rows[pairs], columns[pairs]
-        scale = np.sqrt(total_g[g] * total_g[h])
-        product = (projected_gm[g] * loadings_gm[h]).sum(axis=1)
-        result_e[pairs] = np.where(scale > 0, product / np.where(scale > 0, scale, 1.0), 0.0)
+        result_e[pairs] = (factor_gm[rows[pairs]] * factor_gm[columns[pairs]]).sum(axis=1)
     return np.clip(result_e, -1.0, 1.0)
 
 

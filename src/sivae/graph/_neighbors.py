@@ -55,6 +55,32 @@ def nearest(
     return result
 
 
+def knn_graph(factor_gm: Array, n_neighbors: int, *, signed: bool = False) -> sparse.csr_matrix:
+    """The graph of `connectivity_matrix` for vectors compared by inner products, CSR (g, g); quicker than `nearest`.
+
+    Ties are not settled by name: for graphs of resampled positions, which have none.
+
+    Parameters
+    ----------
+    factor_gm
+        As of `correlation_factors`.
+    n_neighbors
+        Nearest genes of each gene, itself not counted; at most all others.
+    signed
+        Opposite genes are far from each other.
+    """
+    g = len(factor_gm)
+    n = min(n_neighbors, g - 1)
+    if n < 1:
+        return sparse.csr_matrix((g, g))
+    index_gn, distance_gn = np.empty((g, n), np.intp), np.empty((g, n))
+    for rows, distance_bg in distance_blocks(factor_gm, inner=True, signed=signed):
+        distance_bg[np.arange(len(rows)), rows] = np.inf
+        index_gn[rows] = np.argpartition(distance_bg, n - 1, axis=1)[:, :n]
+        distance_gn[rows] = np.take_along_axis(distance_bg, index_gn[rows], axis=1)
+    return connectivity_matrix(index_gn, distance_gn, inner=True)
+
+
 def distance_blocks(points_gm: Array, *, inner: bool, signed: bool) -> Iterator[tuple[Positions, Array]]:
     """Rows, and their distances (squared if Euclidean) to every gene, (rows, g); never the whole matrix."""
     g = len(points_gm)

@@ -43,7 +43,7 @@ def directions(v_gk: Array, member_sg: sparse.csr_matrix) -> Array:
 def coherence(vectors_gm: Array, member_sg: sparse.csr_matrix) -> Array:
     """Mean inner product of the vectors of a set's pairs of genes, (sets,); NaN for fewer than two genes.
 
-    With vectors of `correlation_vectors` that is the mean correlation that the decoder implies. From the sums alone:
+    With vectors of `correlation_factors` that is the mean correlation that the decoder implies. From the sums alone:
     (|sum_g a_g|^2 - sum_g |a_g|^2) / (n (n - 1)).
     """
     size_s = np.asarray(abs(member_sg).sum(axis=1), np.float64).ravel()

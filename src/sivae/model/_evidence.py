@@ -119,7 +119,8 @@ def null_pvalues(
     """Permutation p-values of the association of each gene's values with its prediction, (g,).
 
     Values are permuted among cells of like depth with the same categories. Continuous covariates, of which every cell
-    has its own, are regressed out of both sides first, and so is the log of the depth within strata, which have ends.
+    has its own, are regressed out of both sides first, and so are the log of the depth and its square within strata,
+    which are wide where cells are few.
     `depth_cg` is the depth of a cell as each gene sees it; the library if not given.
     """
     groups_c, quantities_cb = category_groups(cells.design_nb), quantities(cells.design_nb)
@@ -127,14 +128,20 @@ def null_pvalues(
         depth_cg = np.repeat(cells.library_n[:, None], observed_cg.shape[1], axis=1)
     order_cg, strata_c = sorted_strata(depth_cg, groups_c)
     observed, predicted, depth = (
-        centred(np.take_along_axis(values, order_cg, axis=0), strata_c)
+        np.take_along_axis(values, order_cg, axis=0)
         for values in (
             _regressed_out(observed_cg, quantities_cb),
             _regressed_out(predicted_cg, quantities_cb),
             np.log(np.maximum(depth_cg, 1e-12)),
         )
     )
-    return permutation_pvalues(without_line(observed, depth), without_line(predicted, depth), strata_c, seed=seed)
+    line = centred(depth, strata_c)
+    curve = without_line(centred((depth - depth.mean(axis=0)) ** 2, strata_c), line)
+    observed, predicted = (
+        without_line(without_line(centred(values, strata_c), line), curve) for values in (observed, predicted)
+    )
+    n_known = quantities_cb.shape[1] + sum(bool(np.ptp(known) > 1e-6) for known in (line, curve))
+    return permutation_pvalues(observed, predicted, strata_c, n_known=n_known, seed=seed)
 
 
 def category_groups(design_nb: NDArray[np.float32]) -> NDArray[np.intp]:

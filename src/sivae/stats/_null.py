@@ -15,6 +15,7 @@ def permutation_pvalues(
     strata_n: NDArray[np.intp],
     *,
     n_draws: int = 1000,
+    n_known: int = 0,
     seed: int = 0,
 ) -> Array:
     """One-sided p-values of column-wise association, permuting observed values over cells within strata.
@@ -30,13 +31,22 @@ def permutation_pvalues(
         Cells x genes.
     strata_n
         Stratum of each cell.
+    n_draws
+        Permutations.
+    n_known
+        Columns that were regressed out of both sides. What is left of d degrees of freedom (cells less strata) agrees
+        by chance as d - n_known values do, and permuted as d do: the statistic is shortened by
+        sqrt((d - n_known) / d).
+    seed
+        Of the permutations.
 
     Returns
     -------
     p-values, (genes,); 1 where either column is constant within strata.
     """
     x_ng, y_ng = centred(observed_ng, strata_n), centred(predicted_ng, strata_n)
-    statistic = (x_ng * y_ng).sum(axis=0)
+    freedom = max(len(strata_n) - len(np.unique(strata_n)), 1)
+    statistic = (x_ng * y_ng).sum(axis=0) * np.sqrt(max(freedom - n_known, 0) / freedom)
     variance = np.zeros_like(statistic)
     for stratum in np.unique(strata_n):
         rows = strata_n == stratum

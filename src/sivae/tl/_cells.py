@@ -41,9 +41,10 @@ def positions(adata: AnnData, cells_rep: str | None, n_axes: int) -> Array:
     """
     key = _keys.CELLS if cells_rep is None else cells_rep
     if key not in adata.obsm:
+        hint = "Call model.annotate(adata)." if cells_rep is None else "Name one of these as cells_rep."
         raise SetupError(
             f"Found no obsm[{key!r}], expected positions of the cells; obsm has: "
-            f"{some(adata.obsm.keys()) or 'nothing'}. Call model.annotate(adata), or name one of these as cells_rep."
+            f"{some(adata.obsm.keys()) or 'nothing'}. {hint}"
         )
     z_nk = np.asarray(adata.obsm[key], dtype=np.float64)
     if z_nk.ndim != 2 or z_nk.shape[1] != n_axes:

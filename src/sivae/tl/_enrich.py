@@ -10,13 +10,14 @@ import pandas as pd
 from scipy import sparse
 
 from sivae import _keys
+from sivae._checks import whole_number
 from sivae._errors import OptionError, SetupError
 from sivae._space import read_space
 from sivae.stats._enrichment import over_representation, rank_sums
 from sivae.stats._fdr import adjust
 from sivae.tl._gene_sets import as_sets, membership
-from sivae.tl._implied import by_name, vectors
 from sivae.tl._modules import read_modules
+from sivae.tl._similarity import by_name, correlation_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -92,7 +93,8 @@ def enrich(
     min_size, max_size
         Sets with fewer or more genes in the background are left out.
     background
-        Genes that could have been found; the modelled genes if None. Genes without a position are left out.
+        Genes that could have been found; the modelled genes if None. Genes without a position are left out, and with
+        `gene` that gene, which is no neighbor of its own.
     match_case
         CD3D and Cd3d are two genes.
     use_rep
@@ -123,9 +125,14 @@ def enrich(
        group    set  n_set
     0  axis1  first     15
     """
-    by = _method(of, gene, method, n_top=n_top)
+    by = _method(of, gene, method)
+    n_top, min_size = whole_number("n_top", n_top, least=1), whole_number("min_size", min_size, least=1)
+    max_size = whole_number("max_size", max_size, least=1)
     every = by_name(read_space(adata, use_rep))
-    space = every.take(_background(every, background))
+    drawn = _background(every, background)
+    if gene is not None:
+        drawn = drawn & (np.arange(len(drawn)) != every.find(gene)[0])
+    space = every.take(drawn)
     sets = _fit(as_sets(gene_sets), space, match_case=match_case, min_size=min_size, max_size=max_size)
     if by == "ora":
         chosen = _chosen(adata, every, space, of=of, gene=gene, n_top=n_top)
@@ -141,7 +148,7 @@ def enrich(
     return frame.sort_values("p", kind="stable", ignore_index=True)[columns]
 
 
-def _method(of: str, gene: str | None, method: str, *, n_top: int) -> str:
+def _method(of: str, gene: str | None, method: str) -> str:
     default = {"axes": "rank", "modules": "ora", "hubs": "ora", "neighbors": "ora"}
     if of not in default:
         raise OptionError(f"Found of={of!r}, expected one of {', '.join(default)}.")
@@ -151,8 +158,6 @@ def _method(of: str, gene: str | None, method: str, *, n_top: int) -> str:
         raise OptionError('Found method="rank" with of="modules", which have members and no order. Use "ora".')
     if (of == "neighbors") != (gene is not None):
         raise OptionError(f'Found of={of!r} with gene={gene!r}. Name a gene with of="neighbors", and only then.')
-    if n_top < 1:
-        raise OptionError(f"Found n_top={n_top}, expected at least 1.")
     return default[of] if method == "auto" else method
 
 
@@ -172,7 +177,7 @@ def _background(space: GeneSpace, background: Iterable[str] | None) -> NDArray[n
 def _fit(sets: dict[str, list[str]], space: GeneSpace, *, match_case: bool, min_size: int, max_size: int) -> _Sets:
     member_sg = membership(sets, space.names, match_case=match_case)
     size_s = np.diff(member_sg.indptr)
-    kept = np.flatnonzero((size_s >= max(min_size, 1)) & (size_s <= max_size))
+    kept = np.flatnonzero((size_s >= min_size) & (size_s <= max_size))
     if len(kept) == 0:
         raise OptionError(
             f"None of {len(sets)} sets has {min_size} to {max_size} of the {len(space.names)} genes of the background "
@@ -192,7 +197,7 @@ def _chosen(adata: AnnData, every: GeneSpace, space: GeneSpace, *, of: str, gene
     if of == "hubs":
         return {"hubs": _column(adata, _keys.HUB)[space.rows].astype(bool)}
     assert gene is not None
-    row = every.rows[every.find([gene])[0]]
+    row = every.rows[every.find(gene)[0]]
     if _keys.DISTANCES not in adata.varp:
         raise SetupError(
             f"Found no varp[{_keys.DISTANCES!r}], expected neighbors. Call sivae.tl.gene_neighbors(adata) first."
@@ -220,10 +225,8 @@ def _ranked(adata: AnnData, every: GeneSpace, space: GeneSpace, *, of: str, gene
     if of == "hubs":
         return {"hubs": _column(adata, _keys.HUB_SCORE)[space.rows].astype(np.float64)}
     assert gene is not None
-    position = every.find([gene])[0]
-    vectors_gm = vectors(every)
-    value_g = vectors_gm @ vectors_gm[position]
-    value_g[position] = np.nan
+    factor_gm = correlation_of(every)
+    value_g = factor_gm @ factor_gm[every.find(gene)[0]]
     return {gene: value_g[np.isin(every.rows, space.rows)]}
 
 

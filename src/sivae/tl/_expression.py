@@ -80,6 +80,8 @@ class Standardised:
     binary: bool
     mean_g: Array
     sd_g: Array
+    detection_g: Array
+    """Share of the training cells in which the gene is not zero."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -105,35 +107,65 @@ class Standardised:
 
     def fitted(self, training_n: NDArray[np.bool_]) -> Standardised:
         """The same with mean and sd of the training cells."""
-        total_g, square_g = np.zeros(self.shape[1]), np.zeros(self.shape[1])
+        total_g, square_g, found_g = np.zeros((3, self.shape[1]))
         for rows, x_cg in self._transformed():
             mine = x_cg[training_n[rows]]
             total_g += mine.sum(axis=0)
             square_g += np.einsum("cg,cg->g", mine, mine)
+            found_g += np.count_nonzero(mine, axis=0)
         mean_g = total_g / training_n.sum()
         sd_g = np.sqrt(np.maximum(square_g / training_n.sum() - mean_g**2, 0.0))
-        return replace(self, mean_g=mean_g, sd_g=np.where(sd_g < LEAST_SD, 0.0, sd_g))
+        sd_g = np.where(sd_g < LEAST_SD, 0.0, sd_g)
+        return replace(self, mean_g=mean_g, sd_g=sd_g, detection_g=found_g / training_n.sum())
 
 
-def standardised(adata: AnnData, genes: Positions, library_genes: Positions) -> Standardised:
+def standardised(
+    adata: AnnData,
+    genes: Positions,
+    library_genes: Positions,
+    *,
+    layer: str | None = None,
+    cells: Positions | None = None,
+    training_n: NDArray[np.bool_] | None = None,
+    log: bool | None = None,
+) -> Standardised:
     """Values of some genes on the scale of the loadings.
 
     Counts are scaled to the geometric mean of the training cells' median library and 10,000, the library being the
     counts over `library_genes` or the size factor that the set-up names; mean and sd are those of the training cells.
+
+    Parameters
+    ----------
+    adata
+        AnnData with values.
+    genes, library_genes
+        Columns.
+    layer
+        Layer with the values; that of the set-up, or X, if not given.
+    cells
+        Rows in ascending order; all if not given.
+    training_n
+        Which of `cells` are training cells; those of `obs["sivae_split"]` if not given.
+    log
+        Whether they are counts, to be scaled and logged; what the set-up says if not given.
     """
-    recorded, training_n = Recorded.of(adata), training_cells(adata)
-    every = values_of(adata, recorded.layer or None)
+    recorded = Recorded.of(adata)
+    cells = np.arange(adata.n_obs) if cells is None else cells
+    training_n = training_cells(adata)[cells] if training_n is None else training_n
+    every = values_of(adata, recorded.layer or None if layer is None else layer)
+    every = replace(every, rows=every.rows[cells])
     factor_n = None
-    if recorded.log:
-        library_n = np.zeros(adata.n_obs)
+    if recorded.log if log is None else log:
+        library_n = np.zeros(len(cells))
         for rows, x_cg in _stored(every.take(library_genes), binary=recorded.binary):
             library_n[rows] = x_cg.sum(axis=1)
         if recorded.size_factor_key:
-            size_n = frame(adata.obs)[recorded.size_factor_key].to_numpy(np.float64)
+            size_n = frame(adata.obs)[recorded.size_factor_key].to_numpy(np.float64)[cells]
             library_n = size_n * library_n[training_n].sum() / size_n[training_n].sum()
         factor_n = np.sqrt(np.median(library_n[training_n]) * CONVENTIONAL_TARGET) / np.maximum(library_n, 1e-12)
     nothing_g = np.zeros(len(genes))
-    return Standardised(every.take(genes), factor_n, recorded.binary, nothing_g, nothing_g).fitted(training_n)
+    found = Standardised(every.take(genes), factor_n, recorded.binary, nothing_g, nothing_g, nothing_g)
+    return found.fitted(training_n)
 
 
 def training_cells(adata: AnnData) -> NDArray[np.bool_]:
@@ -143,6 +175,11 @@ def training_cells(adata: AnnData) -> NDArray[np.bool_]:
         return np.ones(adata.n_obs, bool)
     training_n: NDArray[np.bool_] = (split[_keys.SPLIT].astype(str) == "train").to_numpy()
     return training_n if training_n.any() else np.ones(adata.n_obs, bool)
+
+
+def are_counts(values: Values) -> bool:
+    """Whether values are whole numbers of at least 0."""
+    return all(bool((x_cg >= 0).all() and (x_cg == np.round(x_cg)).all()) for _, x_cg in _stored(values, binary=False))
 
 
 def _stored(values: Values, *, binary: bool) -> Iterator[tuple[slice, Array]]:

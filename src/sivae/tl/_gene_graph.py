@@ -13,12 +13,13 @@ import pandas as pd
 from scipy import sparse
 
 from sivae import _keys
+from sivae._checks import check_adata
 from sivae._errors import ArtefactError, OptionError, SetupError
 from sivae._extras import require
 from sivae._space import read_space
 from sivae.graph._edges import edge_pvalues, pair_correlations
 from sivae.stats._fdr import adjust
-from sivae.tl._implied import decoder_arrays
+from sivae.tl._similarity import correlation_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,7 +67,7 @@ def gene_graph(
     Returns
     -------
     "edges": frame, heaviest first: gene_a, gene_b, weight (0 to 1), distance (smaller of both ways; NaN if not in
-    `varp`), correlation (implied; a cosine where noise is not known), p (two-sided), q (Benjamini-Hochberg over the
+    `varp`), correlation (implied, as `neighbors_of` gives it), p (two-sided), q (Benjamini-Hochberg over the
     edges); p and q are NaN where variances are not known. The edges were chosen for their weight, so q tells which
     of them are in doubt, not how many pairs of all genes would pass.
     "networkx": an undirected graph of all genes with a position; nodes with module, module_stability, hub_score, hub,
@@ -89,6 +90,7 @@ def gene_graph(
     """
     if as_ not in ("edges", "networkx"):
         raise OptionError(f'Found as_={as_!r}, expected "edges" or "networkx".')
+    check_adata(adata)
     choices = dict(dict(adata.uns.get(_keys.UNS, {})).get("neighbors", {}))
     space = read_space(adata, choices.get("use_rep") if use_rep is None else use_rep)
     edges = _edges(adata, space)
@@ -160,7 +162,6 @@ def _edges(adata: AnnData, space: GeneSpace) -> pd.DataFrame:
     swapped = names[upper.row].astype(str) > names[upper.col].astype(str)
     row = np.where(swapped, upper.col, upper.row).astype(np.intp)
     column = np.where(swapped, upper.row, upper.col).astype(np.intp)
-    loadings_gm, covariance_mm, noise_g = decoder_arrays(space)
     p_e = np.full(len(row), np.nan)
     if space.variance_gk is not None:
         p_e = edge_pvalues(space.v_gk, space.variance_gk, space.covariance_kk, rows=row, columns=column)
@@ -170,7 +171,7 @@ def _edges(adata: AnnData, space: GeneSpace) -> pd.DataFrame:
             "gene_b": names[column],
             "weight": upper.data,
             "distance": _distances(adata, space, row, column),
-            "correlation": pair_correlations(loadings_gm, covariance_mm, noise_g, rows=row, columns=column),
+            "correlation": pair_correlations(correlation_of(space), rows=row, columns=column),
             "p": p_e,
             "q": adjust(p_e),
         }
@@ -181,7 +182,7 @@ def _edges(adata: AnnData, space: GeneSpace) -> pd.DataFrame:
 def _distances(adata: AnnData, space: GeneSpace, row: np.ndarray, column: np.ndarray) -> np.ndarray:
     """Distance of each pair, the smaller where both are each other's neighbors; NaN where it is not stored."""
     result = np.full(len(row), np.nan)
-    if _keys.DISTANCES not in adata.varp:
+    if _keys.DISTANCES not in adata.varp or len(row) == 0:
         return result
     stored = sparse.csr_matrix(adata.varp[_keys.DISTANCES], dtype=np.float64)[space.rows][:, space.rows]
     # Zero distances are stored, and reading single entries cannot tell them from what is not there.

@@ -8,13 +8,14 @@ import numpy as np
 import pandas as pd
 
 from sivae import _keys
-from sivae._errors import OptionError, SetupError
+from sivae._checks import whole_number
 from sivae._rng import numpy_generator
 from sivae._space import read_space
 from sivae.graph._scores import coherence, coherence_null, directions, matching_strata
 from sivae.stats._fdr import adjust
+from sivae.tl._cells import positions
 from sivae.tl._gene_sets import as_sets, membership
-from sivae.tl._implied import by_name, vectors
+from sivae.tl._similarity import by_name, correlation_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -40,9 +41,10 @@ def gene_set_coherence(
     """Ask whether the genes of a set go together more than genes that follow the cells as much.
 
     Coherence is the mean over a set's pairs of genes of the correlation that the decoder implies,
-    C_gh = S_gh / sqrt((S_gg + noise_g) (S_hh + noise_h)), S = L Cov(z, h) L', L = [v, w]; cosines where noise is not
-    known. The null permutes genes within strata of like share of variance that is signal, S_gg / (S_gg + noise_g), and,
-    where `var["sivae_bias"]` tells it, of like mean level: random sets as far out and as high as the genes of the set.
+    C_gh = S_gh / sqrt((S_gg + noise_g) (S_hh + noise_h)), S = L Cov(z, h) L', L = [v, w] ("correlation" of
+    `gene_neighbors`). The null permutes genes within strata of like share of variance that is signal,
+    S_gg / (S_gg + noise_g), and, where `var["sivae_bias"]` tells it, of like mean level: random sets as far out and as
+    high as the genes of the set.
 
     Parameters
     ----------
@@ -78,14 +80,13 @@ def gene_set_coherence(
     >>> adata = sivae.datasets.planted(100, 60, n_factors=2, genes_per_factor=20)
     >>> sets = {"one factor": ["gene_1", "gene_2", "gene_3"], "two": ["gene_1", "gene_2", "gene_30"]}
     >>> sivae.tl.gene_set_coherence(adata, sets, use_rep="planted_v")["coherence"].round(2).tolist()
-    [1.0, 0.33]
+    [0.68, 0.27]
     """
-    if n_draws < 1:
-        raise OptionError(f"Found n_draws={n_draws}, expected at least 1.")
+    n_draws = whole_number("n_draws", n_draws, least=1, hint="1000 is the default.")
     sets = as_sets(gene_sets)
     space = by_name(read_space(adata, use_rep))
     member_sg = membership(sets, space.names, match_case=match_case)
-    vectors_gm = vectors(space)
+    vectors_gm = correlation_of(space)
     strata_g = _strata(adata, vectors_gm, space.rows)
     observed_s = coherence(vectors_gm, member_sg)
     null_ds = coherence_null(vectors_gm, member_sg, strata_g, n_draws=n_draws, rng=numpy_generator(seed, "gene sets"))
@@ -148,10 +149,9 @@ def gene_set_scores(
     """
     sets = as_sets(gene_sets)
     space = read_space(adata)
-    if _keys.CELLS not in adata.obsm:
-        raise SetupError(f"Found no obsm[{_keys.CELLS!r}], expected the cells' positions. Call model.annotate(adata).")
+    z_ck = positions(adata, None, space.v_gk.shape[1])
     member_sg = membership(sets, space.names, match_case=match_case)
-    score_cs = np.asarray(adata.obsm[_keys.CELLS], np.float64) @ directions(space.v_gk, member_sg).T
+    score_cs = z_ck @ directions(space.v_gk, member_sg).T
     score_cs[:, np.diff(member_sg.indptr) == 0] = np.nan
     adata.obsm[key_added] = pd.DataFrame(score_cs, index=adata.obs_names, columns=list(sets))
 

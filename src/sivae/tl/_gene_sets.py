@@ -115,6 +115,8 @@ def as_sets(gene_sets: GeneSets) -> dict[str, list[str]]:
             f"Found gene sets of type {type(gene_sets).__name__}, expected a mapping from names to genes, "
             "or the path of a GMT file."
         )
+    if not gene_sets:
+        raise OptionError("Found no gene set, expected one or more: a mapping from names to genes.")
     wrong = [name for name, genes in gene_sets.items() if isinstance(genes, str)]
     if wrong:
         raise OptionError(f"The genes of {some(wrong)} are one text, expected a list of names.")
@@ -156,7 +158,7 @@ def _no_match(sets: Mapping[str, Sequence[str]], names: Sequence[str]) -> str:
         near = nearest_names(alike[0], names, n=1)
         return (
             f"{text} {len(alike)} would match but for the case ({alike[0]} and {near[0]}), as between human and mouse. "
-            "Use sets of this species, or pass match_case=False."
+            "Use sets of this species, or pass match_case=False (--ignore-case)."
         )
     near = nearest_names(genes[0], names) if genes else []
     hint = f" Nearest to {genes[0]}: {', '.join(near)}." if near else ""

@@ -8,13 +8,14 @@ import numpy as np
 import pandas as pd
 
 from sivae import _keys
+from sivae._checks import number
 from sivae._errors import OptionError, SetupError
 from sivae._space import read_space
 from sivae._values import has_values
 from sivae.graph import _hubs
 from sivae.stats._fdr import adjust
 from sivae.stats._partial import rank_residual
-from sivae.tl._held_out import read_expression
+from sivae.tl._held_out import read_values
 from sivae.tl._similarity import correlation_of
 
 if TYPE_CHECKING:
@@ -91,9 +92,7 @@ def hubs(
     >>> bool((adata.var["sivae_hub_score"][:20] > 0).all())
     True
     """
-    for name, rate in (("fdr", fdr), ("top", top)):
-        if not 0 < rate < 1:
-            raise OptionError(f"Found {name}={rate}, expected a number between 0 and 1. The default is 0.05.")
+    fdr, top = _rate("fdr", fdr), _rate("top", top)
     space = read_space(adata, use_rep)
     score_g = score_of(space, score)
     q_g = adjust(space.pvalue_g) if space.pvalue_g is not None else np.full(len(score_g), np.nan)
@@ -109,7 +108,13 @@ def hubs(
 
 
 def hub_table(
-    adata: AnnData, *, use_rep: str | None = None, fdr: float = 0.05, layer: str | None = None, seed: int = 0
+    adata: AnnData,
+    *,
+    use_rep: str | None = None,
+    fdr: float = 0.05,
+    top: float = 0.05,
+    layer: str | None = None,
+    seed: int = 0,
 ) -> pd.DataFrame:
     """List every centrality of every gene, with the evidence, and given mean expression and detection.
 
@@ -121,6 +126,8 @@ def hub_table(
         Array of `varm`; the loadings of siVAE if not given.
     fdr
         False discovery rate of `connected`.
+    top
+        Share of the genes with a position that can be hubs.
     layer
         Layer with the values; the one that the model was set up with if not given, or X.
     seed
@@ -129,14 +136,16 @@ def hub_table(
     Returns
     -------
     Frame indexed by gene, most central first: `score` (as of `hubs`), the centralities that are known (`strength`,
-    `power`, `norm`, `degree`, `explained`, `attribution`), `pvalue`, `qvalue`, `connected`; with values also `mean`
-    (of log-normalised training cells), `detection` (share of the training cells) and `score_given_expression`: the rank
-    of the score (0 to 1) less what a line on the ranks of mean and detection says.
+    `power`, `norm`, `degree`, `explained`, `attribution`), where there is evidence `p`, `q`, `connected` and
+    `hub`; with values also `mean` (of log-normalised training cells), `detection` (share of the training cells) and
+    `score_given_expression`: the rank of the score (0 to 1) less what a line on the ranks of mean and detection says.
 
     Raises
     ------
     SetupError
         If the AnnData is not annotated.
+    OptionError
+        If a rate is not between 0 and 1.
 
     Examples
     --------
@@ -146,22 +155,24 @@ def hub_table(
     >>> bool((table["detection"] <= 1).all()) and "score_given_expression" in table
     True
     """
+    fdr, top = _rate("fdr", fdr), _rate("top", top)
     space = read_space(adata, use_rep)
-    columns: dict[str, NDArray[np.generic]] = {"score": score_of(space, "auto")}
+    score_g = score_of(space, "auto")
+    columns: dict[str, NDArray[np.generic]] = {"score": score_g}
     for name in SCORES[1:]:
         if name not in _needs(space):
-            columns[name] = score_of(space, name)
+            columns[name] = score_g if name == AUTO else score_of(space, name)
     if space.pvalue_g is not None:
-        columns["pvalue"], columns["qvalue"] = space.pvalue_g, adjust(space.pvalue_g)
-        columns["connected"] = np.nan_to_num(columns["qvalue"], nan=1.0) <= fdr
+        q_g = adjust(space.pvalue_g)
+        connected_g = np.nan_to_num(q_g, nan=1.0) <= fdr
+        columns |= {"p": space.pvalue_g, "q": q_g, "connected": connected_g}
+        columns["hub"] = connected_g & among_top(score_g, top)
     if has_values(adata, layer):
-        values = read_expression(adata, space, layer=layer, seed=seed)
+        values, _ = read_values(adata, space, layer=layer, seed=seed)
         columns["mean"], columns["detection"] = values.mean_g, values.detection_g
-        columns["score_given_expression"] = rank_residual(
-            score_of(space, "auto"), np.column_stack([values.mean_g, values.detection_g])
-        )
+        columns["score_given_expression"] = rank_residual(score_g, np.column_stack([values.mean_g, values.detection_g]))
     table = pd.DataFrame(columns, index=pd.Index(space.names, name="gene"))
-    best = np.lexsort((np.array(space.names), -table["score"].to_numpy()))
+    best = np.lexsort((np.array(space.names), -score_g))
     return table.iloc[best]
 
 
@@ -194,6 +205,10 @@ def score_of(space: GeneSpace, score: str) -> Array:
         return _hubs.attribution(space.encoder_gk, space.v_gk)
     function = {"strength": _hubs.strength, "power": _hubs.power, "degree": _hubs.degree}[score]
     return function(correlation_of(space))
+
+
+def _rate(name: str, value: float) -> float:
+    return number(name, value, allowed=lambda x: 0 < x < 1, expected="a number between 0 and 1", hint="0.05 is usual.")
 
 
 def among_top(score_g: Array, top: float) -> NDArray[np.bool_]:

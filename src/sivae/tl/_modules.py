@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
 from sivae import _keys
+from sivae._checks import check_adata, number, whole_number
 from sivae._errors import OptionError, SetupError
 from sivae._rng import numpy_generator
 from sivae._space import read_space
 from sivae.graph._communities import find_communities
 from sivae.graph._edges import pair_correlations
-from sivae.graph._knn import correlation_vectors, knn_graph
+from sivae.graph._implied import correlation_factors
+from sivae.graph._neighbors import knn_graph
 from sivae.graph._scores import directions, orientations
-from sivae.tl._implied import by_name, connected, decoder_arrays, vectors
+from sivae.stats._enrichment import origin_pvalues
+from sivae.stats._fdr import adjust
+from sivae.tl._cells import positions
+from sivae.tl._similarity import ALIKE, AUTO, by_name, correlation_of, noise_of, signal_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -27,8 +33,6 @@ if TYPE_CHECKING:
 
 UNASSIGNED = "unassigned"
 """Value of `var["sivae_module"]` for a gene in no module."""
-NOISE_SHARE: Final = {"correlation": 1.0, "balanced": 0.1, "joint": 0.0}
-"""Share of the noise in the denominator of the correlation, by the metric of the graph."""
 
 
 def modules(
@@ -109,18 +113,20 @@ def modules(
     >>> adata.var["sivae_module"].value_counts().to_dict()
     {'module1': 20, 'module2': 20, 'unassigned': 20}
     """
+    check_adata(adata)
     _check(resolution, fdr=fdr, min_size=min_size, min_stability=min_stability, n_resamples=n_resamples)
+    seed = whole_number("seed", seed, least=0, hint="0 is the default.")
     graph, choices = _graph(adata)
     space = by_name(read_space(adata, choices.get("use_rep") if use_rep is None else use_rep))
     space = space.take(connected(space, fdr))
     found = None
     if len(space.names) >= max(min_size, 2):
-        share = NOISE_SHARE.get(str(choices.get("metric", "balanced")))
-        if share is None or space.variance_gk is None or space.noise_g is None:
+        alike = ALIKE.get(str(choices.get("metric", AUTO)))
+        if alike is None or space.variance_gk is None or space.noise_g is None:
             pairs = _from_edges(space, graph, n_pairs=n_resamples // 2, signed=signed, seed=seed)
         else:
             number = int(choices.get("n_neighbors", 0)) or _n_neighbors(graph)
-            pairs = _from_positions(space, number, share=share, n_pairs=n_resamples // 2, signed=signed, seed=seed)
+            pairs = _from_positions(space, number, alike=alike, n_pairs=n_resamples // 2, signed=signed, seed=seed)
         found = find_communities(
             pairs,
             resolution=None if resolution == "auto" else float(resolution),
@@ -172,11 +178,9 @@ def module_scores(adata: AnnData) -> None:
     """
     space = read_space(adata)
     names, module_g = read_modules(adata, space)
-    if _keys.CELLS not in adata.obsm:
-        raise SetupError(f"Found no obsm[{_keys.CELLS!r}], expected the cells' positions. Call model.annotate(adata).")
-    z_ck = np.asarray(adata.obsm[_keys.CELLS], np.float64)
+    z_ck = positions(adata, None, space.v_gk.shape[1])
     members = np.flatnonzero(module_g >= 0)
-    sign_g = orientations(vectors(space), module_g)[members]
+    sign_g = orientations(correlation_of(space), module_g)[members]
     shape = (len(names), len(module_g))
     direction_mk = directions(space.v_gk, sparse.csr_matrix((sign_g, (module_g[members], members)), shape=shape))
     adata.obsm[_keys.MODULE_SCORES] = pd.DataFrame(z_ck @ direction_mk.T, index=adata.obs_names, columns=names)
@@ -199,6 +203,23 @@ def read_modules(adata: AnnData, space: GeneSpace) -> tuple[list[str], NDArray[n
     return names, np.array(values, np.int64)
 
 
+def connected(space: GeneSpace, fdr: float) -> NDArray[np.bool_]:
+    """Genes that follow anything, (genes,): evidence at the false discovery rate `fdr` (Benjamini-Hochberg).
+
+    The evidence is `var["sivae_connected_pvalue"]`, from held-out cells. For a gene that has none it is weaker: its
+    loadings against their variances. Where neither is known, a gene is connected unless it lies exactly at the origin.
+    """
+    p_g = np.full(len(space.names), np.nan) if space.pvalue_g is None else space.pvalue_g.copy()
+    unknown = ~np.isfinite(p_g)
+    if unknown.any() and space.variance_gk is not None:
+        variance_k = np.diag(space.covariance_kk)
+        p_g[unknown] = origin_pvalues(space.v_gk[unknown], space.variance_gk[unknown], variance_k)
+        unknown = ~np.isfinite(p_g)
+    result: NDArray[np.bool_] = (space.v_gk**2).sum(axis=1) > 0
+    result[~unknown] = adjust(p_g)[~unknown] <= fdr
+    return result
+
+
 def _graph(adata: AnnData) -> tuple[sparse.csr_matrix, dict[str, Any]]:
     """The graph of genes, and with which choices it was made, where that is recorded."""
     if _keys.CONNECTIVITIES not in adata.varp:
@@ -211,18 +232,15 @@ def _graph(adata: AnnData) -> tuple[sparse.csr_matrix, dict[str, Any]]:
 
 
 def _from_positions(
-    space: GeneSpace, n_neighbors: int, *, share: float, n_pairs: int, signed: bool, seed: int
+    space: GeneSpace, n_neighbors: int, *, alike: float, n_pairs: int, signed: bool, seed: int
 ) -> list[Pair]:
     """Pairs of graphs from loadings moved by their error in one direction and in the other."""
-    loadings_gm, covariance_mm, noise_g = decoder_arrays(space)
     assert space.variance_gk is not None
-    sd_gk = np.sqrt(np.nan_to_num(space.variance_gk))
-    k = sd_gk.shape[1]
+    noise_g, sd_gk = noise_of(space), np.sqrt(np.nan_to_num(space.variance_gk))
 
     def graph(shift_gk: NDArray[np.float64]) -> sparse.csr_matrix:
-        moved_gm = loadings_gm.copy()
-        moved_gm[:, :k] += shift_gk
-        return knn_graph(correlation_vectors(moved_gm, covariance_mm, share * noise_g), n_neighbors, signed=signed)
+        signal_gm = signal_of(replace(space, v_gk=space.v_gk + shift_gk))
+        return knn_graph(correlation_factors(signal_gm, noise_g, alike=alike), n_neighbors, signed=signed)
 
     pairs = []
     for pair in range(n_pairs):
@@ -238,8 +256,7 @@ def _from_edges(space: GeneSpace, graph: sparse.csr_matrix, *, n_pairs: int, sig
     row, column = (index[order].astype(np.intp) for index in (edges.row, edges.col))
     weight = edges.data[order]
     if signed:
-        loadings_gm, covariance_mm, noise_g = decoder_arrays(space)
-        correlation = pair_correlations(loadings_gm, covariance_mm, noise_g, rows=row, columns=column)
+        correlation = pair_correlations(correlation_of(space), rows=row, columns=column)
         row, column, weight = (values[correlation > 0] for values in (row, column, weight))
 
     def drawn(rng: np.random.Generator) -> sparse.csr_matrix:
@@ -288,12 +305,10 @@ def _record(adata: AnnData, found: Communities | None, parameters: dict[str, Any
 
 
 def _check(resolution: float | str, *, fdr: float, min_size: int, min_stability: float, n_resamples: int) -> None:
-    if resolution != "auto" and (isinstance(resolution, str) or not 0 < resolution < np.inf):
-        raise OptionError(f'Found resolution={resolution!r}, expected a positive number or "auto".')
+    if resolution != "auto":
+        number("resolution", resolution, allowed=lambda x: 0 < x < np.inf, expected='a positive number or "auto"')
     for name, share in {"fdr": fdr, "min_stability": min_stability}.items():
-        if not 0 <= share <= 1:
-            raise OptionError(f"Found {name}={share}, expected a number from 0 to 1.")
-    if min_size < 2:
-        raise OptionError(f"Found min_size={min_size}, expected 2 or more: one gene is not a module.")
-    if n_resamples < 4 or n_resamples % 2:
+        number(name, share, allowed=lambda x: 0 <= x <= 1, expected="a number from 0 to 1")
+    whole_number("min_size", min_size, least=2, hint="One gene is not a module.")
+    if whole_number("n_resamples", n_resamples, least=4, hint="20 is the default.") % 2:
         raise OptionError(f"Found n_resamples={n_resamples}, expected an even number of at least 4.")

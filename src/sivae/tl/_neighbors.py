@@ -9,6 +9,7 @@ import pandas as pd
 from scipy import sparse
 
 from sivae import _keys
+from sivae._checks import check_adata, whole_number
 from sivae._errors import OptionError, SetupError
 from sivae._space import read_space
 from sivae.graph._edges import edge_pvalues
@@ -96,6 +97,7 @@ def gene_neighbors(
     >>> adata.varp["sivae_distances"].indices
     array([2, 2, 0], dtype=int32)
     """
+    n_neighbors = whole_number("n_neighbors", n_neighbors, least=1, hint="20 is the default.")
     space = read_space(adata, use_rep)
     if modelled_only:
         space = space.take(space.modelled_g)
@@ -138,8 +140,8 @@ def neighbors_of(adata: AnnData, genes: str | Iterable[str], *, n_neighbors: int
     Returns
     -------
     Frame with one row per gene and neighbor: `gene`, `rank` (from 1), `neighbor`, `distance`, `correlation` (signed;
-    of `"correlation"`, whatever the metric), and for loadings of siVAE `pvalue` and
-    `qvalue`. The p-value is two-sided, of s = v_g' C v_h with C the covariance of z, and by the delta method
+    of `"correlation"`, whatever the metric), and for loadings of siVAE `p` and `q`. The p-value is two-sided, of
+    s = v_g' C v_h with C the covariance of z, and by the delta method
 
         var(s) = v_g' C V_h C v_g + v_h' C V_g C v_h + tr(C V_g C V_h)
 
@@ -174,7 +176,7 @@ def neighbors_of(adata: AnnData, genes: str | Iterable[str], *, n_neighbors: int
             f"Call gene_neighbors(adata, {n_neighbors}) first, or leave n_neighbors out."
         )
     space = read_space(adata, str(record["use_rep"]))
-    wanted = space.find([genes] if isinstance(genes, str) else genes)
+    wanted = space.find(genes)
     distances = sparse.csr_matrix(adata.varp[_keys.DISTANCES])
     place = np.full(adata.n_vars, -1, np.intp)
     place[space.rows] = np.arange(len(space.rows))
@@ -183,18 +185,31 @@ def neighbors_of(adata: AnnData, genes: str | Iterable[str], *, n_neighbors: int
         _listed(space, int(gene), distances[space.rows[gene]], place, factor_gm)[: n_neighbors or found]
         for gene in wanted
     ]
-    columns = ["gene", "rank", "neighbor", "distance", "correlation", "pvalue", "qvalue"]
+    columns = ["gene", "rank", "neighbor", "distance", "correlation", "p", "q"]
     frame = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
-    return frame if space.variance_gk is not None else frame.drop(columns=["pvalue", "qvalue"])
+    return frame if space.variance_gk is not None else frame.drop(columns=["p", "q"])
 
 
 def neighbor_positions(adata: AnnData, space: GeneSpace) -> tuple[Positions, Positions]:
-    """Genes of the space that have neighbors, (f,), and their neighbors, nearest first, (f, n), as positions in it."""
+    """Genes of the space that have neighbors, (f,), and their neighbors, nearest first, (f, n), as positions in it.
+
+    Raises
+    ------
+    SetupError
+        If there are no neighbors, or genes were left out since.
+    """
     n = int(_record(adata)["n_neighbors"])
     distances = sparse.csr_matrix(adata.varp[_keys.DISTANCES])
     place = np.full(adata.n_vars, -1, np.intp)
     place[space.rows] = np.arange(len(space.rows))
-    filled = np.diff(distances.indptr)[space.rows] == n
+    length_g = np.diff(distances.indptr)[space.rows]
+    filled = length_g == n
+    cut = np.flatnonzero((length_g < n) & ((length_g > 0) | space.modelled_g))
+    if len(cut):
+        raise SetupError(
+            f"{len(cut)} genes, the first being {space.names[cut[0]]!r}, have fewer than {n} neighbors here, because "
+            "genes were left out after they were found. Call sivae.tl.gene_neighbors(adata) again."
+        )
     rows_f = space.rows[filled]
     entries_fn = distances.indptr[rows_f][:, None] + np.arange(n)
     best_fn = np.argsort(distances.data[entries_fn], axis=1, kind="stable")
@@ -222,8 +237,8 @@ def _listed(space: GeneSpace, gene: int, row: Any, place: Positions, factor_gm: 
             "neighbor": names[best],
             "distance": distance[best],
             "correlation": factor_gm[chosen] @ factor_gm[gene],
-            "pvalue": p_g[chosen],
-            "qvalue": q_g[chosen],
+            "p": p_g[chosen],
+            "q": q_g[chosen],
         }
     )
 
@@ -242,6 +257,7 @@ def _pvalues(space: GeneSpace, gene: int) -> Array:
 
 
 def _record(adata: AnnData) -> dict[str, Any]:
+    check_adata(adata)
     record = dict(adata.uns.get(_keys.UNS, {})).get("neighbors")
     if record is None or _keys.DISTANCES not in adata.varp:
         raise SetupError(

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
-from sivae._errors import GeneMismatchError, OptionError, some
+from sivae._errors import GeneMismatchError, OptionError, SetupError, some
 from sivae._rng import numpy_generator
 from sivae._space import read_space
 from sivae.graph._preservation import preservation
 from sivae.graph._scores import orientations
 from sivae.stats._fdr import adjust
-from sivae.tl._implied import by_name, vectors
 from sivae.tl._modules import read_modules
+from sivae.tl._similarity import by_name, correlation_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -75,12 +75,12 @@ def module_preservation(
     --------
     >>> import sivae
     >>> adata = sivae.datasets.planted(100, 60, n_factors=2, genes_per_factor=20)
-    >>> adata.var["sivae_module"] = adata.var["module"].replace("none", "unassigned")
+    >>> adata.var["sivae_module"] = adata.var["module"].astype(str).replace("none", "unassigned")
     >>> table = sivae.tl.module_preservation(adata, adata.copy(), use_rep="planted_v", n_permutations=99)
-    >>> table[["module", "n_found", "density", "density_p"]]
-         module  n_found  density  density_p
-    0  module_1       20      1.0       0.01
-    1  module_2       20      1.0       0.01
+    >>> table[["module", "n_found", "density", "p"]].round(2)
+         module  n_found  density     p
+    0  module_1       20     0.62  0.01
+    1  module_2       20     0.21  0.01
     """
     if background not in ("assigned", "all") or n_permutations < 1:
         raise OptionError(
@@ -89,6 +89,8 @@ def module_preservation(
         )
     first = by_name(read_space(adata, use_rep))
     names, module_g = read_modules(adata, first)
+    if not names:
+        raise SetupError("Found no module in the first AnnData: every gene is unassigned, so nothing can be preserved.")
     total = np.bincount(module_g[module_g >= 0], minlength=len(names))
     second = read_space(other, use_rep)
     place = {name: row for row, name in enumerate(second.names)}
@@ -101,7 +103,10 @@ def module_preservation(
     kept = np.flatnonzero(found >= LEAST_GENES)
     number = np.full(len(names) + 1, -1)
     number[kept] = np.arange(len(kept))
-    first_gm, second_gm = vectors(first)[shared], vectors(second)[[place[first.names[row]] for row in shared]]
+    first_gm, second_gm = (
+        correlation_of(first)[shared],
+        correlation_of(second)[[place[first.names[row]] for row in shared]],
+    )
     result = preservation(
         first_gm, second_gm, number[label_g], orientations(first_gm, label_g),
         n_permutations=n_permutations, rng=numpy_generator(seed, "preservation"),

@@ -45,14 +45,14 @@ def neighbor_r2(adata: AnnData, *, layer: str | None = None, ridge: float = 10.0
 
     Returns
     -------
-    Frame indexed by gene, nearest neighbor first in `neighbors` (a string): `r2`, ``1 - |x - X beta|^2 / |x|^2`` of
-    standardised values with ``beta = (X'X + ridge 1)^-1 X'x``; negative where the training mean is better, NaN where
-    the gene is constant on the held-out cells.
+    Frame indexed by gene, nearest neighbor first in `neighbors` (a string): `r2`, ``1 - |x - X beta|^2 / |x|^2`` with
+    ``beta = (X'X + ridge 1)^-1 X'x`` and values as training saw them; negative where the training mean is better, NaN
+    where the gene is constant on the held-out cells.
 
     Raises
     ------
     SetupError
-        If there are no values or no neighbors.
+        If there are no values or no neighbors, or genes were left out after neighbors were found.
     OptionError
         If `ridge` is not positive.
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from sivae import _keys
+from sivae._checks import check_adata
 from sivae._errors import OptionError, SetupError, some
 from sivae._values import values_of
 from sivae.graph._attribution import attribution_loading
@@ -105,6 +106,7 @@ def gene_relevance(
 
 
 def _embedding(adata: AnnData, basis: str) -> NDArray[np.float64]:
+    check_adata(adata)
     if basis not in adata.obsm:
         raise SetupError(
             f"Found no obsm[{basis!r}], expected an embedding of cells; obsm has: "

@@ -21,8 +21,8 @@ Metric = Literal["auto", "balanced", "correlation", "cosine", "euclidean", "join
 METRICS: Final[tuple[str, ...]] = get_args(Metric)
 AUTO: Final = "balanced"
 """Chosen by measurement: docs/defaults.md."""
-ALIKE: Final = 10.0
-"""Genes averaged under "balanced", by measurement."""
+ALIKE: Final = {"correlation": 1.0, "balanced": 10.0, "joint": np.inf}
+"""Genes averaged under each metric of correlation; 10 by measurement."""
 
 
 @final
@@ -50,8 +50,7 @@ def similarity_of(space: GeneSpace, metric: str) -> Similarity:
         raise OptionError(f"Found metric={metric!r}, expected one of {', '.join(METRICS)}. Choose one of these.")
     metric = AUTO if metric == "auto" else metric
     if metric in ("balanced", "correlation"):
-        alike = ALIKE if metric == "balanced" else 1.0
-        return Similarity(metric, correlation_of(space, alike=alike), inner=True)
+        return Similarity(metric, correlation_of(space, alike=ALIKE[metric]), inner=True)
     if metric == "joint":
         if space.w_gd is None or space.covariance is None:
             raise SetupError(
@@ -72,7 +71,12 @@ def signal_of(space: GeneSpace) -> Array:
 
 
 def correlation_of(space: GeneSpace, *, alike: float = 1.0) -> Array:
-    """Vectors whose inner products are implied correlations, of averages of `alike` genes.
+    """Vectors whose inner products are implied correlations, of averages of `alike` genes."""
+    return correlation_factors(signal_of(space), noise_of(space), alike=alike)
+
+
+def noise_of(space: GeneSpace) -> Array:
+    """Variance of each gene beside its signal, (g,).
 
     Raises
     ------
@@ -86,10 +90,14 @@ def correlation_of(space: GeneSpace, *, alike: float = 1.0) -> Array:
             f"{int(unknown.sum())} genes have a position and no noise variance, the first being {first!r}. "
             "Call model.annotate(adata) again, or take metric='cosine'."
         )
-    signal_gm = signal_of(space)
-    return correlation_factors(signal_gm, noise_variance(signal_gm, space.noise_g), alike=alike)
+    return noise_variance(signal_of(space), space.noise_g)
 
 
 def name_order(space: GeneSpace) -> NDArray[np.intp]:
     """The genes in order of their names."""
     return np.asarray(np.argsort(np.array(space.names), kind="stable"), np.intp)
+
+
+def by_name(space: GeneSpace) -> GeneSpace:
+    """The same genes in the order of their names, so that results do not depend on theirs in the AnnData."""
+    return space.take(name_order(space))
