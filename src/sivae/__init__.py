@@ -13,14 +13,28 @@ if TYPE_CHECKING:
     from sivae.model._ensemble import ensemble
     from sivae.model._sivae import SiVAE
     from sivae.nn._module import Architecture
+    from sivae.nn._published_options import PublishedOptions
     from sivae.train._options import TrainOptions
 
 __version__ = "0.1.0"
-__all__ = ["Architecture", "SiVAE", "TrainOptions", "__version__", "datasets", "ensemble", "pl", "pp", "report", "tl"]
+__all__ = [
+    "Architecture",
+    "PublishedOptions",
+    "SiVAE",
+    "TrainOptions",
+    "__version__",
+    "datasets",
+    "ensemble",
+    "pl",
+    "pp",
+    "report",
+    "tl",
+]
 
 _OBJECTS = {
     "SiVAE": "sivae.model._sivae",
     "Architecture": "sivae.nn._module",
+    "PublishedOptions": "sivae.nn._published_options",
     "TrainOptions": "sivae.train._options",
     "ensemble": "sivae.model._ensemble",
 }

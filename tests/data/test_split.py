@@ -6,7 +6,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from sivae._errors import SetupError
-from sivae.data._split import is_validation, validation_threshold
+from sivae.data._profiles import labelled_cells
+from sivae.data._split import Split, is_validation, validation_threshold
 
 NAMES = [f"cell-{i}" for i in range(200)]
 
@@ -42,3 +43,28 @@ def test_no_validation_cells_where_none_are_asked():
 def test_too_few_cells():
     with pytest.raises(SetupError, match="9 cells are too few .* at least 10"):
         validation_threshold(NAMES[:9], fraction=0.1)
+
+
+def test_named_cells_validate_and_no_others():
+    split = Split.of(NAMES, fraction=0.25, validation=NAMES[3:9])
+    assert list(np.flatnonzero(split.held(NAMES))) == list(range(3, 9))
+    assert list(np.flatnonzero(split.held(NAMES[5:20]))) == [0, 1, 2, 3]
+
+
+def test_without_names_the_hash_decides():
+    split = Split.of(NAMES, fraction=0.25, validation=None)
+    assert np.array_equal(split.held(NAMES), is_validation(NAMES, split.threshold))
+
+
+def test_too_few_cells_left_to_train_on_are_refused():
+    with pytest.raises(SetupError, match="5 cells are too few"):
+        Split.of(NAMES[:20], fraction=0.1, validation=NAMES[:15])
+
+
+def test_a_sample_by_label_keeps_the_shares():
+    labels = ["a"] * 60 + ["b"] * 30 + ["c"] * 10
+    chosen = labelled_cells(labels, 20)
+    assert [sum(labels[row] == kind for row in chosen) for kind in "abc"] == [12, 6, 2]
+    assert list(chosen) == sorted(set(chosen))
+    assert list(labelled_cells(labels, 500)) == list(range(100))
+    assert set(labelled_cells(labels, 5, only="c")) <= set(range(90, 100))

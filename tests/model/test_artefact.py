@@ -50,7 +50,9 @@ def test_a_folder_of_the_first_format_loads(model, folder, counts_adata):
 
     def older(config):
         config["format"] = 1
-        del config["options"]["dispersion"], config["binary"]
+        for name in ("dispersion", "recipe", "published"):
+            del config["options"][name]
+        del config["binary"]
 
     edit(folder, older)
     drop_table(folder, "gene/inflation_g")
@@ -60,6 +62,19 @@ def test_a_folder_of_the_first_format_loads(model, folder, counts_adata):
     edit(folder, lambda config: config.update(format=2))
     with pytest.raises(ArtefactError, match="damaged"):
         SiVAE.load(folder)
+
+
+def test_a_folder_of_the_second_format_loads(model, folder, counts_adata):
+    """It knows no recipes."""
+
+    def older(config):
+        config["format"] = 2
+        del config["options"]["recipe"], config["options"]["published"]
+
+    edit(folder, older)
+    loaded = SiVAE.load(folder)
+    same_answers(loaded, model, counts_adata)
+    assert loaded.options == model.options
 
 
 def test_loading_with_the_training_cells_embeds_genes(model, folder, counts_adata):
@@ -167,7 +182,7 @@ DAMAGES = {
     "a list": (lambda f: (f / "config.json").write_text("[1]"), "no format number"),
     "newer format": (
         lambda f: edit(f, lambda c: c.update(format=99)),
-        "format 99; this version reads up to 2. Update siVAE",
+        "format 99; this version reads up to 3. Update siVAE",
     ),
     "no format": (lambda f: edit(f, lambda c: c.pop("format")), "no format number"),
     "no weights": (lambda f: (f / "weights.safetensors").unlink(), "damaged"),

@@ -56,7 +56,7 @@ def everything(request):
 
 
 def training_cells(model):
-    rows, _ = split_rows(model.adata, model._state.facts["validation_threshold"])
+    rows, _ = split_rows(model.adata, model._state.split())
     return model._state.reader.read(model.adata[rows])
 
 

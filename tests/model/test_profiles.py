@@ -53,7 +53,7 @@ def test_profiles_of_a_sample_are_its_values():
     model = SiVAE(adata, n_latent=2, profiles="cells", n_profile=25, architecture=SMALL)
     train(model, max_steps=2, checks=1)
     module, state = model._module, model._state
-    rows, _ = split_rows(adata, state.facts["validation_threshold"])
+    rows, _ = split_rows(adata, state.split())
     cells = state.reader.read(adata[rows])
     x = cells.standardised(slice(None))
     clean = (x - cells.design_nb @ module.shift_bg.numpy()) / np.exp(cells.design_nb @ module.log_gain_bg.numpy())

@@ -143,7 +143,7 @@ def test_a_batch_of_one_cell_chooses_nothing():
     assert chosen(adata) == chosen(rest)
 
 
-def test_other_data_are_ranked_by_variance():
+def test_other_data_are_ranked_by_variance():  # E-12: the tail was ignored
     adata = cells(10, 1, counts=False)
     adata.X *= np.linspace(1, 2, 80, dtype=np.float32)
     pp.select_genes(adata, 12)

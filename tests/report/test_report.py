@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from annotated import annotated
+from published import groups, trained
 
 from sivae import report
 from sivae._errors import ArtefactError, OptionError, SetupError
@@ -265,3 +266,13 @@ def test_tables_hold_what_the_anndata_holds(adata):
     row = axes[(axes["axis"] == 2) & (axes["end"] == "low") & (axes["rank"] == 1)].iloc[0]
     trained = adata.varm["X_sivae"][adata.var["sivae_modelled"], 1]
     assert row["loading"] == trained.min()
+
+
+def test_a_model_of_the_published_recipe_is_described_as_such(tmp_path):
+    cells = groups(60)
+    trained(cells, options={"iterations": 3}).annotate(cells)
+    text = report.build(cells, tmp_path / "report.html").read_text(encoding="utf-8")
+    for words in ("the cell tower, then the gene tower, then", "as trained", "This is the published recipe"):
+        assert words in text
+    for words in ("spectral solution", "close to principal", "stand above the noise", "a signal at the start"):
+        assert words not in text

@@ -119,6 +119,29 @@ def sample_cells(n_cells: int, most: int) -> NDArray[np.intp]:
     return np.sort(np.random.default_rng(0).permutation(n_cells)[:most])
 
 
+def labelled_cells(labels: Sequence[str], most: int, *, only: str | None = None) -> NDArray[np.intp]:
+    """A fixed sample of at most `most` cells with the labels' own shares, in rising order; of one label alone if given.
+
+    Raises
+    ------
+    SetupError
+        If no cell has that label.
+    """
+    codes, known = pd.factorize(np.asarray(labels, dtype=object), sort=True)
+    rows = np.arange(len(codes))
+    if only is not None:
+        rows = np.flatnonzero(np.asarray(labels, dtype=object) == only)
+        if len(rows) == 0:
+            raise SetupError(
+                f"No training cell has the label {only!r}; expected one of {some(known, 20)}. Choose one of these."
+            )
+    if len(rows) <= most:
+        return rows
+    order = rows[np.lexsort((np.random.default_rng(0).random(len(rows)), codes[rows]))]
+    places = np.floor((np.arange(most) + 0.5) * len(rows) / most).astype(np.intp)
+    return np.sort(order[places])
+
+
 def read_stored(adata: AnnData, key: str, genes: Sequence[str]) -> Array:
     """Rows of `varm[key]` for the named genes, (g, q).
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sivae._errors import SetupError
+from sivae._errors import SetupError, some
 from sivae._rng import name_fractions
 
 LEAST_CELLS = 10
@@ -29,6 +31,43 @@ def validation_threshold(names: Sequence[str], *, fraction: float) -> float:
     if (draw < fraction).sum() >= least:
         return fraction
     return float(np.nextafter(draw[least - 1], 1.0))
+
+
+@final
+@dataclass(frozen=True)
+class Split:
+    """Which cells validate: those whose hash is below the threshold, or those named, by their hashes."""
+
+    threshold: float
+    named_m: NDArray[np.float64] | None = None
+    """Sorted hashes of the names given; None where the threshold decides."""
+
+    @classmethod
+    def of(cls, names: Sequence[str], *, fraction: float, validation: Sequence[str] | None) -> Split:
+        """The split of these cells.
+
+        Raises
+        ------
+        SetupError
+            If there are too few cells on either side, or a cell named is not there.
+        """
+        if validation is None:
+            return cls(validation_threshold(names, fraction=fraction))
+        known, wanted = {str(name) for name in names}, {str(name) for name in validation}
+        gone = sorted(wanted - known)
+        if gone:
+            raise SetupError(
+                f"{len(gone)} of the {len(wanted)} validation cells are not in the AnnData ({some(gone)}); expected "
+                "obs_names. Leave them out, or check that names are of the same kind."
+            )
+        refuse_few(len(known) - len(wanted))
+        return cls(0.0, np.sort(name_fractions(sorted(wanted), HASH_KEY)))
+
+    def held(self, names: Sequence[str]) -> NDArray[np.bool_]:
+        """Which cells validate, one boolean per cell."""
+        if self.named_m is None:
+            return is_validation(names, self.threshold)
+        return np.isin(name_fractions(names, HASH_KEY), self.named_m)
 
 
 def refuse_few(n_cells: int) -> None:

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from sivae import _keys
 from sivae.data import _setup
-from sivae.data._split import is_validation
 from sivae.model._build import Options
 from sivae.model._predict import GeneTable
 from sivae.model._trained import Trained, options_to_config
@@ -26,7 +25,7 @@ def write_cells(
 ) -> None:
     """Write the cell embedding, and which cells trained, validated, or were not seen."""
     adata.obsm[_keys.CELLS] = z_nk
-    held = is_validation(list(adata.obs_names), float(state.facts["validation_threshold"]))
+    held = state.split().held(list(adata.obs_names))
     if training_names is None:
         kind = np.full(adata.n_obs, "unknown", dtype=object)
     else:

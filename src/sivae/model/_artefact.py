@@ -16,8 +16,9 @@ from safetensors.torch import load_file, save_file
 
 from sivae._errors import ArtefactError
 
-FORMAT = 2
-"""1: until 0.1. 2: dispersion, zero inflation, values read as 0 or 1, noise on the scale of v, derivative of z."""
+FORMAT = 3
+"""1: until 0.1. 2: dispersion, zero inflation, values read as 0 or 1, noise on the scale of v, derivative of z. 3:
+recipes, validation cells that were named."""
 CONFIG, WEIGHTS, TABLES = "config.json", "weights.safetensors", "tables.safetensors"
 
 

@@ -36,7 +36,7 @@ from sivae.data._expression import Expression
 from sivae.model._linear import LinearPart
 from sivae.model._networks import DecoderNetwork, EncoderNetwork, HeldNorm, RescaledNorm
 from sivae.model._predict import GeneTable, encode
-from sivae.nn._module import SiVAEModule
+from sivae.nn._two_towers import TwoTowers
 
 Array = NDArray[np.float32]
 Side: TypeAlias = Literal["encoder", "decoder"]
@@ -201,7 +201,7 @@ def _by_removal(
 
 
 def of_model(
-    module: SiVAEModule,
+    module: TwoTowers,
     expression: Expression,
     rotation_kk: NDArray[np.float64],
     how: Options,
@@ -219,7 +219,7 @@ def of_model(
 
 
 def encoder_attributions(
-    module: SiVAEModule, expression: Expression, rotation_kk: NDArray[np.float64], how: Options
+    module: TwoTowers, expression: Expression, rotation_kk: NDArray[np.float64], how: Options
 ) -> Iterator[tuple[int, Array]]:
     """For each axis in turn, the attribution of the cell's coordinate to each gene, (cells, genes)."""
     n, g = expression.shape
@@ -241,7 +241,7 @@ def encoder_attributions(
             yield axis, np.abs(found_cg) if how.method == "saliency" else found_cg
 
 
-def _like(rotation_kk: NDArray[np.float64], module: SiVAEModule) -> Tensor:
+def _like(rotation_kk: NDArray[np.float64], module: TwoTowers) -> Tensor:
     """The rotation where the module is and as precise."""
     return torch.from_numpy(rotation_kk).to(module.bias_g.dtype).to(module.bias_g.device)
 
@@ -257,7 +257,7 @@ def _reference(expression: Expression, side: Side, how: Options) -> Array:
 
 
 def decoder_attributions(
-    module: SiVAEModule,
+    module: TwoTowers,
     expression: Expression,
     rotation_kk: NDArray[np.float64],
     how: Options,
@@ -282,7 +282,10 @@ def decoder_attributions(
     direct_nk = np.ones_like(z_nk) if how.derivative else z_nk
     if how.compares:
         direct_nk = z_nk - reference_k
-    joint_ndk = joint_ndk - direct_nk[:, None, :] * (turn_kk.T @ linear.slope_kd).T
+    if linear.published:  # the joint layer is [y, z]
+        joint_ndk = np.concatenate([joint_ndk, direct_nk[:, None, :] * turn_kk], axis=1)
+    else:
+        joint_ndk = joint_ndk - direct_nk[:, None, :] * (turn_kk.T @ linear.slope_kd).T
     v_gk = table.loading_gk @ turn_kk
     for axis in range(z_nk.shape[1]):
         found_cg = np.outer(direct_nk[:, axis], v_gk[:, axis]) + joint_ndk[:, :, axis] @ table.joint_gd.T
@@ -292,7 +295,7 @@ def decoder_attributions(
 
 
 def _joint_attributions(
-    module: SiVAEModule,
+    module: TwoTowers,
     z_nk: Array,
     design_nb: Array,
     rotation_kk: NDArray[np.float64],
@@ -302,7 +305,7 @@ def _joint_attributions(
     """Attributions of the joint layer to the coordinates, (cells, d, k)."""
     device = module.bias_g.device
     net = DecoderNetwork(module, _like(rotation_kk, module)).eval()
-    outputs, reference = range(module.architecture.n_joint), torch.from_numpy(reference_k).to(device)
+    outputs, reference = range(module.n_joint), torch.from_numpy(reference_k).to(device)
     parts = []
     for start in range(0, len(z_nk), CELLS):
         z_ck, design_cb = (torch.from_numpy(a[start : start + CELLS]).to(device) for a in (z_nk, design_nb))

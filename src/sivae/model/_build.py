@@ -18,6 +18,7 @@ from sivae.data._scaling import Scaling
 from sivae.data._setup import Setup
 from sivae.nn._likelihoods import Bernoulli, make_likelihood
 from sivae.nn._module import Architecture, SiVAEModule
+from sivae.nn._published_options import PublishedOptions
 from sivae.nn._spectral import Sample, log_scale, spectral_start
 from sivae.stats._spectrum import PERMUTATION_CELLS, Spectrum, noise_edge, signal_strength
 
@@ -44,6 +45,9 @@ class Options:
     architecture: Architecture
     seed: int
     dispersion: str = "gene"
+    recipe: str = "default"
+    published: PublishedOptions | None = None
+    """Settings of the recipe "choi2023"; None for the default recipe."""
 
     @property
     def binary(self) -> bool:
@@ -71,13 +75,17 @@ def make_profiles(
     spectrum: Spectrum,
     *,
     stored_gq: NDArray[np.float32] | None,
+    cells: NDArray[np.intp] | None = None,
 ) -> Profiles:
-    """The profiles named by the options, from training cells alone or from a `varm` array."""
+    """The profiles named by the options, from training cells alone or from a `varm` array.
+
+    `cells` are the training cells that profiles of cells hold; a fixed sample if not given.
+    """
     if stored_gq is not None:
         return StoredProfiles(stored_gq)
     if options.profiles == "principal":
         return PrincipalProfiles(spectrum, PrincipalProfiles.scores(training, effect, spectrum))
-    cells = sample_cells(training.shape[0], options.n_profile)
+    cells = sample_cells(training.shape[0], options.n_profile) if cells is None else cells
     return CellProfiles(effect.remove(training.standardised(cells), training.design_nb[cells]), cells)
 
 

@@ -26,7 +26,7 @@ from sivae.data._expression import Expression
 from sivae.model._path import MOST_STEPS, PathEncoder
 from sivae.model._predict import GeneTable, encode, joint
 from sivae.model._trained import Trained
-from sivae.nn._module import SiVAEModule
+from sivae.nn._two_towers import TwoTowers
 
 Array = NDArray[np.float64]
 Positions = NDArray[np.intp]
@@ -49,7 +49,7 @@ class Explanation:
         Modelled genes, in the order of the training AnnData; every array of genes is in this order.
     """
 
-    module: SiVAEModule
+    module: TwoTowers
     state: Trained
     expression: Expression
     genes: tuple[str, ...]

@@ -7,12 +7,12 @@ import torch
 from numpy.typing import NDArray
 
 from sivae.data._expression import Expression
-from sivae.nn._module import SiVAEModule
+from sivae.nn._two_towers import TwoTowers
 
 MOST_CELLS = 1000
 
 
-def mean_derivative(module: SiVAEModule, training: Expression) -> NDArray[np.float32]:
+def mean_derivative(module: TwoTowers, training: Expression) -> NDArray[np.float32]:
     """Mean over training cells (a fixed sample of at most 1,000) of d z_k / d x_g, (g, k).
 
     Times the loadings of another gene it is the mean effect of one gene on the linear prediction of the other, the

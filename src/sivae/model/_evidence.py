@@ -12,7 +12,7 @@ from sivae.model._left_out import depth_of, library_shift, library_slope, observ
 from sivae.model._linear import LinearPart
 from sivae.model._predict import GeneTable, predictor_blocks, to_standardised
 from sivae.nn._masked import encode_without
-from sivae.nn._module import SiVAEModule
+from sivae.nn._two_towers import TwoTowers
 from sivae.stats._null import centred, permutation_pvalues, sorted_strata, without_line
 
 Array = NDArray[np.float64]
@@ -21,7 +21,7 @@ GENES_AT_ONCE = 1024
 
 
 def explained(
-    module: SiVAEModule, table: GeneTable, linear: LinearPart, training: Expression, validation: Expression
+    module: TwoTowers, table: GeneTable, linear: LinearPart, training: Expression, validation: Expression
 ) -> Array:
     """Share of each gene's variance explained on validation cells, after a line fitted on training cells, (g,).
 
@@ -47,7 +47,7 @@ def explained(
 
 
 def connected_pvalues(
-    module: SiVAEModule, table: GeneTable, linear: LinearPart, validation: Expression, *, seed: int
+    module: TwoTowers, table: GeneTable, linear: LinearPart, validation: Expression, *, seed: int
 ) -> Array:
     """Evidence that a gene follows anything: its prediction from all other genes, against its validation values, (g,).
 
@@ -71,7 +71,7 @@ def connected_pvalues(
 
 @torch.no_grad()
 def hidden_predictions(
-    module: SiVAEModule, table: GeneTable, linear: LinearPart, cells: Expression, *, leaks: bool, chunk: int = 64
+    module: TwoTowers, table: GeneTable, linear: LinearPart, cells: Expression, *, leaks: bool, most: int = 64
 ) -> NDArray[np.float32]:
     """Each gene in units of its scale as the decoder tells it from an encoding of the other genes, (c, g).
 
@@ -79,6 +79,7 @@ def hidden_predictions(
     """
     n, g = cells.shape
     device = module.bias_g.device
+    chunk = max(1, min(most, 64 * 128 // module.n_joint))
     x_cg, design_cb = torch.from_numpy(cells.standardised(slice(None))), torch.from_numpy(cells.design_nb)
     x_cg, design_cb = x_cg.to(device), design_cb.to(device)
     slope_cg = torch.from_numpy(library_slope(cells)).to(device) if leaks else None

@@ -12,6 +12,7 @@ from anndata import AnnData
 from numpy.typing import NDArray
 from scipy import sparse
 
+from sivae._errors import OptionError
 from sivae._values import part_of, values_of
 from sivae.data._covariates import CovariateEffect, batch_of, gain
 from sivae.data._expression import Expression, Reader, as_counts
@@ -26,8 +27,8 @@ from sivae.model._linear import LinearPart, gene_posterior
 from sivae.model._predict import GeneTable, encode, joint, predictor
 from sivae.model._width import sample_rows, sampling_covariance
 from sivae.nn._likelihoods import CountLikelihood, Likelihood
-from sivae.nn._module import SiVAEModule
 from sivae.nn._spectral import log_scale
+from sivae.nn._two_towers import TwoTowers
 from sivae.stats._spectrum import Spectrum
 
 VALUES_AT_ONCE = 20_000_000
@@ -37,7 +38,7 @@ VALUES_READ = 2**25
 
 
 def embed(
-    module: SiVAEModule,
+    module: TwoTowers,
     *,
     options: Options,
     reader: Reader,
@@ -49,15 +50,25 @@ def embed(
     new: AnnData,
     rows: NDArray[np.intp],
     validation_rows: NDArray[np.intp],
+    cells_shown: NDArray[np.intp] | None = None,
 ) -> GeneTable:
     """The table of every gene of `new`, in chunks of genes.
 
     `rows` and `validation_rows` are where the training and validation cells stand in `new`. A gene's profile, scale,
     bias, offsets, noise (one number per gene, whatever the dispersion of the modelled genes) and zero inflation come
-    from the training cells; its evidence from the validation cells, which it is not encoded from.
+    from the training cells; its evidence from the validation cells, which it is not encoded from. `cells_shown`
+    are the training cells that profiles of cells hold, where labels chose them.
     """
+    if not module.embeds_genes or module.softmax:
+        why = (
+            "has a softmax over the modelled genes" if module.embeds_genes else "is a plain VAE, without a gene encoder"
+        )
+        raise OptionError(
+            f"This model {why}, so that a gene it was not trained on has no place in it; expected modelled genes. "
+            "Train with that gene, or with another model."
+        )
     effect = CovariateEffect(module.shift_bg.numpy(), module.log_gain_bg.numpy())
-    profiles = make_profiles(options, training, effect, spectrum, stored_gq=stored_gq)
+    profiles = make_profiles(options, training, effect, spectrum, stored_gq=stored_gq, cells=cells_shown)
     names = [str(name) for name in new.var_names]
     stored_fq = None if stored_gq is None else read_stored(new, options.profiles, names)
     n_batches = reader.setup.n_batches
@@ -85,7 +96,7 @@ def embed(
 
 
 def _remainder(
-    module: SiVAEModule, linear: LinearPart, expression: Expression, z_nk: NDArray[np.float32]
+    module: TwoTowers, linear: LinearPart, expression: Expression, z_nk: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     h_nd = joint(module, z_nk, expression.design_nb)
     return linear.remainder(z_nk, h_nd, expression.design_nb).astype(np.float32)
@@ -107,7 +118,7 @@ def _chunks(new: AnnData, reader: Reader, rows: NDArray[np.intp], n_training: in
 
 
 def _embed_chunk(
-    module: SiVAEModule,
+    module: TwoTowers,
     profiles: Profiles,
     linear: LinearPart,
     cells: list[tuple[Expression, NDArray[np.float32], NDArray[np.float32]]],
@@ -124,7 +135,7 @@ def _embed_chunk(
     effect = _effect(x_nf, z, training.design_nb, n_batches)
     encoded = _encode(
         module,
-        profiles.of_new(effect.remove(x_nf, training.design_nb), stored_fq),
+        profiles.of_new(x_nf if linear.published else effect.remove(x_nf, training.design_nb), stored_fq),
         linear,
         scaling,
         residual=residual,
@@ -152,7 +163,9 @@ def _embed_chunk(
         inflation_g=inflation_f.astype(np.float32),
     )
     width_fkk, noise_f = _width(table, likelihood, training, z, values[0], x_nf)
-    table = replace(table, covariance_gkk=width_fkk.astype(np.float32), noise_variance_g=noise_f.astype(np.float32))
+    table = replace(table, noise_variance_g=noise_f.astype(np.float32))
+    if not linear.published:
+        table = replace(table, covariance_gkk=width_fkk.astype(np.float32))
     if len(cells) == 1:
         return table
     return _judge(table, cells[1], values[1], scaling, start_nf + bias_f, x_nf, counts=likelihood.counts)
@@ -190,7 +203,7 @@ def _effect(
 
 
 def _encode(
-    module: SiVAEModule,
+    module: TwoTowers,
     profile_fq: NDArray[np.float32],
     linear: LinearPart,
     scaling: Scaling,

@@ -12,16 +12,17 @@ from sivae.data._expression import Expression
 from sivae.data._profiles import PrincipalProfiles, Profiles
 from sivae.model._derivative import mean_derivative
 from sivae.model._evidence import connected_pvalues, explained
-from sivae.model._linear import LinearPart, gene_posterior
-from sivae.model._predict import GeneTable, encode, joint
+from sivae.model._linear import LinearPart, gene_posterior, regressed
+from sivae.model._predict import GeneTable, encode, joint, log_softmax, predictor
 from sivae.model._width import own_share, with_width
-from sivae.nn._module import SiVAEModule
+from sivae.nn._published import PublishedModule
+from sivae.nn._two_towers import TwoTowers
 
 CHUNK = 2000
 
 
 def finish(
-    module: SiVAEModule,
+    module: TwoTowers,
     training: Expression,
     validation: Expression | None,
     profiles: Profiles,
@@ -40,21 +41,26 @@ def finish(
     stretched = len(batch_share_b) > 0 and not module.likelihood.counts
     columns = len(batch_share_b) if stretched else training.design_nb.shape[1]
     linear = LinearPart.fit(z_nk, h_nd, training.design_nb, columns=columns)
+    if module.loadings_are_means:
+        linear = replace(linear, slope_kd=np.zeros_like(linear.slope_kd), published=True)
     remainder_nd = linear.remainder(z_nk, h_nd, training.design_nb)
     covariance = np.cov(np.concatenate([z_nk, remainder_nd], axis=1), rowvar=False)
     table = gene_table(
         module,
-        profiles.of_modelled(),
+        profiles.of_modelled() if module.embeds_genes else output_kernel(module),
         linear,
         h_nd.mean(axis=0),
         batch_share_b=batch_share_b if stretched else np.zeros(0, np.float32),
         residual=residual,
         principal=isinstance(profiles, PrincipalProfiles),
     )
+    if module.softmax:
+        table = _normalised(table, z_nk, remainder_nd, training)
     width_gkk, noise_g = with_width(table, module.likelihood, training, z_nk)
     table = replace(table, noise_variance_g=noise_g.astype(np.float32), encoder_gk=mean_derivative(module, training))
-    grown_kk = own_share(table.encoder_gk, table, z_nk, sd_nk)
-    table = replace(table, covariance_gkk=(grown_kk @ width_gkk @ grown_kk.T).astype(np.float32))
+    if not module.loadings_are_means:
+        grown_kk = own_share(table.encoder_gk, table, z_nk, sd_nk)
+        table = replace(table, covariance_gkk=(grown_kk @ width_gkk @ grown_kk.T).astype(np.float32))
     if validation is not None:
         r2_g = explained(module, table, linear, training, validation)
         p_g = connected_pvalues(module, table, linear, validation, seed=seed)
@@ -62,8 +68,17 @@ def finish(
     return table, linear, np.atleast_2d(covariance)
 
 
+def _normalised(
+    table: GeneTable, z_nk: NDArray[np.float32], remainder_nd: NDArray[np.float64], training: Expression
+) -> GeneTable:
+    """The same shares, with a bias from which the average cell's need no normalising."""
+    few = slice(0, CHUNK)
+    eta_cg = predictor(table, z_nk[few], remainder_nd[few].astype(np.float32), training.design_nb[few])
+    return replace(table, bias_g=table.bias_g + (log_softmax(eta_cg) - eta_cg).mean().astype(np.float32))
+
+
 def gene_table(
-    module: SiVAEModule,
+    module: TwoTowers,
     profile_gq: NDArray[np.float32],
     linear: LinearPart,
     average_h_d: NDArray[np.float32],
@@ -75,12 +90,14 @@ def gene_table(
     """The table of the modelled genes, without evidence yet (NaN); noise is that at the average cell."""
     parts = [
         gene_posterior(module, profile_gq[start : start + CHUNK], linear, residual=residual, principal=principal)
+        if module.embeds_genes
+        else regressed(linear, profile_gq[start : start + CHUNK])
         for start in range(0, len(profile_gq), CHUNK)
     ]
     loading, covariance, w_gd = (np.concatenate(arrays).astype(np.float32) for arrays in zip(*parts, strict=True))
     scale_g, counts = module.scale_g.numpy().copy(), module.likelihood.counts
     bias_g, offset_gb = module.bias_g.detach().numpy().copy(), module.offset_gb.detach().numpy().copy()
-    moved_g, moved_gb = _constant_part(linear, w_gd, module.log_gain_bg.numpy(), batch_share_b)
+    moved_g, moved_gb = _constant_part(linear, w_gd[:, : module.n_joint], module.log_gain_bg.numpy(), batch_share_b)
     bias_g, offset_gb = bias_g + scale_g * moved_g, offset_gb + scale_g[:, None] * moved_gb
     nan_g = np.full(len(loading), np.nan, np.float32)
     return GeneTable(
@@ -121,8 +138,14 @@ def _constant_part(
     return batch_share_b @ value_bg, offset_gb
 
 
+def output_kernel(module: TwoTowers) -> NDArray[np.float32]:
+    """Weights of the genes in a model without a feature tower, (g, d)."""
+    assert isinstance(module, PublishedModule)
+    return module.start_gd.weight.detach().numpy().copy()
+
+
 @torch.no_grad()
-def _noise(module: SiVAEModule, average_h_d: NDArray[np.float32]) -> NDArray[np.float32]:
+def _noise(module: TwoTowers, average_h_d: NDArray[np.float32]) -> NDArray[np.float32]:
     if not module.likelihood.noisy:
         return np.full(len(module.bias_g), np.nan, np.float32)
     log_noise_g = module.average_log_noise(torch.from_numpy(average_h_d))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import platform
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from anndata import AnnData
@@ -15,20 +16,25 @@ from numpy.typing import NDArray
 
 from sivae._values import part_of
 from sivae.data._confounding import check_covariates, covariate_facts, warn_if_confounded
-from sivae.data._covariates import covariate_effect
-from sivae.data._profiles import read_stored
+from sivae.data._covariates import CovariateEffect, covariate_effect
+from sivae.data._expression import Expression
+from sivae.data._profiles import Profiles, read_stored
 from sivae.data._setup import Setup
-from sivae.data._split import is_validation, validation_threshold
-from sivae.model import _build, _identity
+from sivae.data._split import Split
+from sivae.model import _build, _identity, _recipe
 from sivae.model._arguments import check_training_values
 from sivae.model._finish import finish
 from sivae.model._trained import Trained
-from sivae.nn._module import SiVAEModule
 from sivae.nn._objective import Weights
-from sivae.stats._spectrum import principal_axes
+from sivae.nn._two_towers import TwoTowers
+from sivae.stats._spectrum import Spectrum, principal_axes
 from sivae.train import _loop
-from sivae.train._checkpoint import Checkpoint
+from sivae.train._checkpoint import Checkpoint, State
+from sivae.train._history import History
 from sivae.train._options import TrainOptions
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 log = logging.getLogger("sivae")
 
@@ -48,7 +54,7 @@ class Training:
 
     def identity(self) -> dict[str, Any]:
         """What a training must share with a checkpoint to be the same one."""
-        free = ("checkpoint_seconds", "keep_checkpoint")
+        free = ("checkpoint_seconds", "keep_checkpoint", "validation_cells")  # cells are told apart by their names
         options = {name: value for name, value in asdict(self.options).items() if name not in free}
         return {name: getattr(self, name) for name in IDENTITY} | {"options": options}
 
@@ -58,11 +64,13 @@ IDENTITY = ("max_epochs", "batch_size", "feature_batch_size", "early_stopping")
 
 def fit(
     adata: AnnData, setup: Setup, genes: tuple[str, ...], options: _build.Options, training: Training
-) -> tuple[SiVAEModule, Trained]:
+) -> tuple[TwoTowers, Trained]:
     """Split, decompose, start, train, finish. Cells and genes are taken in the order of their names."""
     accelerator = _loop.make_accelerator(training.accelerator)
-    threshold = validation_threshold(adata.obs_names, fraction=training.options.validation_fraction)
-    train_rows, validation_rows = split_rows(adata, threshold)
+    _recipe.check_training(options, training)
+    o = training.options
+    split = Split.of(adata.obs_names, fraction=o.validation_fraction, validation=o.validation_cells)
+    train_rows, validation_rows = split_rows(adata, split)
     reader, known = _build.make_reader(part_of(adata, train_rows), setup, genes, binary=options.binary)
     check_training_values(known, genes, options.n_latent)
     held_out = reader.read(part_of(adata, validation_rows)) if len(validation_rows) else None
@@ -80,31 +88,21 @@ def fit(
     effect = covariate_effect(known, n_batches)
     covariates = covariate_facts(known, effect, setup)
     warn_if_confounded(covariates, known.shape[0], setup)
+    if options.published is not None:
+        effect = _recipe.no_effect(known)
     width = (
         options.n_profile if options.profiles == "principal" else _build.default_width("principal", options.n_latent)
     )
     spectrum = principal_axes(effect.blocks(known), known.shape, min(width, *known.shape))
-    profiles = _build.make_profiles(options, known, effect, spectrum, stored_gq=stored_gq)
-    module, n_signal = _build.build_module(options, known, held_out, profiles, effect, spectrum, n_batches=n_batches)
-    log.info("training on %d cells x %d genes, %d axes with a signal", *known.shape, n_signal)
+    shown = _recipe.profile_cells(options, adata, train_rows)
+    profiles = _build.make_profiles(options, known, effect, spectrum, stored_gq=stored_gq, cells=shown)
     watched = held_out
     if held_out is not None and held_out.shape[0] > training.options.max_validation_cells:
         watched = held_out.take(np.arange(training.options.max_validation_cells))
-    job = _loop.Job(
-        module=module,
-        training=known,
-        validation=watched,
-        weights=Weights(1.0, _build.kl_scale(options, known), options.gamma),
-        options=training.options,
-        batch_size=training.batch_size,
-        feature_batch_size=training.feature_batch_size,
-        max_epochs=training.max_epochs,
-        early_stopping=training.early_stopping,
-        seed=options.seed,
-        genes=genes,
-        cell_name=lambda row: str(adata.obs_names[train_rows[row]]),
-    )
-    history = _loop.run(job, accelerator, progress=training.progress, checkpoint=checkpoint, state=state)
+    module, history, n_signal = _train(
+        options, setup, genes, (known, held_out, watched), profiles, effect, spectrum, training, accelerator,
+        checkpoint=checkpoint, state=state, cell_name=lambda row: str(adata.obs_names[train_rows[row]]),
+    )  # fmt: skip
     module = module.to("cpu").eval()
     table, linear, covariance = finish(
         module,
@@ -119,11 +117,10 @@ def fit(
         "n_training_cells": known.shape[0],
         "n_validation_cells": len(validation_rows),
         "n_signal_axes": n_signal,
-        "validation_threshold": threshold,
+        "validation_threshold": split.threshold,
         "covariates": covariates,
-        "train_options": asdict(training.options),
-        "batch_size": training.batch_size,
-        "feature_batch_size": training.feature_batch_size,
+        "train_options": _without_names(training.options),
+        **_recipe.block_sizes(options, training, *known.shape),
         "versions": versions(),
         **history.facts(),
     }
@@ -131,8 +128,57 @@ def fit(
         checkpoint.remove()
     rotation_kk = np.eye(options.n_latent)
     return module, Trained(
-        reader, table, linear, covariance, spectrum, history.to_dict(), facts, rotation_kk, stored_gq=stored_gq
+        reader, table, linear, covariance, spectrum, history.to_dict(), facts, rotation_kk, stored_gq=stored_gq,
+        validation_m=split.named_m,
+    )  # fmt: skip
+
+
+def _train(
+    options: _build.Options,
+    setup: Setup,
+    genes: tuple[str, ...],
+    cells: tuple[Expression, Expression | None, Expression | None],
+    profiles: Profiles,
+    effect: CovariateEffect,
+    spectrum: Spectrum,
+    training: Training,
+    accelerator: Accelerator,
+    *,
+    checkpoint: Checkpoint | None,
+    state: State | None,
+    cell_name: Callable[[int], str],
+) -> tuple[TwoTowers, History, int]:
+    """The module of the recipe, trained; its history, and the number of axes with a signal at the start.
+
+    `cells` are those of training, of validation, and the validation cells watched during training.
+    """
+    known, held_out, watched = cells
+    if options.published is not None:
+        log.info("training on %d cells x %d genes, gamma %g", *known.shape, options.gamma)
+        published, history = _recipe.train(
+            options, known, watched, profiles, training, accelerator, n_batches=setup.n_batches
+        )
+        return published, history, options.n_latent
+    module, n_signal = _build.build_module(
+        options, known, held_out, profiles, effect, spectrum, n_batches=setup.n_batches
     )
+    log.info("training on %d cells x %d genes, %d axes with a signal", *known.shape, n_signal)
+    job = _loop.Job(
+        module=module,
+        training=known,
+        validation=watched,
+        weights=Weights(1.0, _build.kl_scale(options, known), options.gamma),
+        options=training.options,
+        batch_size=training.batch_size,
+        feature_batch_size=training.feature_batch_size,
+        max_epochs=training.max_epochs,
+        early_stopping=training.early_stopping,
+        seed=options.seed,
+        genes=genes,
+        cell_name=cell_name,
+    )
+    history = _loop.run(job, accelerator, progress=training.progress, checkpoint=checkpoint, state=state)
+    return module, history, n_signal
 
 
 def stored_profile(adata: AnnData, options: _build.Options, genes: tuple[str, ...]) -> NDArray[np.float32] | None:
@@ -142,12 +188,18 @@ def stored_profile(adata: AnnData, options: _build.Options, genes: tuple[str, ..
     return read_stored(adata, options.profiles, genes)
 
 
-def split_rows(adata: AnnData, threshold: float) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def split_rows(adata: AnnData, split: Split) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Rows of training and of validation cells, each in the order of their names."""
     names = adata.obs_names.to_numpy().astype(str)
-    held = is_validation(names, threshold)
+    held = split.held(names.tolist())
     order = np.argsort(names, kind="stable")
     return order[~held[order]], order[held[order]]
+
+
+def _without_names(options: TrainOptions) -> dict[str, Any]:
+    """Options as they are kept: of validation cells that were named, how many, and a hash of the names."""
+    cells = options.validation_cells
+    return asdict(options) | {"validation_cells": None if cells is None else _identity.of_names(sorted(cells))}
 
 
 def versions() -> dict[str, str]:

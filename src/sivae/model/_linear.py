@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sivae.nn._module import SiVAEModule
+from sivae.nn._two_towers import TwoTowers
 
 Array = NDArray[np.float64]
 CLOSED_LENGTH = 1e-3
@@ -31,6 +31,9 @@ class LinearPart:
     intercept_d: Array
     slope_kd: Array
     design_bd: Array
+    published: bool = False
+    """Loadings are the posterior means v themselves, which are no part of the predictor y.w. It is then written as
+    z.v + [y, z].[w, -v], so that everything that reads a predictor of this form reads the right one."""
 
     @classmethod
     def fit(
@@ -59,19 +62,24 @@ class LinearPart:
     def remainder(
         self, z_ck: NDArray[np.floating], h_cd: NDArray[np.floating], design_cb: NDArray[np.floating]
     ) -> Array:
-        """H without its linear part, (c, d)."""
+        """H without its linear part, (c, d); where `published`, [y, z] without what the covariates say, (c, d + k)."""
+        if self.published:
+            y_cd = h_cd - self.intercept_d - design_cb @ self.design_bd
+            return np.concatenate([y_cd, np.broadcast_to(z_ck, (*y_cd.shape[:-1], z_ck.shape[-1]))], axis=-1)
         return np.asarray(h_cd - self.intercept_d - z_ck @ self.slope_kd - design_cb @ self.design_bd, np.float64)
 
 
 @torch.no_grad()
 def gene_posterior(
-    module: SiVAEModule, profile_fq: NDArray[np.float32], linear: LinearPart, *, residual: bool, principal: bool
+    module: TwoTowers, profile_fq: NDArray[np.float32], linear: LinearPart, *, residual: bool, principal: bool
 ) -> tuple[Array, Array, Array]:
     """Mean (f, k) and covariance (f, k, k) of the loadings, and joint layer w (f, d), of genes from their profiles.
 
     The loading is v + f(v) C' with f the feature decoder, so by the delta method its covariance is J diag(var) J' with
-    J = I + C f'(v). Under the published predictor v itself has no part in it and the loading is C w.
+    J = I + C f'(v). Under the published predictor v itself has no part in it and the loading is C w; under the
+    published recipe (`linear.published`) it is v itself.
     """
+    residual = residual or linear.published
     device = module.bias_g.device
     q_v = module.encode_features(torch.from_numpy(profile_fq).to(device))
     slope_kd = torch.from_numpy(linear.slope_kd).float().to(device)
@@ -84,6 +92,8 @@ def gene_posterior(
     jacobian_fkk = torch.vmap(torch.func.jacrev(loading))(q_v.mean_rk)
     covariance_fkk = torch.einsum("fij,fj,flj->fil", jacobian_fkk, q_v.sd_rk.square(), jacobian_fkk)
     w_fd = module.feature_tower.decode(q_v.mean_rk)
+    if linear.published:
+        w_fd = torch.cat([w_fd, -q_v.mean_rk], dim=1)
     closed_k = (module.used_k == 0).cpu()
     if principal and bool(closed_k.any()):
         mean_fk[:, closed_k] = CLOSED_LENGTH * torch.from_numpy(profile_fq).to(device)[:, : len(closed_k)][:, closed_k]
@@ -92,6 +102,13 @@ def gene_posterior(
         covariance_fkk.double().cpu().numpy(),
         w_fd.double().cpu().numpy(),
     )
+
+
+def regressed(linear: LinearPart, w_gd: NDArray[np.float32]) -> tuple[Array, Array, Array]:
+    """The same of genes without a posterior, from the output kernel w of a plain VAE: the loading is C w."""
+    loading_gk = w_gd.astype(np.float64) @ linear.slope_kd.T
+    k = loading_gk.shape[1]
+    return loading_gk, np.zeros((len(w_gd), k, k)), w_gd.astype(np.float64)
 
 
 def rotation(kind: str, v_gk: Array) -> Array:

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sivae.nn._module import SiVAEModule
 from sivae.nn._tower import Mlp, beside
+from sivae.nn._two_towers import TwoTowers
 
 
 @final
@@ -96,7 +96,7 @@ def _with_weights(norm: nn.LayerNorm, own: nn.LayerNorm) -> nn.LayerNorm:
 class EncoderNetwork(nn.Module):
     """Standardised values of a cell, and its covariates, to the posterior mean of z in the rotated axes."""
 
-    def __init__(self, module: SiVAEModule, rotation_kk: Tensor, norm: type[nn.LayerNorm] = nn.LayerNorm) -> None:
+    def __init__(self, module: TwoTowers, rotation_kk: Tensor, norm: type[nn.LayerNorm] = nn.LayerNorm) -> None:
         super().__init__()
         self.module, self.perceptron = module, perceptron(module.cell_tower.encoder, norm)
         self.turn_kk: Tensor
@@ -106,7 +106,7 @@ class EncoderNetwork(nn.Module):
         """Posterior mean of z, (c, k)."""
         tower = self.module.cell_tower
         u_cg = self.module.without_covariates(x_cg, design_cb)
-        encoded_cb = design_cb if self.module.architecture.encode_covariates else None
+        encoded_cb = design_cb if self.module.encodes_covariates else None
         deep_ck = self.perceptron(beside(u_cg * tower.input_scale, encoded_cb))[:, : tower.n_latent]
         z_ck: Tensor = (F.linear(u_cg, tower.skip_pk.T) + deep_ck) @ self.turn_kk
         return z_ck
@@ -116,7 +116,7 @@ class EncoderNetwork(nn.Module):
 class DecoderNetwork(nn.Module):
     """Coordinates of a cell in the rotated axes, and its covariates, to the joint layer."""
 
-    def __init__(self, module: SiVAEModule, rotation_kk: Tensor) -> None:
+    def __init__(self, module: TwoTowers, rotation_kk: Tensor) -> None:
         super().__init__()
         self.module, self.perceptron = module, perceptron(module.cell_tower.decoder)
         self.turn_kk: Tensor
@@ -124,6 +124,6 @@ class DecoderNetwork(nn.Module):
 
     def forward(self, z_ck: Tensor, design_cb: Tensor) -> Tensor:
         """Joint layer h, (c, d)."""
-        decoded_cb = design_cb if self.module.architecture.decode_covariates else None
+        decoded_cb = design_cb if self.module.decodes_covariates else None
         joint_cd: Tensor = self.perceptron(beside(z_ck @ self.turn_kk, decoded_cb))
         return joint_cd

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sivae.nn._module import SiVAEModule
+from sivae.nn._two_towers import TwoTowers
 
 Array = NDArray[np.float64]
 NUMBERS = 2**22
@@ -32,13 +32,13 @@ TINY = 1e-12
 class PathEncoder:
     """The cell encoder in double precision, its axes turned: a linear map and a perceptron behind one linear layer."""
 
-    def __init__(self, module: SiVAEModule, rotation_ka: Array) -> None:
+    def __init__(self, module: TwoTowers, rotation_ka: Array) -> None:
         tower, g = module.cell_tower, len(module.bias_g)
         turn_ka = torch.from_numpy(module.used_k.double().numpy()[:, None] * rotation_ka)
         layers = [_weights(layer) for layer in tower.encoder.layers]
         weight, self._bias_d = layers[0]
         self.first_dg: Array = weight[:, :g].numpy() * float(tower.input_scale)
-        self._covariates_db, self._with_covariates = weight[:, g:], module.architecture.encode_covariates
+        self._covariates_db, self._with_covariates = weight[:, g:], module.encodes_covariates
         self.linear_ga: Array = tower.skip_pk.detach().double().numpy() @ turn_ka.numpy()
         self._later, self._norms = layers[1:], list(copy.deepcopy(tower.encoder.norms).double())
         width = len(layers[-1][1])  # means, then widths

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import logsumexp
 
 from sivae.data._expression import Expression
 from sivae.model._linear import LinearPart
-from sivae.nn._module import SiVAEModule
+from sivae.nn._published import PublishedModule
+from sivae.nn._two_towers import TwoTowers
 from sivae.stats._spectrum import Spectrum
 
 Array = NDArray[np.float32]
@@ -54,7 +56,7 @@ class GeneTable:
 
 
 @torch.no_grad()
-def encode(module: SiVAEModule, expression: Expression) -> tuple[Array, Array]:
+def encode(module: TwoTowers, expression: Expression) -> tuple[Array, Array]:
     """Posterior mean and sd of z of every cell, (n, k) each."""
     device = module.bias_g.device
     means, sds = [], []
@@ -68,7 +70,20 @@ def encode(module: SiVAEModule, expression: Expression) -> tuple[Array, Array]:
 
 
 @torch.no_grad()
-def joint(module: SiVAEModule, z_nk: Array, design_nb: Array) -> Array:
+def encode_pretrained(module: PublishedModule, expression: Expression) -> tuple[Array, Array]:
+    """Posterior mean and sd of z of every cell as before the last phase, (n, k) each."""
+    means, sds = [], []
+    for start in range(0, expression.shape[0], BATCH):
+        cells = slice(start, start + BATCH)
+        design_cb = torch.from_numpy(expression.design_nb[cells])
+        mean_ck, sd_ck = module.pretrained_tower.encode(torch.from_numpy(expression.standardised(cells)), design_cb)
+        means.append(mean_ck.numpy())
+        sds.append(sd_ck.numpy())
+    return np.concatenate(means), np.concatenate(sds)
+
+
+@torch.no_grad()
+def joint(module: TwoTowers, z_nk: Array, design_nb: Array) -> Array:
     """Joint layer h as the decoder gives it, (n, d)."""
     device = module.bias_g.device
     parts = []
@@ -87,19 +102,36 @@ def predictor(table: GeneTable, z_ck: Array, remainder_cd: Array, design_cb: Arr
 
 
 def predictor_blocks(
-    module: SiVAEModule, table: GeneTable, linear: LinearPart, expression: Expression, design_nb: Array | None = None
+    module: TwoTowers,
+    table: GeneTable,
+    linear: LinearPart,
+    expression: Expression,
+    design_nb: Array | None = None,
+    *,
+    genes: NDArray[np.intp] | None = None,
 ) -> Iterator[tuple[slice, Array]]:
     """The predictor of every cell at its own posterior mean, block by block of cells.
 
-    `design_nb` replaces the covariates of the decoder (not those of the encoder).
+    `table` has all modelled genes; of these the predictor is given of some, if `genes` says so. `design_nb` replaces
+    the covariates of the decoder (not those of the encoder).
     """
+    if genes is not None and not module.softmax:
+        table = table.take(genes)
     design_nb = expression.design_nb if design_nb is None else design_nb
     for start in range(0, expression.shape[0], BATCH):
         cells = slice(start, min(start + BATCH, expression.shape[0]))
         z_ck, _ = encode(module, expression.take(np.arange(cells.start, cells.stop)))
         design_cb = design_nb[cells]
         remainder_cd = linear.remainder(z_ck, joint(module, z_ck, design_cb), design_cb).astype(np.float32)
-        yield cells, predictor(table, z_ck, remainder_cd, design_cb)
+        eta_cg = predictor(table, z_ck, remainder_cd, design_cb)
+        if module.softmax:
+            eta_cg = log_softmax(eta_cg) if genes is None else log_softmax(eta_cg)[:, genes]
+        yield cells, eta_cg
+
+
+def log_softmax(eta_cg: Array) -> Array:
+    """Logarithm of shares that sum to one over all genes."""
+    return np.asarray(eta_cg - logsumexp(eta_cg, axis=1, keepdims=True), np.float32)
 
 
 def to_standardised(eta_cg: Array, expression: Expression, *, counts: bool) -> Array:
@@ -120,7 +152,7 @@ def to_rate(eta_cg: Array, expression: Expression, genes: NDArray[np.intp], *, c
     return np.asarray(np.maximum(np.expm1(values), 0.0) / scaling.target, np.float32)
 
 
-def gene_nll(module: SiVAEModule, table: GeneTable, linear: LinearPart, expression: Expression) -> NDArray[np.float64]:
+def gene_nll(module: TwoTowers, table: GeneTable, linear: LinearPart, expression: Expression) -> NDArray[np.float64]:
     """Negative log likelihood at posterior means, summed over cells, (g,)."""
     likelihood, genes = module.likelihood, np.arange(expression.shape[1])
     total = np.zeros(len(genes))
@@ -133,7 +165,7 @@ def gene_nll(module: SiVAEModule, table: GeneTable, linear: LinearPart, expressi
 
 
 @torch.no_grad()
-def _noise(module: SiVAEModule, expression: Expression) -> tuple[torch.Tensor, torch.Tensor | None]:
+def _noise(module: TwoTowers, expression: Expression) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Logarithm of the noise at posterior means, (g,) or broadcasting against (n, g), and logit of zero inflation."""
     device = module.bias_g.device
     genes_g = torch.arange(expression.shape[1], device=device)

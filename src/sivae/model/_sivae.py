@@ -13,20 +13,23 @@ import pandas as pd
 from anndata import AnnData
 from numpy.typing import NDArray
 
-from sivae._checks import a_path, check_adata, check_names, number, rows_of
+from sivae._checks import a_path, check_adata, check_names, number, rows_of, whole_number
 from sivae._errors import ArtefactError, CellMismatchError, NotTrainedError, OptionError, some, warn
 from sivae._rng import torch_generator
 from sivae._values import frame, part_of, refuse_view
 from sivae.data import _setup
 from sivae.data._expression import Expression
 from sivae.data._profiles import StoredProfiles
-from sivae.model import _annotate, _artefact, _attribution, _build, _features, _linear, _predict
+from sivae.model import _annotate, _artefact, _attribution, _build, _features, _linear, _predict, _recipe, _sample
 from sivae.model._arguments import check_training, check_transform_batch, genes_at, resolve
 from sivae.model._contributions import Explanation
 from sivae.model._fit import Training, fit, split_rows, stored_profile
 from sivae.model._older import as_of_today
 from sivae.model._trained import Trained, options_from_config, options_to_config
-from sivae.nn._module import Architecture, SiVAEModule
+from sivae.nn._module import Architecture
+from sivae.nn._published import PublishedModule
+from sivae.nn._published_options import PublishedOptions
+from sivae.nn._two_towers import TwoTowers
 from sivae.train import _loop
 from sivae.train._options import TrainOptions
 
@@ -51,15 +54,16 @@ class SiVAE:
         on every data set measured (docs/defaults.md).
     gamma
         Weight of the interpretability term, the same likelihood under the linear predictor alone; 0 leaves it out. At
-        1 both predictors count equally. The paper's 0.05 belongs to a squared error and is not comparable.
+        1, the default, both predictors count equally. The paper's 0.05, the default of recipe "choi2023", belongs to a
+        squared error and is not comparable.
     decoder
-        "residual": bias + z.v + h.w; "published": the paper's bias + h.w.
+        "residual" (the default): bias + z.v + h.w; "published": the paper's bias + h.w.
     kl_scale
-        "bound": the evidence bound; "published": the paper's mean over genes (G / N is replaced by 1).
+        "bound" (the default): the evidence bound; "published": the paper's mean over genes (G / N is replaced by 1).
     profiles
-        What the feature encoder reads of a gene: "principal" (its principal components over the training cells, of
-        fixed width), "cells" (the paper's: its values in the training cells), or the name of an array in `varm`
-        (vectors of proteins, texts, motifs), matched by gene name.
+        What the feature encoder reads of a gene: "principal" (the default: its principal components over the training
+        cells, of fixed width), "cells" (the paper's: its values in the training cells), or the name of an array in
+        `varm` (vectors of proteins, texts, motifs), matched by gene name.
     n_profile
         Width: principal components (128, or `n_latent` if that is more), or training cells at most (10,000), of which
         a sample is taken. Fewer where the data have fewer.
@@ -68,10 +72,19 @@ class SiVAE:
     seed
         Seed of weights, blocks and noise. Which cells validate does not depend on it.
     dispersion
-        What the noise (sigma, or inverse dispersion theta) depends on: "gene"; "gene-batch" (needs a batch_key);
+        What the noise (sigma, or inverse dispersion theta) depends on: "gene" (the default); "gene-batch" (needs a
+        batch_key);
         "gene-cell" (gene, and the cell's joint layer); "cell" (Normal only: the paper's, one sigma per cell that all
         genes share). Where one number per gene is shown, it is that of the average training cell; genes never trained
         on have one number each. "poisson" and "bernoulli" have no noise parameter.
+    recipe
+        "default", or "choi2023": the published model, trained in its three phases (docs/how_it_works.md). Where None,
+        `gamma`, `decoder`, `kl_scale`, `profiles` and `dispersion` are then the paper's: 0.05, "published",
+        "published", "cells", and "cell" ("gene" for counts); likelihoods are "normal" and "nb". The loadings are the
+        posterior means of v, which the predictor h.w has no part in.
+    published
+        Settings of that recipe (`PublishedOptions`), in the place of `architecture` and of what `train` says of blocks,
+        learning rates and early stopping.
 
     Raises
     ------
@@ -100,21 +113,28 @@ class SiVAE:
         *,
         n_latent: int = 10,
         likelihood: Literal["auto", "normal", "nb", "zinb", "poisson", "bernoulli"] = "auto",
-        gamma: float = 1.0,
-        decoder: Literal["residual", "published"] = "residual",
-        kl_scale: Literal["bound", "published"] = "bound",
-        profiles: str = "principal",
+        gamma: float | None = None,
+        decoder: Literal["residual", "published"] | None = None,
+        kl_scale: Literal["bound", "published"] | None = None,
+        profiles: str | None = None,
         n_profile: int | None = None,
         architecture: Architecture | None = None,
         seed: int = 0,
-        dispersion: Literal["gene", "gene-batch", "gene-cell", "cell"] = "gene",
+        dispersion: Literal["gene", "gene-batch", "gene-cell", "cell"] | None = None,
+        recipe: Literal["default", "choi2023"] = "default",
+        published: PublishedOptions | None = None,
     ) -> None:
         self._setup = _setup.read_record(adata)
+        asked = _recipe.chosen(recipe, {
+            "likelihood": likelihood, "gamma": gamma, "decoder": decoder, "kl_scale": kl_scale, "profiles": profiles,
+            "dispersion": dispersion,
+        })  # fmt: skip
+        settings = _recipe.settings(recipe, published, architecture)
         options = resolve(
-            adata, self._setup, n_latent=n_latent, likelihood=likelihood, gamma=gamma, decoder=decoder,
-            kl_scale=kl_scale, profiles=profiles, n_profile=n_profile, architecture=architecture, seed=seed,
-            dispersion=dispersion,
-        )  # fmt: skip
+            adata, self._setup, n_latent=n_latent, n_profile=n_profile, architecture=architecture, seed=seed, **asked
+        )
+        options = _recipe.with_recipe(options, recipe, settings)
+        _recipe.check(options, adata)
         stored_profile(adata, options, tuple(str(name) for name in adata.var_names))
         if likelihood == "auto":
             values = "log1p of size-corrected counts" if self._setup.normalize == "log1p" else "the values as they are"
@@ -123,7 +143,7 @@ class SiVAE:
         self.options = options
         self.adata: AnnData | None = adata
         self._names = tuple(str(name) for name in adata.var_names)
-        self._module: SiVAEModule | None = None
+        self._module: TwoTowers | None = None
         self._state: Trained | None = None
 
     @staticmethod
@@ -199,9 +219,9 @@ class SiVAE:
         Parameters
         ----------
         max_epochs
-            Passes over the training cells; None chooses by the size of the data.
+            Passes over the training cells; None chooses by the size of the data. Caps each phase of recipe "choi2023".
         batch_size, feature_batch_size
-            Cells and genes of a block.
+            Cells and genes of a block. Recipe "choi2023" has them, and early stopping, in `PublishedOptions`.
         early_stopping
             Stop when the validation loss no longer improves.
         accelerator
@@ -254,11 +274,12 @@ class SiVAE:
         """One row per check of the validation loss.
 
         Its `attrs` say why training ended ("plateau", "all steps done" or "interrupted"), at which step, which step was
-        kept and, where a checkpoint was continued, from which step.
+        kept and, where a checkpoint was continued, from which step. Of recipe "choi2023", column `stage` is the phase
+        (1 cells, 2 genes, 3 both), and `attrs["stage_seconds"]` says how long each took.
         """
         state = self._trained()
         frame = pd.DataFrame(state.history).dropna(axis=1, how="all")
-        names = ("stopped", "last_step", "best_step", "resumed_at")
+        names = ("stopped", "last_step", "best_step", "resumed_at", "stage_seconds")
         frame.attrs = {name: state.facts[name] for name in names if name in state.facts}
         return frame
 
@@ -301,7 +322,8 @@ class SiVAE:
         return_dist
             Return mean and variance. The variance is that over samples of cells: the square of a standard error, from
             the scatter of the training cells and the sampling of the axes' scale; not that of the variational
-            posterior. An axis without signal has about 1, the prior's.
+            posterior. An axis without signal has about 1, the prior's. Under recipe "choi2023" loadings are the means
+            of that posterior, and the variance is its own.
 
         Returns
         -------
@@ -360,9 +382,9 @@ class SiVAE:
         cells = self._cells(adata)
         expression = self._read(cells)
         design = self._design(cells, transform_batch)
-        table, counts = state.table.take(at), module.likelihood.counts
+        counts = module.likelihood.counts
         result = np.empty((expression.shape[0], len(at)), np.float32)
-        for rows, eta_cg in _predict.predictor_blocks(module, table, state.linear, expression, design):
+        for rows, eta_cg in _predict.predictor_blocks(module, state.table, state.linear, expression, design, genes=at):
             result[rows] = _predict.to_rate(eta_cg, expression, at, counts=counts)
         if counts or expression.scaling.log:
             result *= library_size
@@ -447,7 +469,13 @@ class SiVAE:
         Higher is better. The gene posterior's share is its divergence divided by the number of training cells.
         """
         module, expression = self._module_(), self._read(adata)
-        if not module.profile_gq.any():
+        settings = self.options.published
+        if settings is not None and not settings.variational:
+            raise OptionError(
+                "A deterministic autoencoder has no evidence bound; expected variational=True. "
+                "Use get_reconstruction_error."
+            )
+        if module.embeds_genes and not module.profile_gq.any():
             raise CellMismatchError(
                 "The bound needs the profiles of the genes, which profiles='cells' keeps out of the saved model "
                 "because they are expression values. Train again, or use profiles='principal'."
@@ -466,6 +494,101 @@ class SiVAE:
         if not per_feature:
             return float(total_g.sum())
         return pd.Series(total_g, index=pd.Index(state.reader.genes, name="gene")).loc[list(self._names)]
+
+    def get_pretrained_representation(
+        self, adata: AnnData | None = None, *, side: Literal["cells", "genes"] = "cells", return_dist: bool = False
+    ) -> Array | pd.DataFrame | tuple[Array, Array] | tuple[pd.DataFrame, pd.DataFrame]:
+        """Embeddings of recipe "choi2023" before its third phase: those of the cell VAE and of the feature VAE alone.
+
+        Parameters
+        ----------
+        adata
+            Any cells with the modelled genes; the training AnnData if None. Of no account for genes.
+        side
+            "cells": means of z, (n, k); "genes": means of v, a frame indexed by gene, (g, k).
+        return_dist
+            Return mean and variance.
+
+        Returns
+        -------
+        Array or frame, or a pair of them, on the axes of training, which `rotate` does not turn.
+
+        Raises
+        ------
+        OptionError
+            If the model had no such phases.
+        """
+        if side not in ("cells", "genes"):
+            raise OptionError(f"side is {side!r}; expected 'cells' or 'genes'. Choose one of these.")
+        state, module = self._trained(), self._module_()
+        settings = self.options.published
+        if (
+            not isinstance(module, PublishedModule)
+            or settings is None
+            or not (settings.has_features and settings.pretrain and bool(module.pretrained_mean_gk.isfinite().all()))
+        ):
+            raise OptionError(
+                "This model was not trained in phases, or was interrupted before the third; expected recipe='choi2023' "
+                "with model='sivae' and pretrain=True. Train such a model."
+            )
+        if side == "cells":
+            mean, sd = _predict.encode_pretrained(module, self._read(adata))
+            return (mean, sd**2) if return_dist else mean
+        columns = [f"axis{axis + 1}" for axis in range(self.options.n_latent)]
+        index = pd.Index(state.reader.genes, name="gene")
+        frames = [
+            pd.DataFrame(values.numpy(), index=index, columns=columns).loc[list(self._names)]
+            for values in (module.pretrained_mean_gk, module.pretrained_sd_gk.square())
+        ]
+        return (frames[0], frames[1]) if return_dist else frames[0]
+
+    def sample(
+        self, n_cells: int, *, library_size: float = 1e4, seed: int = 0, return_latent: bool = False
+    ) -> pd.DataFrame | tuple[pd.DataFrame, Array]:
+        """New cells from the prior: positions from N(0, I), and values drawn given them, cells x genes.
+
+        Parameters
+        ----------
+        n_cells
+            How many.
+        library_size
+            Counts of the modelled genes that each cell has, about.
+        seed
+            Of the draws.
+        return_latent
+            Return the positions as well, on the rotated axes.
+
+        Returns
+        -------
+        Frame of counts; under the Normal of values on the count scale, clipped at 0, or on the scale of the data where
+        `normalize="none"`; and the positions, (n, k). Covariates are at their average.
+
+        Examples
+        --------
+        >>> import sivae
+        >>> adata = sivae.datasets.planted(n_cells=200, n_genes=50)
+        >>> sivae.SiVAE.setup_anndata(adata)
+        >>> model = sivae.SiVAE(adata, n_latent=3, likelihood="nb")
+        >>> history = model.train(max_epochs=2, progress=False)
+        >>> model.sample(5).shape
+        (5, 50)
+        """
+        state = self._trained()
+        if self.options.published is not None and not self.options.published.variational:
+            raise OptionError(
+                "A deterministic autoencoder has no prior to draw cells from; expected variational=True. "
+                "Predict at positions of cells: get_normalized_expression."
+            )
+        n = whole_number("n_cells", n_cells, least=1)
+        number("library_size", library_size, allowed=lambda n: 0 < n < np.inf, expected="a positive number")
+        z_nk, values_ng = _sample.draw(
+            self._module_(), state.table, state.linear, state.reader.scaling, n, library_size=float(library_size),
+            seed=whole_number("seed", seed, least=0, hint="0 is the default."),
+        )  # fmt: skip
+        names = pd.Index([f"sample_{row + 1}" for row in range(n)])
+        frame = pd.DataFrame(values_ng, index=names, columns=pd.Index(state.reader.genes, name="gene"))
+        frame = frame[list(self._names)]
+        return (frame, (z_nk @ state.rotation_kk).astype(np.float32)) if return_latent else frame
 
     @property
     def genes(self) -> list[str]:
@@ -528,7 +651,9 @@ class SiVAE:
 
             - `obsm["X_sivae"]` (n, k) and `obs["sivae_split"]`;
             - `varm["X_sivae"]`, `varm["X_sivae_var"]` (g, k): the loadings and their variance over samples of cells;
-            - `varm["X_sivae_joint"]` (g, d): w; `varm["X_sivae_encoder"]` (g, k): mean derivative of z by the gene;
+              under recipe "choi2023" mean and variance of the posterior of v;
+            - `varm["X_sivae_joint"]` (g, d): w, under recipe "choi2023" [w, -v] beside the joint layer [y, z], so that
+              z.v + h.w is the predictor there too; `varm["X_sivae_encoder"]` (g, k): mean derivative of z by the gene;
             - `var["sivae_r2"]`, `["sivae_noise"]`, `["sivae_noise_variance"]` (on the scale of v), `["sivae_scale"]`,
               `["sivae_bias"]`, `["sivae_modelled"]` and `["sivae_connected_pvalue"]`; under "zinb" also
               `["sivae_zero_inflation"]`. Noise that depends on batch or cell is that of the average training cell;
@@ -605,7 +730,8 @@ class SiVAE:
                 profile_gq = StoredProfiles(state.stored_gq).of_modelled()
             n_batches = model._setup.n_batches
             n_design = len(state.reader.design.mean_b)
-            module = _build.blank_module(model.options, profile_gq, n_design, n_batches=n_batches)
+            blank = _build.blank_module if model.options.published is None else _recipe.blank_module
+            module: TwoTowers = blank(model.options, profile_gq, n_design, n_batches=n_batches)
             module.load_state_dict(weights)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise ArtefactError(
@@ -619,7 +745,8 @@ class SiVAE:
         o = self.options
         state = f"trained, best step {self._state.facts['best_step']}" if self._state else "not trained"
         dispersion = "" if o.dispersion == "gene" else f", dispersion={o.dispersion!r}"
-        options = f"n_latent={o.n_latent}, likelihood={o.likelihood!r}{dispersion}, gamma={o.gamma}"
+        recipe = "" if o.recipe == "default" else f"recipe={o.recipe!r}, "
+        options = f"{recipe}n_latent={o.n_latent}, likelihood={o.likelihood!r}{dispersion}, gamma={o.gamma}"
         return f"SiVAE({len(self._names)} genes, {options}, {state})"
 
     # ------------------------------------------------------------------------------------------------- inside
@@ -629,7 +756,7 @@ class SiVAE:
             raise NotTrainedError("The model is not trained yet. Call model.train() first.")
         return self._state
 
-    def _module_(self) -> SiVAEModule:
+    def _module_(self) -> TwoTowers:
         if self._module is None:
             raise NotTrainedError("The model is not trained yet. Call model.train() first.")
         return self._module
@@ -672,8 +799,7 @@ class SiVAE:
                 f"{len(gone)} of the {known.n_obs} cells of the training AnnData are not in this one ({some(gone)}). "
                 "Genes are embedded from their values in the training cells, matched by obs_names: pass those cells."
             )
-        threshold = float(state.facts["validation_threshold"])
-        train_rows, validation_rows = split_rows(known, threshold)
+        train_rows, validation_rows = split_rows(known, state.split())
         return _features.embed(
             self._module_(),
             options=self.options,
@@ -686,6 +812,7 @@ class SiVAE:
             new=adata,
             rows=rows[train_rows],
             validation_rows=rows[validation_rows],
+            cells_shown=_recipe.profile_cells(self.options, known, train_rows),
         )
 
 

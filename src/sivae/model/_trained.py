@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 from sivae.data._expression import Design, Reader
 from sivae.data._scaling import Scaling
 from sivae.data._setup import Setup
+from sivae.data._split import Split
 from sivae.model._build import Options
 from sivae.model._linear import LinearPart
 from sivae.model._predict import GeneTable
 from sivae.nn._module import Architecture
+from sivae.nn._published_options import PublishedOptions
 from sivae.stats._spectrum import Spectrum
 
 
@@ -33,6 +35,12 @@ class Trained:
     rotation: str = "none"
     stored_gq: NDArray[np.float32] | None = None
     """Rows of the `varm` array that profiles were taken from, where they were."""
+    validation_m: NDArray[np.float64] | None = None
+    """Hashes of the validation cells, where they were named."""
+
+    def split(self) -> Split:
+        """Which cells validated."""
+        return Split(float(self.facts["validation_threshold"]), self.validation_m)
 
     def loadings(self, table: GeneTable | None = None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Mean and variance of v in the rotated axes, (g, k) each; of the modelled genes if no table is given."""
@@ -53,6 +61,8 @@ class Trained:
         tables = {f"gene/{name}": getattr(self.table, name) for name in GeneTable.__dataclass_fields__}
         if self.stored_gq is not None:
             tables["stored_gq"] = self.stored_gq
+        if self.validation_m is not None:
+            tables["validation_m"] = self.validation_m
         return tables | {
             "scaling/mean_g": scaling.mean_g,
             "scaling/sd_g": scaling.sd_g,
@@ -99,7 +109,12 @@ class Trained:
         return cls(
             reader=Reader(setup, tuple(config["genes"]), design, scaling, bool(config["binary"])),
             table=GeneTable(**{name: tables[f"gene/{name}"] for name in GeneTable.__dataclass_fields__}),
-            linear=LinearPart(*(tables[f"linear/{name}"] for name in LinearPart.__dataclass_fields__)),
+            linear=LinearPart(
+                tables["linear/intercept_d"],
+                tables["linear/slope_kd"],
+                tables["linear/design_bd"],
+                published=_loadings_are_means(config["options"]),
+            ),
             joint_covariance=tables["joint_covariance"],
             spectrum=spectrum,
             history=config["history"],
@@ -107,7 +122,14 @@ class Trained:
             rotation_kk=tables["rotation_kk"],
             rotation=config["rotation"],
             stored_gq=None if config["options"]["profiles"] in ("principal", "cells") else tables["stored_gq"],
+            validation_m=tables.get("validation_m"),
         )
+
+
+def _loadings_are_means(options: dict[str, Any]) -> bool:
+    """Whether it is the published recipe with a feature tower."""
+    published = options.get("published")
+    return published is not None and published["model"] == "sivae"
 
 
 def options_to_config(options: Options) -> dict[str, Any]:
@@ -120,4 +142,10 @@ def options_from_config(saved: dict[str, Any]) -> Options:
     shape: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in saved["architecture"].items()
     }
-    return Options(**{**saved, "architecture": Architecture(**shape)})
+    published = saved.get("published")
+    if published is not None:
+        tuples: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in published.items()
+        }
+        published = PublishedOptions(**tuples)
+    return Options(**{**saved, "architecture": Architecture(**shape), "published": published})

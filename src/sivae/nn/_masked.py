@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sivae.nn._module import SiVAEModule
 from sivae.nn._tower import beside
+from sivae.nn._two_towers import TwoTowers
 
 
 @torch.no_grad()
 def encode_without(
-    module: SiVAEModule,
+    module: TwoTowers,
     x_cg: Tensor,
     design_cb: Tensor,
     genes_f: Tensor,
@@ -33,7 +33,7 @@ def encode_without(
     tower = module.cell_tower
     encoder = tower.encoder
     first = encoder.layers[0]
-    encoded_cb = design_cb if module.architecture.encode_covariates else None
+    encoded_cb = design_cb if module.encodes_covariates else None
     hidden_ch = first(beside(x_cg * tower.input_scale, encoded_cb))
     own_fc = x_cg[:, genes_f].T + shift_fc * slope_cg[:, genes_f].T
     weight_gh = (first.weight[:, : x_cg.shape[1]] * tower.input_scale).T  # type: ignore[index]

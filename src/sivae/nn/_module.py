@@ -18,6 +18,7 @@ Source: Choi, Li, Quon, Genome Biology 2023, 24:29, Methods (doi 10.1186/s13059-
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import final
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +30,7 @@ from sivae.nn._dispersion import make_dispersion
 from sivae.nn._likelihoods import Likelihood, ZeroInflatedNegativeBinomial
 from sivae.nn._objective import Terms, gaussian_kl
 from sivae.nn._tower import Tower
+from sivae.nn._two_towers import Posterior, TwoTowers
 
 
 @dataclass(frozen=True)
@@ -97,23 +99,12 @@ class Architecture:
         )
 
 
-@dataclass(frozen=True)
-class Posterior:
-    """Gaussian over the latent axes, one row per cell or gene."""
-
-    mean_rk: Tensor
-    sd_rk: Tensor
-
-    def sample(self, generator: torch.Generator | None) -> Tensor:
-        """One draw per row; the mean where no generator is given."""
-        if generator is None:
-            return self.mean_rk
-        noise_rk = torch.randn(self.mean_rk.shape, generator=generator).to(self.mean_rk.device)
-        return self.mean_rk + self.sd_rk * noise_rk
-
-
-class SiVAEModule(nn.Module):
+@final
+class SiVAEModule(TwoTowers):
     """Both towers, the predictor and the objective of a block."""
+
+    cell_tower: Tower
+    feature_tower: Tower
 
     def __init__(
         self,
@@ -132,6 +123,8 @@ class SiVAEModule(nn.Module):
         n_genes, n_profile = profile_gq.shape
         self.likelihood, self.residual, self.architecture = likelihood, decoder == "residual", architecture
         a = architecture
+        self.encodes_covariates, self.decodes_covariates = a.encode_covariates, a.decode_covariates
+        self.n_joint = a.n_joint
         self.cell_tower = Tower(
             n_genes,
             n_latent=n_latent,
@@ -157,14 +150,9 @@ class SiVAEModule(nn.Module):
         self.dispersion = make_dispersion(dispersion, n_genes=n_genes, n_batches=n_batches, n_joint=a.n_joint)
         inflated = likelihood.name == ZeroInflatedNegativeBinomial.name
         self.zero_logit_g = nn.Parameter(torch.zeros(n_genes)) if inflated else None
-        self.profile_gq: Tensor
-        self.scale_g: Tensor
-        self.shift_bg: Tensor
         self.register_buffer("profile_gq", profile_gq, persistent=False)
         self.register_buffer("scale_g", torch.ones(n_genes))  # s_g
-        self.used_k: Tensor
         self.register_buffer("shift_bg", torch.zeros(n_design, n_genes))  # what the encoder subtracts per covariate
-        self.log_gain_bg: Tensor
         self.register_buffer("log_gain_bg", torch.zeros(n_design, n_genes))  # what it divides by, in logarithms
         self.register_buffer("used_k", torch.ones(n_latent))  # 0 closes an axis with nothing to say
 
@@ -175,12 +163,12 @@ class SiVAEModule(nn.Module):
         corrupted_cg = None
         if self.training and generator is not None and rate > 0:
             corrupted_cg = x_cg * _kept(x_cg.shape, rate, generator).to(x_cg.device)
-        encoded_cb = design_cb if self.architecture.encode_covariates else None
+        encoded_cb = design_cb if self.encodes_covariates else None
         return self._closed(*self.cell_tower.encode(x_cg, corrupted_cg, covariates_rb=encoded_cb))
 
     def decode_cells(self, z_ck: Tensor, design_cb: Tensor) -> Tensor:
         """Joint layer h of cells, (c, d)."""
-        return self.cell_tower.decode(z_ck, design_cb if self.architecture.decode_covariates else None)
+        return self.cell_tower.decode(z_ck, design_cb if self.decodes_covariates else None)
 
     def without_covariates(self, x_cg: Tensor, design_cb: Tensor) -> Tensor:
         """Rows without the linear effect of their covariates, (c, g)."""
@@ -215,17 +203,6 @@ class SiVAEModule(nn.Module):
         h_cd = self.decode_cells(z_ck * self.used_k, design_cb) if self.dispersion.reads_cells else None
         noise: Tensor = self.dispersion(self.log_noise_g[genes_f], genes_f, h_cd, design_cb)
         return noise
-
-    def average_log_noise(self, h_d: Tensor) -> Tensor:
-        """Logarithm of the noise of every gene at a joint layer h (d,) and the average batch, (g,)."""
-        genes_g = torch.arange(len(self.bias_g), device=self.bias_g.device)
-        design_1b = self.offset_gb.new_zeros((1, self.offset_gb.shape[1]))
-        noise: Tensor = self.dispersion(self.log_noise_g, genes_g, h_d[None], design_1b)
-        return noise.expand(1, len(genes_g))[0]
-
-    def zero_logit(self, genes_f: Tensor) -> Tensor | None:
-        """Logit of the zero inflation, (f,); None where the likelihood has none."""
-        return None if self.zero_logit_g is None else self.zero_logit_g[genes_f]
 
     def forward(self, block: Block, generator: torch.Generator | None = None, *, linear: bool = True) -> Terms:
         """The terms of the objective for one block; posterior means instead of draws where no generator is given.

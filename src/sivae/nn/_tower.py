@@ -12,11 +12,15 @@ LOG_SD_RANGE = (-7.0, 1.0)
 
 
 class Mlp(nn.Module):
-    """Linear layers with ReLU between them and none after the last (Methods: the last hidden layer is linear)."""
+    """Linear layers with ReLU between them and none after the last (Methods: the last hidden layer is linear).
+
+    Of a single width it is the identity.
+    """
 
     def __init__(self, widths: Sequence[int], *, generator: torch.Generator, layer_norm: bool = False) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(_linear(a, b, generator) for a, b in zip(widths, widths[1:], strict=False))
+        layers: list[nn.Module] = [_linear(a, b, generator) for a, b in zip(widths, widths[1:], strict=False)]
+        self.layers = nn.ModuleList(layers or [nn.Identity()])
         self.norms = nn.ModuleList(nn.LayerNorm(width) if layer_norm else nn.Identity() for width in widths[1:-1])
 
     def forward(self, x: Tensor) -> Tensor:

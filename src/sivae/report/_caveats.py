@@ -44,6 +44,11 @@ def _training(adata: AnnData) -> list[str]:
         found.append(
             "No cells were kept for validation, so nothing here shows how the model does on cells it has not seen."
         )
+    elif _facts.published(dict(_facts.record(adata)["options"])):
+        found.append(
+            "This is the published recipe, from a random start: axes may be empty, and turn from seed to seed. Its "
+            "validation loss is that of two models one after the other, so the first says little of the last."
+        )
     elif not state["improved"]:
         found.append(
             "Training did not beat its start on validation cells, so the start was kept. The map is that of a linear "
@@ -70,7 +75,7 @@ def _axes(adata: AnnData) -> list[str]:
     if len(unused):
         words = f"Axis {unused[0]} is" if len(unused) == 1 else f"Axes {some(unused, 20)} are"
         return [f"{words} unused: cells hardly differ there, and its genes mean nothing. Fewer axes hold the same map."]
-    if int(facts["n_signal_axes"]) >= k:
+    if int(facts["n_signal_axes"]) >= k and not _facts.published(dict(_facts.record(adata)["options"])):
         return [
             f"All {k} axes stand above the noise. The data may hold more: try more axes if expected groups are missing."
         ]

@@ -91,6 +91,7 @@ def collect(adata: AnnData, *, label: str | None) -> dict[str, Any]:
         "data": _data(adata, setup, facts, run),
         "model": _model(adata, options, facts),
         "training": training(adata),
+        "published": published(options),
         "r2": explained(adata),
         "n_cells": f"{adata.n_obs:,}",
         "n_modelled": f"{int(_read.modelled(adata).sum()):,}",
@@ -144,11 +145,16 @@ def _model(adata: AnnData, options: Mapping[str, Any], facts: Mapping[str, Any])
         ("Likelihood", LIKELIHOODS.get(likelihood, likelihood)),
         ("Noise parameter", noise),
         ("Axes", f"{int(options['n_latent'])}"),
-        ("Axes with a signal at the start", f"{int(facts['n_signal_axes'])}"),
+        *([] if published(options) else [("Axes with a signal at the start", f"{int(facts['n_signal_axes'])}")]),
         ("Unused at the end", ", ".join(f"axis {axis}" for axis in unused) or "no axis"),
         ("Weight of the linear term (gamma)", f"{float(options['gamma']):g}"),
         ("Seed", f"{int(options['seed'])}"),
     ]
+
+
+def published(options: Mapping[str, Any]) -> bool:
+    """Whether the model is of the published recipe: a random start and phases, loadings as trained."""
+    return str(options.get("recipe", "default")) == "choi2023"
 
 
 def training(adata: AnnData) -> dict[str, Any]:

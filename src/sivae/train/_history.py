@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+PHASED = ("stage", "nll_hidden", "penalty", "squared_error", "validation_squared_error")
+"""Columns of a training in phases (1 cells, 2 genes, 3 both)."""
 COLUMNS = (
     "step", "epoch", "seconds", "learning_rate", "loss", "nll", "kl_cells", "kl_features", "nll_linear",
-    "validation_loss", "validation_nll", "validation_nll_linear", "best",
+    "validation_loss", "validation_nll", "validation_nll_linear", "best", *PHASED,
 )  # fmt: skip
 
 
@@ -22,12 +24,17 @@ class History:
     last_step: int
     resumed_at: int | None
     """Step from which a checkpoint was continued."""
+    stage_seconds: dict[str, float] = field(default_factory=dict)
+    """Seconds of each phase, where there are several."""
 
     def facts(self) -> dict[str, Any]:
         """How training ended; where a checkpoint was continued, from which step."""
-        facts = {"best_step": self.best_step, "stopped": self.stopped, "last_step": self.last_step}
+        facts: dict[str, Any] = {"best_step": self.best_step, "stopped": self.stopped, "last_step": self.last_step}
+        if self.stage_seconds:
+            facts["stage_seconds"] = self.stage_seconds
         return facts if self.resumed_at is None else facts | {"resumed_at": self.resumed_at}
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists by column, for JSON and `uns`."""
-        return {name: [float(row.get(name, float("nan"))) for row in self.rows] for name in COLUMNS}
+        columns = [name for name in COLUMNS if name not in PHASED or self.stage_seconds]
+        return {name: [float(row.get(name, float("nan"))) for row in self.rows] for name in columns}

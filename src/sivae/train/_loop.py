@@ -21,6 +21,7 @@ from sivae._rng import torch_generator
 from sivae.data._expression import Expression
 from sivae.nn._module import SiVAEModule
 from sivae.nn._objective import Terms, Weights
+from sivae.nn._two_towers import TwoTowers
 from sivae.train._checkpoint import Checkpoint, State
 from sivae.train._history import History
 from sivae.train._options import TrainOptions, default_steps
@@ -320,7 +321,7 @@ class _Floats:
 
 
 @torch.no_grad()
-def evaluate(module: SiVAEModule, expression: Expression, noise: torch.Generator | None, size: int = 512) -> _Floats:
+def evaluate(module: TwoTowers, expression: Expression, noise: torch.Generator | None, size: int = 512) -> _Floats:
     """The terms over all cells of `expression` and all genes; at posterior means where no generator is given."""
     n, g = expression.shape
     genes, device = np.arange(g), module.bias_g.device

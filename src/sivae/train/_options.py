@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from sivae._checks import number, whole_number
+from sivae._checks import names, number, whole_number
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,9 @@ class TrainOptions:
         Steps; None lets `max_epochs`, or else the size of the data, decide.
     validation_fraction
         Share of the cells kept for validation, chosen by a hash of their names.
+    validation_cells
+        Names of the cells kept for validation, instead of that share: those of an earlier split, or of
+        `sivae.pp.split_cells` or `sivae.pp.k_folds`. A saved model keeps hashes of them, not the names.
     max_validation_cells
         Validation cells looked at during training (all of them at the end).
     checkpoint_seconds
@@ -63,19 +66,24 @@ class TrainOptions:
     min_improvement: float = 1e-5
     max_steps: int | None = None
     validation_fraction: float = 0.1
+    validation_cells: tuple[str, ...] | None = None
     max_validation_cells: int = 2000
     checkpoint_seconds: float = 30.0
     keep_checkpoint: bool = False
 
     def __post_init__(self) -> None:
         hint = "Leave it out to take the default."
+        if self.validation_cells is not None:
+            object.__setattr__(
+                self, "validation_cells", tuple(names("TrainOptions.validation_cells", self.validation_cells))
+            )
         for name in ("checks", "patience", "max_validation_cells", "max_steps"):
             if getattr(self, name) is not None or name != "max_steps":
                 whole_number(f"TrainOptions.{name}", getattr(self, name), least=1, hint=hint)
         for name in ("warmup_steps", "kl_warmup_steps"):
             whole_number(f"TrainOptions.{name}", getattr(self, name), least=0, hint=hint)
-        for names, allowed, expected in RANGES:
-            for name in names:
+        for options, allowed, expected in RANGES:
+            for name in options:
                 number(f"TrainOptions.{name}", getattr(self, name), allowed=allowed, expected=expected, hint=hint)
 
 
