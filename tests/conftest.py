@@ -1,8 +1,10 @@
 """What many tests share: one generator, planted data, and models trained once per session."""
 
+import os
 import sys
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
@@ -15,6 +17,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 from builders import SMALL, train  # noqa: E402
 
 torch.set_num_threads(1)
+
+# The same commit has the same verdict; HYPOTHESIS_PROFILE=explore looks elsewhere each time.
+hypothesis.settings.register_profile("same", derandomize=True, deadline=None)
+hypothesis.settings.register_profile("explore", deadline=None)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 
 @pytest.hookimpl(tryfirst=True)
