@@ -127,8 +127,6 @@ def test_no_kwargs(name: str):
 
 @every_callable
 def test_at_most_three_positional_arguments(name: str):
-    if is_dataclass(name):
-        pytest.skip("a record of options: its fields are named by its docstring")
     positional = [p.name for p in parameters(name) if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     assert len(positional) <= 3, f"{name} takes {positional} by position; put * after the third"
 

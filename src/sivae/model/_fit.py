@@ -77,11 +77,11 @@ def fit(
     stored_gq = stored_profile(adata, options, genes)
     checkpoint = None
     if training.checkpoint_dir is not None:
-        identity = {"model": asdict(options), "train": training.identity(), "setup": setup.to_record()}
         names = adata.obs_names[train_rows], adata.obs_names[validation_rows]
+        identity = {"model": asdict(options), "train": training.identity(), "setup": setup.to_record()}
         identity |= _identity.of_data(genes, *names, _identity.of_values(known, held_out, stored_gq))
         noted = _identity.noted(accelerator.device, versions())
-        checkpoint = Checkpoint(training.checkpoint_dir, identity, noted, seconds=training.options.checkpoint_seconds)
+        checkpoint = Checkpoint(training.checkpoint_dir, identity, noted, seconds=o.checkpoint_seconds)
     state = None if checkpoint is None else checkpoint.read()
     n_batches = setup.n_batches
     check_covariates(reader.design, known.design_nb, setup)
@@ -90,17 +90,12 @@ def fit(
     warn_if_confounded(covariates, known.shape[0], setup)
     if options.published is not None:
         effect = _recipe.no_effect(known)
-    width = (
-        options.n_profile if options.profiles == "principal" else _build.default_width("principal", options.n_latent)
-    )
-    spectrum = principal_axes(effect.blocks(known), known.shape, min(width, *known.shape))
+    spectrum = _spectrum(options, known, effect)
     shown = _recipe.profile_cells(options, adata, train_rows)
     profiles = _build.make_profiles(options, known, effect, spectrum, stored_gq=stored_gq, cells=shown)
-    watched = held_out
-    if held_out is not None and held_out.shape[0] > training.options.max_validation_cells:
-        watched = held_out.take(np.arange(training.options.max_validation_cells))
+    cells = known, held_out, _first(held_out, o.max_validation_cells)
     module, history, n_signal = _train(
-        options, setup, genes, (known, held_out, watched), profiles, effect, spectrum, training, accelerator,
+        options, setup, genes, cells, profiles, effect, spectrum, training, accelerator,
         checkpoint=checkpoint, state=state, cell_name=lambda row: str(adata.obs_names[train_rows[row]]),
     )  # fmt: skip
     module = module.to("cpu").eval()
@@ -119,18 +114,30 @@ def fit(
         "n_signal_axes": n_signal,
         "validation_threshold": split.threshold,
         "covariates": covariates,
-        "train_options": _without_names(training.options),
+        "train_options": _without_names(o),
         **_recipe.block_sizes(options, training, *known.shape),
         "versions": versions(),
         **history.facts(),
     }
-    if checkpoint is not None and history.stopped != "interrupted" and not training.options.keep_checkpoint:
+    if checkpoint is not None and history.stopped != "interrupted" and not o.keep_checkpoint:
         checkpoint.remove()
     rotation_kk = np.eye(options.n_latent)
     return module, Trained(
         reader, table, linear, covariance, spectrum, history.to_dict(), facts, rotation_kk, stored_gq=stored_gq,
         validation_m=split.named_m,
     )  # fmt: skip
+
+
+def _spectrum(options: _build.Options, known: Expression, effect: CovariateEffect) -> Spectrum:
+    """Principal axes of the training cells, as many as profiles, or without principal ones the start, need."""
+    principal = options.profiles == "principal"
+    width = options.n_profile if principal else _build.default_width("principal", options.n_latent)
+    return principal_axes(effect.blocks(known), known.shape, min(width, *known.shape))
+
+
+def _first(cells: Expression | None, most: int) -> Expression | None:
+    """The first of the cells, at most so many."""
+    return cells if cells is None or cells.shape[0] <= most else cells.take(np.arange(most))
 
 
 def _train(

@@ -33,7 +33,7 @@ from sivae.nn._tower import Tower
 from sivae.nn._two_towers import Posterior, TwoTowers
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Architecture:
     """Sizes and regularisation of the two towers.
 

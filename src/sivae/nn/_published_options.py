@@ -12,7 +12,7 @@ from sivae._errors import OptionError
 HINT: Final = "Leave it out to take the published default."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PublishedOptions:
     """Settings of `SiVAE(recipe="choi2023")`: architecture, weights of the terms and the three phases of training.
 

@@ -9,7 +9,7 @@ from typing import Final
 from sivae._checks import names, number, whole_number
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainOptions:
     """Everything about training that is not a size of a block.
 
