@@ -180,7 +180,6 @@ def test_training_and_reading_out(opened, cells, name, layer):
 
 def test_data_opened_lazily_with_their_frames(cells, tmp_path):
     """`read_lazy`, where obs and var are no data frames."""
-    pytest.importorskip("xarray")
     found, expected = lazy_frames(plain(cells, "csr", None), None, tmp_path, None), plain(cells, "csr", None)
     pp.select_genes(found, 10, batch_key="batch")
     results = [run(adata, None, adata[40:10:-1], adata[:, [29, 21, 25]])[0] for adata in (found, expected)]
