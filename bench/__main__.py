@@ -1,25 +1,31 @@
-"""Run one benchmark, or all of them: `python -m bench [NAME]`."""
+"""Run benchmarks: `python -m bench [NAME ...] [--quick] [--data NAME,NAME] [--seeds N]`; `table` rewrites the page."""
 
 from __future__ import annotations
 
-import sys
+import argparse
 from importlib import import_module
 
 from bench import _report
-
-NAMES = ("steps", "loss", "ldvae", "attribution", "null_hubs", "planted_hubs")
+from bench._common import Settings
 
 
 def main() -> None:
-    wanted = [word for word in sys.argv[1:] if word != "--quick"] or list(NAMES)
-    unknown = set(wanted) - {*NAMES, "table"}
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(_report.NAMES)}, or table; all if none")
+    parser.add_argument("--quick", action="store_true", help="a small run that writes no result")
+    parser.add_argument("--data", help="data sets, with commas between them (bench/_data.py)")
+    parser.add_argument("--seeds", type=int, help="how many seeds, where a benchmark repeats")
+    asked = parser.parse_args()
+    unknown = set(asked.names) - {*_report.NAMES, "table"}
     if unknown:
-        sys.exit(f"Found {', '.join(sorted(unknown))}; expected {', '.join(NAMES)} or table (the tables alone).")
-    for name in wanted:
+        parser.error(f"found {', '.join(sorted(unknown))}; expected {', '.join(_report.NAMES)} or table")
+    settings = Settings(asked.quick, tuple(asked.data.split(",")) if asked.data else None, asked.seeds)
+    for name in asked.names or _report.NAMES:
         if name != "table":
             print(f"{name}:", flush=True)
-            import_module(f"bench.{name}").main(quick="--quick" in sys.argv)
-        _report.rewrite()
+            import_module(f"bench.{name}").main(settings)
+        if not asked.quick:
+            _report.rewrite()
 
 
 main()

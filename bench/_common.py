@@ -7,8 +7,9 @@ import os
 import platform
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -27,15 +28,29 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 
 
+@dataclass(frozen=True)
+class Settings:
+    """What the command line says: `quick` writes no result; None leaves the choice to the benchmark."""
+
+    quick: bool = False
+    data: tuple[str, ...] | None = None
+    seeds: int | None = None
+
+
 def counts(n_cells: int, n_genes: int, *, kept: float, seed: int = 0) -> AnnData:
     """Planted counts, ten factors over four fifths of the genes, thinned binomially (still negative binomial)."""
     adata = sivae.datasets.planted(n_cells, n_genes, n_factors=10, genes_per_factor=2 * n_genes // 25, seed=seed)
-    thinned = sparse.csr_matrix(adata.X)
+    return thinned(adata, kept=kept, seed=seed)
+
+
+def thinned(adata: AnnData, *, kept: float, seed: int = 0) -> AnnData:
+    """Keep each molecule with this probability; cells without any are left out."""
+    counts_ng = sparse.csr_matrix(adata.X)
     rng = np.random.default_rng(seed)
-    thinned.data = rng.binomial(thinned.data.astype(np.int64), kept).astype(np.float32)
-    thinned.eliminate_zeros()
-    adata.X = thinned
-    return adata[np.asarray(thinned.sum(axis=1)).ravel() > 0].copy()
+    counts_ng.data = rng.binomial(counts_ng.data.astype(np.int64), kept).astype(np.float32)
+    counts_ng.eliminate_zeros()
+    adata.X = counts_ng
+    return adata[np.asarray(counts_ng.sum(axis=1)).ravel() > 0].copy()
 
 
 def split(adata: AnnData) -> tuple[np.ndarray, np.ndarray]:
@@ -85,6 +100,91 @@ def write(name: str, result: dict[str, Any]) -> Path:
     part.write_text(json.dumps(result, indent=2) + "\n")
     part.replace(path)
     return path
+
+
+class Rows:
+    """Rows of a result, kept on disk as they are found, so that a benchmark that was stopped goes on where it was.
+
+    `keys` name a row. With `quick` nothing is read or written.
+    """
+
+    def __init__(self, name: str, keys: tuple[str, ...], *, quick: bool) -> None:
+        self.name, self.keys, self.quick = name, keys, quick
+        self.path = RESULTS / f"{name}.rows"
+        old = [] if quick or not self.path.exists() else self.path.read_text().splitlines()
+        self.rows: list[dict[str, Any]] = [json.loads(line) for line in old]
+        self.known = {tuple(row[key] for key in keys) for row in self.rows}
+
+    def find(self, work: Callable[[], dict[str, Any]], **key: Any) -> dict[str, Any]:
+        """The row of this key: the one there is, or what `work` gives."""
+        at = tuple(key[name] for name in self.keys)
+        if at not in self.known:
+            load = round(os.getloadavg()[0], 2)
+            row = key | work() | {"load": load}
+            self.rows.append(row)
+            self.known.add(at)
+            print(json.dumps(row), flush=True)
+            if not self.quick:
+                RESULTS.mkdir(exist_ok=True)
+                with self.path.open("a") as handle:
+                    handle.write(json.dumps(row) + "\n")
+        return next(row for row in self.rows if tuple(row[name] for name in self.keys) == at)
+
+    def write(self, **facts: Any) -> None:
+        """Write the result and drop the rows kept on the way."""
+        if not self.quick:
+            write(self.name, {"machine": machine(), **facts, "rows": self.rows})
+            self.path.unlink(missing_ok=True)
+
+
+def table(head: tuple[str, ...], rows: Iterable[Iterable[Any]]) -> str:
+    """A Markdown table; numbers with three decimals or digits, None as nothing."""
+    lines = ["| " + " | ".join(head) + " |", "| " + " | ".join("---" for _ in head) + " |"]
+    lines += ["| " + " | ".join(_cell(value) for value in row) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(value: Any) -> str:
+    if value is None or (isinstance(value, float) and np.isnan(value)):
+        return ""
+    if isinstance(value, float):
+        return f"{value:.3f}" if abs(value) < 10 else f"{value:.4g}"
+    return str(value)
+
+
+def mean(rows: Iterable[dict[str, Any]], key: str) -> float:
+    """Mean over rows that have it; NaN where none has."""
+    values = [row[key] for row in rows if row.get(key) is not None]
+    return float(np.mean(values)) if values else float("nan")
+
+
+def spread(rows: Iterable[dict[str, Any]], key: str) -> str:
+    """Mean (standard deviation) over rows that have it."""
+    values = [row[key] for row in rows if row.get(key) is not None]
+    if not values:
+        return ""
+    return f"{np.mean(values):.3f}" + (f" ({np.std(values, ddof=1):.3f})" if len(values) > 1 else "")
+
+
+def conditions(result: dict[str, Any]) -> str:
+    """Machine, versions, threads, load and day, in a line."""
+    m = result["machine"]
+    return (
+        f"{m['cpu']}, {m['cores']} cores, {m['threads']} thread(s), torch {m['torch']}, Python {m['python']}; "
+        f"load average {result['load_at_end'][0]} at the end; {result['written']}."
+    )
+
+
+def sized(result: dict[str, Any]) -> str:
+    """The size of the data, the number of axes, and the conditions, in a line."""
+    m, d = result["machine"], result["data"]
+    return (
+        f"{d['cells']} cells x {d['genes']} genes, {d['density']:.1%} non-zero, "
+        f"{d['counts_per_cell']:.0f} counts per cell, {result['n_latent']} axes. {m['cpu']}, {m['cores']} cores, "
+        f"{m['threads']} thread(s) for torch, torch {m['torch']}, Python {m['python']}; load average "
+        f"{m['load_at_start'][0]} at the start and {result['load_at_end'][0]} at the end on {m['cores']} "
+        f"cores; {result['written']}.\n"
+    )
 
 
 class Clock:

@@ -37,7 +37,8 @@ TIMED_GENES = 10
 BY_GENE = ("gradient", "integrated_gradients", "deeplift")
 
 
-def main(*, quick: bool = False) -> None:
+def main(settings: _common.Settings) -> None:
+    quick = settings.quick
     facts = _common.machine()
     planted = sivae.datasets.planted(300 if quick else 2000, 100 if quick else 1000, n_factors=N_LATENT, signed=True)
     sets = {"planted": planted} if quick else {"planted": planted, "pbmc700": sivae.datasets.pbmc700()}
@@ -132,3 +133,20 @@ def gene_by_gene(adata: AnnData, model: sivae.SiVAE, method: Any) -> float:
     for gene in range(TIMED_GENES):
         attribute(net, z_ck, design_cb, range(gene, gene + 1), torch.zeros(N_LATENT), Options(method))
     return round((time.perf_counter() - started) * adata.n_vars / TIMED_GENES, 2)
+
+
+def table(result: dict[str, Any]) -> str:
+    parts = []
+    for name, found in result["sets"].items():
+        by_gene = ", ".join(f"{m} {s} s" for m, s in found["gene_by_gene_seconds"].items())
+        known = "truth_centered" in found["methods"]["loadings"]
+        heads = ["centered", "uncentered", *(("truth_centered", "truth_uncentered") if known else ()), "seconds"]
+        parts += [
+            f"**{name}**: " + _common.sized(result | {"data": found["data"]}),
+            f"{result['n_cells']} cells. One pass per gene through the decoder would take: {by_gene}.\n",
+            "| method | " + " | ".join(heads).replace("_", ", ") + " |",
+            "| --- |" + " --- |" * len(heads),
+            *(f"| {m} | " + " | ".join(f"{row[h]:.3g}" for h in heads) + " |" for m, row in found["methods"].items()),
+            "",
+        ]
+    return "\n".join(parts)

@@ -20,8 +20,7 @@ from unittest import mock
 import numpy as np
 import torch
 
-import sivae
-from bench import _heldout
+from bench import _heldout, _measures, _methods
 from sivae import Architecture, TrainOptions
 from sivae.model import _build
 from sivae.nn import _spectral
@@ -84,15 +83,12 @@ def run(data: _heldout.Data, k: int, seed: int, changes: dict[str, Any]) -> dict
                 stack.enter_context(mock.patch.object(_spectrum, name, value))
             else:
                 parts[known[name]][name] = value
-        training = data.training
-        sivae.SiVAE.setup_anndata(training)
-        model = sivae.SiVAE(
-            training, n_latent=k, seed=seed, architecture=Architecture(**parts["architecture"]), **parts["model"]
-        )
-        history = model.train(
-            accelerator="cpu", progress=False, options=TrainOptions(**parts["train"]), **parts["block"]
-        )
-    return _heldout.score(data, model) | {
+        fit = _methods.fit_sivae(
+            data, k, seed, architecture=Architecture(**parts["architecture"]), options=TrainOptions(**parts["train"]),
+            block=parts["block"], **parts["model"],
+        )  # fmt: skip
+    history = fit.model.history
+    return _measures.score(data, fit) | {
         "loss": float(history["validation_loss"].min()),
         "seconds": float(history["seconds"].iloc[-1]),
     }

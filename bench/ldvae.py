@@ -120,7 +120,8 @@ def run_ours(adata: AnnData, held_rows: np.ndarray, *, target: float) -> dict[st
     }
 
 
-def main(*, quick: bool = False) -> None:
+def main(settings: _common.Settings) -> None:
+    quick = settings.quick
     try:
         import scvi  # noqa: F401
     except ImportError as error:
@@ -161,3 +162,26 @@ def no_structure(adata: AnnData, train_rows: np.ndarray, y_cg: np.ndarray) -> fl
     share_g = np.asarray(adata.X[train_rows].sum(axis=0)).ravel()
     mean_cg = y_cg.sum(axis=1, keepdims=True) * (share_g / share_g.sum())
     return nb_log_likelihood(y_cg, mean_cg, np.full(len(share_g), 1e6))
+
+
+def table(result: dict[str, Any]) -> str:
+    t, o = result["ldvae"], result["ours"]
+    reached = f"{o['seconds']} s ({o['cpu_seconds']} s; step {o['step']})" if o["reached"] else "not reached"
+    return (
+        "\n".join(
+            [
+                _common.sized(result),
+                f"{result['data']['held_out_cells']} held-out cells; without any axis their log likelihood is "
+                f"{result['no_structure']}. scvi-tools {t['scvi_tools']}.\n",
+                "| held-out log likelihood per cell (higher is better) | LDVAE | ours, defaults |",
+                "| --- | --- | --- |",
+                f"| kept | {t['final']} ({t['epochs']} epochs) | {o['best']} |",
+                f"| whole training, wall (processor) time | {t['seconds']} s ({t['cpu_seconds']} s) | "
+                f"{o['seconds_in_all']} s ({o['cpu_seconds_in_all']} s) |",
+                f"| first look at {t['final']} or above | {t['first_seconds_at_final']} s "
+                f"({t['first_cpu_seconds_at_final']} s) | {reached} |",
+                f"| ratio of these | | {result['ldvae_over_ours']} ({result['ldvae_over_ours_cpu']}) |",
+            ]
+        )
+        + "\n"
+    )

@@ -71,7 +71,8 @@ def our_run(data: Data, *, target: float) -> dict[str, Any]:
     }
 
 
-def main(*, quick: bool = False) -> None:
+def main(settings: _common.Settings) -> None:
+    quick = settings.quick
     facts = _common.machine()
     data = Data.sized(quick=quick)
     found = published_run(data, steps=100 if quick else PUBLISHED_STEPS)
@@ -89,3 +90,21 @@ def main(*, quick: bool = False) -> None:
     }
     if not quick:
         _common.write("loss", result)
+
+
+def table(found: dict[str, Any]) -> str:
+    p, o = found["published"], found["ours"]
+    reached = f"{o['seconds']} s (step {o['step']})" if o["reached"] else "not reached"
+    return "\n".join(
+        [
+            _common.sized(found),
+            "| held-out Gaussian loss per cell | published design | ours, defaults |",
+            "| --- | --- | --- |",
+            f"| without any axis | {found['no_structure']} | {found['no_structure']} |",
+            f"| at the start | {p['start_loss']} | {o['start_loss']} |",
+            f"| best | {p['best_loss']} (step {p['best_step']} of {p['steps']}) | {o['best_loss']} |",
+            f"| time to {p['best_loss']} or below | {p['best_seconds']} s | {reached} |",
+            f"| ratio | | {found['published_over_ours']} |",
+            f"| whole training | {p['seconds']} s | {o['seconds_in_all']} s ({o['steps_in_all']} steps) |\n",
+        ]
+    )

@@ -74,7 +74,8 @@ def run(name: str, seed: int) -> dict[str, Any]:
     }
 
 
-def main(*, quick: bool = False) -> None:
+def main(settings: _common.Settings) -> None:
+    quick = settings.quick
     machine, rows = _common.machine(), []
     for seed in range(8 if quick else 100):
         rows.append(run(list(DESIGNS)[seed % len(DESIGNS)], seed))
@@ -82,3 +83,19 @@ def main(*, quick: bool = False) -> None:
     print(sum(row["called"] > 0 for row in rows), "of", len(rows), "with any call")
     if not quick:
         _common.write("null_hubs", {"machine": machine, "cells": N_CELLS, "rows": rows})
+
+
+def table(result: dict[str, Any]) -> str:
+    rows = result["rows"]
+    lines = [
+        f"{len(rows)} data sets of {result['cells']} cells and about {rows[0]['genes']} genes without structure; "
+        f"{sum(row['called'] > 0 for row in rows)} with any call at 5 % FDR. {result['written']}.\n",
+        "| design | data sets | with any call | p < 0.05 | p < 0.005 |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for design in dict.fromkeys(row["design"] for row in rows):
+        own = [row for row in rows if row["design"] == design]
+        below = [sum(row[key] for row in own) / len(own) for key in ("below_0.05", "below_0.005")]
+        called = sum(row["called"] > 0 for row in own)
+        lines.append(f"| {design} | {len(own)} | {called} | {below[0]:.3f} | {below[1]:.4f} |")
+    return "\n".join(lines) + "\n"

@@ -94,10 +94,29 @@ def run(seed: int) -> dict[str, Any]:
     }
 
 
-def main(*, quick: bool = False) -> None:
+def main(settings: _common.Settings) -> None:
+    quick = settings.quick
     machine, rows = _common.machine(), []
     for seed in range(2 if quick else 5):
         rows.append(run(seed))
         print(rows[-1], flush=True)
     if not quick:
         _common.write("planted_hubs", {"machine": machine, "cells": N_CELLS, "rows": rows})
+
+
+def table(result: dict[str, Any]) -> str:
+    rows = result["rows"]
+    lines = [
+        f"Precision (and recall) over {len(rows)} data sets of {result['cells']} cells, 500 genes, 20 hubs: mean "
+        f"(least). Of the hubs {_common.mean(rows, 'connected_hubs'):.0%} are called connected, of all planted genes "
+        f"{_common.mean(rows, 'connected_planted'):.0%}; {_common.mean(rows, 'connected_false'):.1%} of the calls are "
+        "false. "
+        f"{result['written']}.\n",
+        "| score | all genes | given expression |",
+        "| --- | --- | --- |",
+    ]
+    for name in rows[0]["scores"]:
+        found = [[row["scores"][name][kind] for row in rows] for kind in (0, 1)]
+        cells = [f"{sum(values) / len(values):.2f} ({min(values):.2f})" for values in found]
+        lines.append(f"| {name} | {cells[0]} | {cells[1]} |")
+    return "\n".join(lines) + "\n"

@@ -33,6 +33,14 @@ PUBLISHED = Architecture(
     cell_encoder=(1024, 512, 128), feature_encoder=(1024, 512, 128), cell_decoder=(128, 512),
     feature_decoder=(128, 512), n_joint=1024, linear_features=False, layer_norm=False, input_dropout=0.0,
 )  # fmt: skip
+LABELS = {
+    "published": "published design, all genes",
+    "published_principal": "the same with profiles of fixed width",
+    "ours_all_genes": "ours, Normal, all genes",
+    "ours_blocks": "ours, Normal, blocks of 512 genes (default)",
+    "ours_nb_all_genes": "ours, negative binomial, all genes",
+    "ours_nb_blocks": "ours, negative binomial, blocks of 512 genes",
+}
 N_LATENT = 10
 GAMMA = 1.0
 
@@ -169,7 +177,8 @@ def summary(values: list[float]) -> dict[str, Any]:
     }
 
 
-def main(*, quick: bool = False) -> None:
+def main(settings: _common.Settings) -> None:
+    quick = settings.quick
     facts = _common.machine()
     data = Data.sized(quick=quick)
     found = compare_steps(data, cells=128, repeats=2 if quick else 5)
@@ -178,3 +187,22 @@ def main(*, quick: bool = False) -> None:
     if not quick:
         result = {"machine": facts, "data": _common.describe(data.adata), "n_latent": N_LATENT}
         _common.write("steps", result | found)
+
+
+def table(result: dict[str, Any]) -> str:
+    steps, ratios = result, result["published_over"]
+    lines = [
+        _common.sized(result),
+        f"{steps['batch_cells']} cells a step; median (least to most) over "
+        f"{steps['milliseconds']['published']['repeats']} turns.\n",
+        "| design | ms a step | published / this |",
+        "| --- | --- | --- |",
+    ]
+    for name, value in steps["milliseconds"].items():
+        ratio = spread(ratios[name]) if name in ratios else "1"
+        lines.append(f"| {LABELS[name]} | {spread(value)} | {ratio} |")
+    return "\n".join(lines) + "\n"
+
+
+def spread(value: dict[str, Any]) -> str:
+    return f"{value['median']:.3g} ({value['least']:.3g} to {value['most']:.3g})"

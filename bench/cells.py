@@ -1,0 +1,71 @@
+"""Cell maps: are labels where the map puts them? siVAE, its variants and its peers on the same held-out cells.
+
+The published comparison (fetal liver) on other data: classifiers (k-NN with twice as many neighbors as labels, logistic
+regression, perceptron; five folds), clusters (k-means against labels), silhouette, held-out expression, and gene
+neighbors and hubs where there are gene vectors. Every method learns from the same training cells.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bench import _common, _data, _figures, _heldout, _measures, _methods
+
+SIZES = (2, 20)
+N_GENES, N_CELLS = 1000, 1200
+SEEDS = 2
+"""Of the fast methods; those that take minutes run once."""
+MAIN = ("siVAE", "siVAE, nb", "siVAE, gamma 0", "published", "VAE", "PCA", "UMAP", "LDVAE", "scVI")
+REPEATED = ("siVAE", "PCA")
+COLUMNS = (
+    "knn", "logistic", "perceptron", "nmi", "ari", "silhouette", "knn_test",
+    "r2", "neighbors", "hub", "top50", "seconds",
+)  # fmt: skip
+
+
+def main(settings: _common.Settings) -> None:
+    rows = _common.Rows("cells", ("data", "k", "method", "seed"), quick=settings.quick)
+    names = settings.data or (("planted",) if settings.quick else _data.NAMES)
+    for source in _data.sources(names):
+        data = _heldout.of(
+            source, n_genes=100 if settings.quick else N_GENES, n_cells=300 if settings.quick else N_CELLS
+        )
+        for k in (2,) if settings.quick else SIZES:
+            for method in _methods.named(("siVAE", "PCA") if settings.quick else MAIN):
+                for seed in range((settings.seeds or SEEDS) if method.name in REPEATED else 1):
+                    rows.find(lambda m=method, k=k, seed=seed, data=data: row(data, m, k, seed), **{
+                        "data": source.name, "k": k, "method": method.name, "seed": seed,
+                    })  # fmt: skip
+    rows.write(n_genes=N_GENES, n_cells=N_CELLS, steps={"published": _methods.PUBLISHED_STEPS, "scvi": _methods.STEPS})
+
+
+def row(data: _heldout.Data, method: _methods.Method, k: int, seed: int) -> dict[str, Any]:
+    fit = method.fit(data, k, seed)
+    found = _measures.cells(fit.z_nk, data.labels, seed=seed)
+    held = _measures.score(data, fit)
+    held.pop("knn")  # with 15 neighbors; the published rule is above
+    return found | held | {"seconds": round(fit.seconds, 1), "cells": data.counts.n_obs, "genes": data.counts.n_vars}
+
+
+def table(result: dict[str, Any]) -> str:
+    rows = result["rows"]
+    parts = [_common.conditions(result) + "\n"]
+    for data in dict.fromkeys(r["data"] for r in rows):
+        for k in sorted({r["k"] for r in rows}):
+            own = [r for r in rows if (r["data"], r["k"]) == (data, k)]
+            if own:
+                parts.append(f"**{data}, {k} axes** ({own[0]['cells']} cells x {own[0]['genes']} genes)\n")
+                parts.append(_common.table(("method", *COLUMNS), _lines(own)))
+    return "\n".join(parts)
+
+
+def _lines(rows: list[dict[str, Any]]) -> list[list[Any]]:
+    by_method = {m: [r for r in rows if r["method"] == m] for m in dict.fromkeys(r["method"] for r in rows)}
+    return [[m, *(_common.mean(own, column) for column in COLUMNS)] for m, own in by_method.items()]
+
+
+def figures(result: dict[str, Any]) -> dict[str, Any]:
+    """Accuracy of every method, data sets that ship alone."""
+    shipped = {source.name for source in _data.SHIPPED}
+    rows = [r for r in result["rows"] if r["data"] in shipped]
+    return {"cells": _figures.dots(rows, panels="data", groups="method", value="knn", hue="k", words="k-NN accuracy")}
