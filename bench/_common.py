@@ -130,11 +130,12 @@ class Rows:
                     handle.write(json.dumps(row) + "\n")
         return next(row for row in self.rows if tuple(row[name] for name in self.keys) == at)
 
-    def write(self, **facts: Any) -> None:
-        """Write the result and drop the rows kept on the way."""
+    def write(self, *, done: bool = True, **facts: Any) -> None:
+        """Write the result so far; if `done`, drop the rows kept on the way."""
         if not self.quick:
             write(self.name, {"machine": machine(), **facts, "rows": self.rows})
-            self.path.unlink(missing_ok=True)
+            if done:
+                self.path.unlink(missing_ok=True)
 
 
 def table(head: tuple[str, ...], rows: Iterable[Iterable[Any]]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from bench import _figures
 from bench._common import HERE, RESULTS
 
-NAMES = ("cells", "steps", "loss", "ldvae", "attribution", "null_hubs", "planted_hubs")
+NAMES = ("cells", "growth", "steps", "loss", "ldvae", "attribution", "null_hubs", "planted_hubs")
 DOCS = HERE.parent / "docs"
 PAGE, FIGURES = DOCS / "benchmarks.md", DOCS / "figures"
 START, END = "<!-- results: written by python -m bench -->", "<!-- end of results -->"

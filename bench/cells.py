@@ -7,12 +7,14 @@ neighbors and hubs where there are gene vectors. Every method learns from the sa
 
 from __future__ import annotations
 
+from functools import partial
+from itertools import product
 from typing import Any
 
 from bench import _common, _data, _figures, _heldout, _measures, _methods
 
 SIZES = (2, 20)
-N_GENES, N_CELLS = 1000, 1200
+N_GENES, N_CELLS = 500, 1000
 SEEDS = 2
 """Of the fast methods; those that take minutes run once."""
 MAIN = ("siVAE", "siVAE, nb", "siVAE, gamma 0", "published", "VAE", "PCA", "UMAP", "LDVAE", "scVI")
@@ -26,17 +28,21 @@ COLUMNS = (
 def main(settings: _common.Settings) -> None:
     rows = _common.Rows("cells", ("data", "k", "method", "seed"), quick=settings.quick)
     names = settings.data or (("planted",) if settings.quick else _data.NAMES)
-    for source in _data.sources(names):
-        data = _heldout.of(
-            source, n_genes=100 if settings.quick else N_GENES, n_cells=300 if settings.quick else N_CELLS
-        )
-        for k in (2,) if settings.quick else SIZES:
-            for method in _methods.named(("siVAE", "PCA") if settings.quick else MAIN):
-                for seed in range((settings.seeds or SEEDS) if method.name in REPEATED else 1):
-                    rows.find(lambda m=method, k=k, seed=seed, data=data: row(data, m, k, seed), **{
-                        "data": source.name, "k": k, "method": method.name, "seed": seed,
-                    })  # fmt: skip
-    rows.write(n_genes=N_GENES, n_cells=N_CELLS, steps={"published": _methods.PUBLISHED_STEPS, "scvi": _methods.STEPS})
+    n_genes, n_cells = (100, 300) if settings.quick else (N_GENES, N_CELLS)
+    prepared = [_heldout.of(source, n_genes=n_genes, n_cells=n_cells) for source in _data.sources(names)]
+    methods = _methods.named(("siVAE", "PCA") if settings.quick else MAIN)
+    for slow, k, data in product((False, True), (2,) if settings.quick else SIZES, prepared):
+        for method in (m for m in methods if m.slow == slow):
+            for seed in range((settings.seeds or SEEDS) if method.name in REPEATED else 1):
+                work = partial(row, data, method, k, seed)
+                rows.find(work, data=data.name, k=k, method=method.name, seed=seed)
+        rows.write(done=False, **facts())
+    rows.write(**facts())
+
+
+def facts() -> dict[str, Any]:
+    steps = {"published": _methods.PUBLISHED_STEPS, "scvi": _methods.STEPS}
+    return {"n_genes": N_GENES, "n_cells": N_CELLS, "steps": steps}
 
 
 def row(data: _heldout.Data, method: _methods.Method, k: int, seed: int) -> dict[str, Any]:
@@ -60,7 +66,7 @@ def table(result: dict[str, Any]) -> str:
 
 
 def _lines(rows: list[dict[str, Any]]) -> list[list[Any]]:
-    by_method = {m: [r for r in rows if r["method"] == m] for m in dict.fromkeys(r["method"] for r in rows)}
+    by_method = {m: [r for r in rows if r["method"] == m] for m in MAIN if m in {r["method"] for r in rows}}
     return [[m, *(_common.mean(own, column) for column in COLUMNS)] for m, own in by_method.items()]
 
 
