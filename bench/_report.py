@@ -26,22 +26,27 @@ def rewrite() -> None:
 
 
 def _section(name: str) -> str:
-    module, path = import_module(f"bench.{name}"), RESULTS / f"{name}.json"
-    said = (module.__doc__ or "").strip()
+    made, path = module(name), RESULTS / f"{name}.json"
+    said = (made.__doc__ or "").strip()
     parts = [f"## {name}\n", f"`python -m bench {name}`. {said}\n"]
     if not path.exists():
         return "\n".join([*parts, "Not run yet.\n"])
     result = json.loads(path.read_text())
-    return "\n".join([*parts, *_drawn(module, result), module.table(result)])
+    return "\n".join([*parts, *_drawn(made, result), made.table(result)])
 
 
-def _drawn(module: Any, result: dict[str, Any]) -> list[str]:
+def module(name: str) -> Any:
+    """The benchmark of this name."""
+    return import_module(f"bench.{name}")
+
+
+def _drawn(made: Any, result: dict[str, Any]) -> list[str]:
     """The figures of a benchmark, written as SVG; the lines that show them."""
-    if not hasattr(module, "figures"):
+    if not hasattr(made, "figures"):
         return []
     FIGURES.mkdir(exist_ok=True)
     lines = []
-    for name, figure in module.figures(result).items():
+    for name, figure in made.figures(result).items():
         _figures.save(figure, FIGURES / f"{name}.svg")
         lines.append(f"![{name}](figures/{name}.svg)\n")
     return lines
