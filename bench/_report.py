@@ -4,25 +4,40 @@ from __future__ import annotations
 
 import json
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from bench import _figures
-from bench._common import HERE, RESULTS
+from bench._common import HERE, RESULTS, table
 
 NAMES = ("cells", "growth", "steps", "loss", "ldvae", "attribution", "null_hubs", "planted_hubs")
 DOCS = HERE.parent / "docs"
-PAGE, FIGURES = DOCS / "benchmarks.md", DOCS / "figures"
+PAGE, FIGURES, README = DOCS / "benchmarks.md", DOCS / "figures", HERE.parent / "README.md"
 START, END = "<!-- results: written by python -m bench -->", "<!-- end of results -->"
 
 
 def rewrite() -> None:
-    """Put the question, the tables and the figures of every result there is between the two marks of the page."""
-    sections = [_section(name) for name in NAMES]
-    before, rest = PAGE.read_text().split(START)
-    text = before + START + "\n\n" + "\n".join(sections) + "\n" + END + rest.split(END)[1]
-    part = PAGE.with_suffix(".part")
-    part.write_text(text)
-    part.replace(PAGE)
+    """Put questions, tables and figures of every result there is on the page, and the headlines in README.md."""
+    _between(PAGE, START, END, "\n".join(_section(name) for name in NAMES))
+    _between(README, "<!-- headlines -->", "<!-- end of headlines -->", headlines())
+
+
+def headlines() -> str:
+    """The table of README.md: what each benchmark says in a line or two."""
+    rows = []
+    for name in NAMES:
+        made, path = module(name), RESULTS / f"{name}.json"
+        if path.exists() and hasattr(made, "headlines"):
+            rows += made.headlines(json.loads(path.read_text()))
+    return table(("question", "other", "siVAE", "ratio"), rows)
+
+
+def _between(path: Path, start: str, end: str, text: str) -> None:
+    """Replace what stands between two marks of a file; the file is the old one or the new one."""
+    before, rest = path.read_text().split(start)
+    part = path.with_suffix(".part")
+    part.write_text(before + start + "\n\n" + text + "\n" + end + rest.split(end)[1])
+    part.replace(path)
 
 
 def _section(name: str) -> str:

@@ -77,3 +77,25 @@ def figures(result: dict[str, Any]) -> dict[str, Any]:
     shipped = {source.name for source in _data.SHIPPED}
     rows = [r for r in result["rows"] if r["data"] in shipped]
     return {"cells": _figures.dots(rows, panels="data", groups="method", value="knn", hue="k", words="k-NN accuracy")}
+
+
+def headlines(result: dict[str, Any]) -> list[list[str]]:
+    """Mean over the data sets that every named method has seen."""
+    lines = []
+    for k in SIZES:
+        rows = [r for r in result["rows"] if r["k"] == k]
+        for other in ("published", "PCA", "LDVAE", "scVI"):
+            sets = {r["data"] for r in rows if r["method"] == other} & {
+                r["data"] for r in rows if r["method"] == "siVAE"
+            }
+            for key, words in (("knn", "k-NN accuracy of cell labels"), ("r2", "held-out variance explained")):
+                pair = [
+                    sum(_common.mean([r for r in rows if (r["data"], r["method"]) == (d, m)], key) for d in sets)
+                    / len(sets)
+                    for m in (other, "siVAE")
+                    if sets
+                ]
+                if pair:
+                    question = f"{words}, {k} axes, mean of {len(sets)} data sets"
+                    lines.append([question, f"{other}: {pair[0]:.3f}", f"{pair[1]:.3f}", ""])
+    return lines

@@ -108,3 +108,13 @@ def table(found: dict[str, Any]) -> str:
             f"| whole training | {p['seconds']} s | {o['seconds_in_all']} s ({o['steps_in_all']} steps) |\n",
         ]
     )
+
+
+def headlines(result: dict[str, Any]) -> list[list[str]]:
+    other, mine = result["published"], result["ours"]
+    if not mine["reached"]:
+        return []
+    question = f"time to the published design's best held-out loss in {other['steps']} steps"
+    return [
+        [question, f"{other['best_seconds']:.3g} s", f"{mine['seconds']:.2g} s", f"{result['published_over_ours']:.0f}"]
+    ]

@@ -206,3 +206,19 @@ def table(result: dict[str, Any]) -> str:
 
 def spread(value: dict[str, Any]) -> str:
     return f"{value['median']:.3g} ({value['least']:.3g} to {value['most']:.3g})"
+
+
+def headlines(result: dict[str, Any]) -> list[list[str]]:
+    milliseconds, ratios, data = result["milliseconds"], result["published_over"], result["data"]
+    size = f"{data['cells']:,} cells x {data['genes']:,} genes"
+    words = {"ours_all_genes": "all genes", "ours_blocks": "default blocks of 512 genes"}
+    other = f"published design, all genes: {milliseconds['published']['median']:.3g} ms"
+    return [
+        [
+            f"a training step, {size}, {said}",
+            other,
+            f"{milliseconds[name]['median']:.3g} ms",
+            f"{ratios[name]['median']:.0f}",
+        ]
+        for name, said in words.items()
+    ]
