@@ -48,13 +48,13 @@ def read_record(run: Path) -> dict[str, Any]:
     return dict(record)
 
 
-def rebuild_report(run: Path) -> Path:
-    """Make the report of a run again, from its annotated cells."""
+def rebuild_report(run: Path, *, gene_sets: Path | None = None) -> Path:
+    """Make the report of a run again, from its annotated cells, with the gene sets of a GMT file if one is given."""
     from sivae.report import build
 
     record = read_record(run)
     with open_cells(run / CELLS) as cells:
-        return build(cells.adata, run / REPORT, label=record.get("label"))
+        return build(cells.adata, run / REPORT, label=record.get("label"), gene_sets=gene_sets)
 
 
 def embed_cells(run: Path, data: Path, out: Path) -> AnnData:

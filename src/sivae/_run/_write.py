@@ -28,13 +28,15 @@ def write(cells: Cells, model: SiVAE, folder: Path, *, options: dict[str, Any], 
     cells.write_h5ad(folder / CELLS)
     _tables.write(adata, folder / "tables", label=label)
     gene_sets = options["gene_sets"]
-    for name, table in _gene_space.tables(adata, gene_sets=None if gene_sets is None else Path(gene_sets)).items():
+    tables = _gene_space.tables(adata, gene_sets=None if gene_sets is None else Path(gene_sets))
+    for name, table in tables.items():
         table.to_csv(folder / "tables" / f"{name}.csv", index=False)
     pictures = _figures.draw(adata, label=label)
     (folder / "figures").mkdir()
     for name, data in pictures.items():
         (folder / "figures" / f"{name}.png").write_bytes(data)
-    _build.write(adata, folder / REPORT, label=label, pictures=pictures)
+    enrichment = {} if gene_sets is None else _build.enriched(adata, gene_sets)
+    _build.write(adata, folder / REPORT, label=label, pictures=pictures, enrichment=enrichment)
     clock.lap("writing")
     run = dict(adata.uns[_keys.UNS]["run"])
     facts = dict(adata.uns[_keys.UNS]["facts"])

@@ -145,12 +145,18 @@ def info(run: Run) -> None:
 
 
 @app.command()
-def report(run: Run) -> None:
+def report(
+    run: Run,
+    *,
+    gene_sets: Annotated[
+        Path | None, typer.Option(metavar="SETS.gmt", help="Gene sets to look for in axes, modules and hubs.")
+    ] = None,
+) -> None:
     """Make the report of a run again."""
     from sivae import _run
 
     with plainly():
-        typer.echo(f"Wrote {_run.rebuild_report(run)}")
+        typer.echo(f"Wrote {_run.rebuild_report(run, gene_sets=gene_sets)}")
 
 
 def _rows(record: dict[str, Any]) -> list[tuple[str, str]]:

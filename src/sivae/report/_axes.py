@@ -9,6 +9,7 @@ import numpy as np
 from sivae import _keys
 from sivae.pl import _loadings, _read
 from sivae.report._facts import number
+from sivae.report._gene_space import sets_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,10 +24,14 @@ LEAST_CELLS: Final = 5
 N_BEST: Final = 20
 
 
-def describe(adata: AnnData, *, label: str | None) -> list[dict[str, Any]]:
-    """Return one entry per axis: its share, its genes at both ends, its groups of cells at both ends."""
+def describe(adata: AnnData, *, label: str | None, enriched: pd.DataFrame | None = None) -> list[dict[str, Any]]:
+    """Return one entry per axis: its share, and at both ends its genes, its groups of cells and its gene sets."""
     unused, shares = _read.unused_axes(adata), shares_of(adata)
-    return [_axis(adata, axis, bool(unused[axis]), share, label) for axis, share in enumerate(shares)]
+    entries = [_axis(adata, axis, bool(unused[axis]), share, label) for axis, share in enumerate(shares)]
+    for entry in entries:
+        entry["high_sets"] = sets_of(enriched, f"axis{entry['number']}+")
+        entry["low_sets"] = sets_of(enriched, f"axis{entry['number']}-")
+    return entries
 
 
 def shares_of(adata: AnnData) -> list[float]:

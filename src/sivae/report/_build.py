@@ -9,19 +9,22 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sivae import __version__
+from sivae import __version__, _keys
 from sivae._checks import a_path, check_adata
 from sivae._errors import ArtefactError, OptionError, some
 from sivae._extras import require
-from sivae.report import _axes, _caveats, _facts, _figures
+from sivae.report import _axes, _caveats, _facts, _figures, _gene_space
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import pandas as pd
     from anndata import AnnData
 
+    from sivae.tl._gene_sets import GeneSets
 
-def build(adata: AnnData, path: str | Path, *, label: str | None = None) -> Path:
+
+def build(adata: AnnData, path: str | Path, *, label: str | None = None, gene_sets: GeneSets | None = None) -> Path:
     """Write a report of a trained model as one HTML file that needs neither network nor model.
 
     Parameters
@@ -32,6 +35,9 @@ def build(adata: AnnData, path: str | Path, *, label: str | None = None) -> Path
         The file to write; a file there is replaced.
     label
         Column of `obs` that names groups of cells; a column such as "cell_type" is looked for if not given.
+    gene_sets
+        Mapping from names to genes, or the path of a GMT file: the sets enriched among axes, modules and hubs are
+        named. Hubs and modules are told where `sivae.tl.hubs` and `sivae.tl.modules` have been called.
 
     Returns
     -------
@@ -43,11 +49,36 @@ def build(adata: AnnData, path: str | Path, *, label: str | None = None) -> Path
         If matplotlib or jinja2 is not installed (extra `report`).
     SetupError, OptionError
         If the AnnData is not annotated, or has no such column.
+    GeneMismatchError
+        If no gene set holds a modelled gene.
     ArtefactError
         If the file cannot be written.
+
+    Examples
+    --------
+    >>> import sivae
+    >>> adata = sivae.datasets.planted(200, 60, n_factors=2, genes_per_factor=20)
+    >>> sivae.SiVAE.setup_anndata(adata)
+    >>> model = sivae.SiVAE(adata, n_latent=2)
+    >>> history = model.train(max_epochs=1, progress=False)
+    >>> model.annotate(adata)
+    >>> sivae.report.build(adata, "report.html", label="group")  # doctest: +SKIP
     """
     label, path = check_label(adata, label), check_place(a_path("path", path))
-    return write(adata, path, label=label, pictures=_figures.draw(adata, label=label))
+    enrichment = {} if gene_sets is None else enriched(adata, gene_sets)
+    return write(adata, path, label=label, pictures=_figures.draw(adata, label=label), enrichment=enrichment)
+
+
+def enriched(adata: AnnData, gene_sets: GeneSets) -> dict[str, pd.DataFrame]:
+    """Gene sets of axes, and of modules and hubs where these were worked out."""
+    from sivae import tl
+
+    found = {"axes": tl.enrich(adata, gene_sets, method="ora")}
+    if _keys.MODULE in adata.var and adata.var[_keys.MODULE].astype(str).str.startswith("module").any():
+        found["modules"] = tl.enrich(adata, gene_sets, of="modules")
+    if _keys.HUB in adata.var and adata.var[_keys.HUB].any():
+        found["hubs"] = tl.enrich(adata, gene_sets, of="hubs")
+    return found
 
 
 def check_place(path: Path) -> Path:
@@ -76,9 +107,16 @@ def check_label(adata: AnnData, label: str | None) -> str | None:
     return label if label is not None else _facts.find_label(adata)
 
 
-def write(adata: AnnData, path: Path, *, label: str | None, pictures: Mapping[str, bytes]) -> Path:
+def write(
+    adata: AnnData,
+    path: Path,
+    *,
+    label: str | None,
+    pictures: Mapping[str, bytes],
+    enrichment: Mapping[str, pd.DataFrame],
+) -> Path:
     """Fill in the page and move it into place."""
-    page = render(adata, label=label, pictures=pictures)
+    page = render(adata, label=label, pictures=pictures, enrichment=enrichment)
     try:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
         temporary = Path(name)
@@ -95,7 +133,9 @@ def write(adata: AnnData, path: Path, *, label: str | None, pictures: Mapping[st
     return path
 
 
-def render(adata: AnnData, *, label: str | None, pictures: Mapping[str, bytes]) -> str:
+def render(
+    adata: AnnData, *, label: str | None, pictures: Mapping[str, bytes], enrichment: Mapping[str, pd.DataFrame]
+) -> str:
     """Return the page; every name and number is escaped by the template engine."""
     jinja2 = require("jinja2", extra="report")
     environment = jinja2.Environment(
@@ -106,7 +146,8 @@ def render(adata: AnnData, *, label: str | None, pictures: Mapping[str, bytes]) 
     )
     text: str = template.render(
         facts=_facts.collect(adata, label=label),
-        axes=_axes.describe(adata, label=label),
+        axes=_axes.describe(adata, label=label, enriched=enrichment.get("axes")),
+        space=_gene_space.describe(adata, label=label, enrichment=enrichment),
         best=_axes.best_explained(adata),
         caveats=_caveats.find(adata, label=label),
         pictures={name: base64.b64encode(data).decode("ascii") for name, data in pictures.items()},

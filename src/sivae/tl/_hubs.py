@@ -72,6 +72,8 @@ def hubs(
         Whether that is at most `fdr`.
     `var["sivae_hub"]`
         Connected, and among the `top` of all scores.
+    `uns["sivae"]["hubs"]`
+        The parameters.
 
     Raises
     ------
@@ -105,6 +107,8 @@ def hubs(
     }
     for key, values in columns.items():
         adata.var[key] = values
+    parameters = {"score": AUTO if score == "auto" else score, "fdr": fdr, "top": top, "use_rep": space.rep}
+    adata.uns[_keys.UNS] = {**dict(adata.uns.get(_keys.UNS, {})), "hubs": parameters}
 
 
 def hub_table(
