@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
     from sivae.model._fit import Training
+    from sivae.train._checkpoint import Checkpoint, State
     from sivae.train._history import History
 
 CELLS: Final = 1024
@@ -115,21 +116,6 @@ def check(options: Options, adata: AnnData) -> None:
         )
 
 
-def check_training(options: Options, training: Training) -> None:
-    """Refuse what a training in phases does not have.
-
-    Raises
-    ------
-    OptionError
-        Naming it.
-    """
-    if options.published is not None and training.checkpoint_dir is not None:
-        raise OptionError(
-            "checkpoint_dir is given, but recipe is 'choi2023', whose training has no checkpoints; expected nothing. "
-            "Leave it out."
-        )
-
-
 def block_sizes(options: Options, training: Training, n_cells: int, n_genes: int) -> dict[str, int]:
     """Cells and genes of a block, as they were trained on."""
     p = options.published
@@ -179,8 +165,10 @@ def train(
     accelerator: Accelerator,
     *,
     n_batches: int,
+    checkpoint: Checkpoint | None = None,
+    state: State | None = None,
 ) -> tuple[PublishedModule, History]:
-    """The published model, trained in phases."""
+    """The published model, trained in phases, from a state if there is one."""
     module = blank_module(options, profiles.of_modelled(), known.design_nb.shape[1], n_batches=n_batches)
     job = _stages.StagedJob(
         module=module,
@@ -192,10 +180,21 @@ def train(
         max_epochs=training.max_epochs,
         seed=options.seed,
     )
-    history = _stages.run(job, accelerator, progress=training.progress)
+    history = _stages.run(job, accelerator, progress=training.progress, checkpoint=checkpoint, state=state)
     if not module.options.variational:
         _set_noise(module.to("cpu"), known)
     return module, history
+
+
+def interrupted_words(p: PublishedOptions, best_step: int, stage: float) -> tuple[str, str]:
+    """What an interrupted training keeps, and the phase in which it was interrupted."""
+    kept = "the model keeps its weights of that moment."
+    if p.early_stopping and stage != _stages.STAGES["genes"]:
+        kept = f"the model keeps the weights of step {best_step}, the best at a check of that phase."
+    if p.has_features and stage < _stages.STAGES["joint"]:
+        kept += " Phase 3 has not begun, so the maps of cells and of genes do not belong together yet."
+    name = next(name for name, number in _stages.STAGES.items() if number == stage)
+    return kept, f", in phase {_stages.phase_words(name)}"
 
 
 @torch.no_grad()

@@ -264,7 +264,7 @@ class SiVAE:
             ),
         )  # fmt: skip
         if self._state.facts["stopped"] == "interrupted":
-            warn(_interrupted_words(self._state.facts, checkpoint_dir))
+            warn(_interrupted_words(self._state, self.options, checkpoint_dir))
         return self.history
 
     # ---------------------------------------------------------------------------------------------- reading out
@@ -816,9 +816,10 @@ class SiVAE:
         )
 
 
-def _interrupted_words(facts: dict[str, Any], folder: str | Path | None) -> str:
-    words = (
-        f"Training was interrupted at step {facts['last_step']}; the model keeps the weights of step "
-        f"{facts['best_step']}, the best at a check so far."
-    )
+def _interrupted_words(state: Trained, options: _build.Options, folder: str | Path | None) -> str:
+    facts, place = state.facts, ""
+    kept = f"the model keeps the weights of step {facts['best_step']}, the best at a check so far."
+    if options.published is not None:
+        kept, place = _recipe.interrupted_words(options.published, facts["best_step"], state.history["stage"][-1])
+    words = f"Training was interrupted at step {facts['last_step']}{place}; {kept}"
     return words if folder is None else f"{words} The same training can go on from the checkpoint in {folder}."
