@@ -272,7 +272,89 @@ def test_a_model_of_the_published_recipe_is_described_as_such(tmp_path):
     cells = groups(60)
     trained(cells, options={"iterations": 3}).annotate(cells)
     text = report.build(cells, tmp_path / "report.html").read_text(encoding="utf-8")
-    for words in ("the cell tower, then the gene tower, then", "as trained", "This is the published recipe"):
+    for words in ("then the gene tower on that kernel (3 steps), then", "as trained", "This is the published recipe"):
         assert words in text
     for words in ("spectral solution", "close to principal", "stand above the noise", "a signal at the start"):
         assert words not in text
+
+
+def page_of(cells, tmp_path, **model):
+    trained(cells, **model).annotate(cells)
+    text = report.build(cells, tmp_path / "report.html").read_text(encoding="utf-8")
+    return re.sub(r"\s+", " ", re.sub(r"data:image[^\"]*", "", text)), Page(text)
+
+
+def test_phases_and_their_losses_are_those_of_the_history(tmp_path):
+    cells = groups(60)
+    text, page = page_of(cells, tmp_path, options={"iterations": 6})
+    history = cells.uns["sivae"]["history"]
+    for stage, words in ((1, "phase 1 (cell tower)"), (3, "phase 3 (both towers)")):
+        loss = history["validation_loss"][history["stage"] == stage]
+        assert f"from {_facts.number(loss[0])} to {_facts.number(loss[-1])} in {words}" in text
+    assert "on that kernel (6 steps), then both towers together (6 steps). The last weights were kept" in text
+    rows = {row[0]: row[1] for _, table in page.tables for row in table if len(row) == 2}
+    assert rows["Recipe"] == "choi2023 (the published model)" and rows["published.iterations"] == "6"
+    assert rows["published.learning_rate"] == "0.003"
+    unread = ("architecture", "learning_rate", "average_decay")
+    assert not [name for name in rows if name.startswith(unread)]
+
+
+@pytest.mark.parametrize(
+    ("options", "said", "unsaid"),
+    [
+        ({"model": "vae"}, ["plain variational autoencoder of cells", "regression of the prediction"], ["both towers"]),
+        (
+            {"model": "vae", "variational": False},
+            ["deterministic autoencoder", "modelled with squared error", "root mean squared error"],
+            ["a likelihood that is", "interpretability term"],
+        ),
+        (
+            {"early_stopping": True},
+            ["squared error under the linear predictor", "lowest validation loss of the phase were kept"],
+            ["last weights were kept", "softmax"],
+        ),
+    ],
+)
+def test_methods_are_those_of_the_variant(tmp_path, options, said, unsaid):
+    text, _ = page_of(groups(60), tmp_path, options={"iterations": 3, **options})
+    for words in said:
+        assert words in text
+    for words in unsaid:
+        assert words not in text
+
+
+def test_a_recipe_without_an_interpretability_term_is_said_not_to_tie_genes_to_axes(tmp_path):
+    text, _ = page_of(groups(60), tmp_path, gamma=0.0, options={"iterations": 3})
+    assert "does not tie it to the axis of the cells" in text and "nothing ties the genes" in text
+
+
+def staged(losses, *, stopped="all steps done"):
+    """Annotated cells of the recipe whose last phase had these validation losses, one a check, ten steps apart."""
+    cells = groups(60)
+    trained(cells, options={"iterations": 3}).annotate(cells)
+    n = 4 + len(losses)
+    cells.uns["sivae"]["history"] = {
+        "stage": np.array([1, 1, 2, 2, *[3] * len(losses)], float),
+        "step": np.array([0, 10, 10, 20, *(20 + 10 * np.arange(len(losses)))], float),
+        "validation_loss": np.array([9.0, 8.0, np.nan, np.nan, *losses]),
+        "best": np.ones(n), "seconds": np.arange(n, dtype=float),
+    }  # fmt: skip
+    cells.uns["sivae"]["facts"]["stopped"] = stopped
+    return cells
+
+
+@pytest.mark.parametrize(
+    ("losses", "stopped", "words"),
+    [
+        ([7.0, 6.0, 5.0], "all steps done", "still falling"),
+        ([7.0, 5.0, 6.0], "all steps done", "lowest at step 30 (5.000) and is 6.000 at the end"),
+        ([7.0, 5.0, 5.01], "all steps done", None),
+        ([7.0, 6.0, 5.0], "interrupted", None),
+        ([], "interrupted", "interrupted in phase 2 (gene tower)"),
+    ],
+)
+def test_how_the_last_phase_ended_is_said(losses, stopped, words):
+    found = " ".join(_caveats.find(staged(losses, stopped=stopped)))
+    for each in ("still falling", "and is", "interrupted in phase"):
+        assert (each in found) == (words is not None and each in words)
+    assert words is None or words in found

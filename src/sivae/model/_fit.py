@@ -78,10 +78,11 @@ def fit(
     checkpoint = None
     if training.checkpoint_dir is not None:
         names = adata.obs_names[train_rows], adata.obs_names[validation_rows]
-        identity = {"model": {"recipe": options.recipe} | asdict(options), "train": training.identity(), "setup": setup.to_record()}
-        identity |= _identity.of_data(genes, *names, _identity.of_values(known, held_out, stored_gq))
+        chosen = {"recipe": options.recipe} | asdict(options)
         if shown is not None:
-            identity["model"]["cells_shown"] = _identity.of_names(adata.obs_names[train_rows[shown]])
+            chosen["cells_shown"] = _identity.of_names(adata.obs_names[train_rows[shown]])
+        identity = {"model": chosen, "train": training.identity(), "setup": setup.to_record()}
+        identity |= _identity.of_data(genes, *names, _identity.of_values(known, held_out, stored_gq))
         noted = _identity.noted(accelerator.device, versions())
         checkpoint = Checkpoint(training.checkpoint_dir, identity, noted, seconds=o.checkpoint_seconds)
     state = None if checkpoint is None else checkpoint.read()
@@ -115,7 +116,7 @@ def fit(
         "n_signal_axes": n_signal,
         "validation_threshold": split.threshold,
         "covariates": covariates,
-        "train_options": _without_names(o),
+        "train_options": _recipe.read_options(options, _without_names(o)),
         **_recipe.block_sizes(options, training, *known.shape),
         "versions": versions(),
         **history.facts(),

@@ -124,6 +124,29 @@ def block_sizes(options: Options, training: Training, n_cells: int, n_genes: int
     return {"batch_size": _stages.rows_of(p, n_cells), "feature_batch_size": _stages.rows_of(p, n_genes)}
 
 
+def read_options(options: Options, train_options: dict[str, Any]) -> dict[str, Any]:
+    """The training options that were read: phases have rates, decay and clipping of their own."""
+    if options.published is None:
+        return train_options
+    return {name: value for name, value in train_options.items() if name in _stages.READ}
+
+
+def check_projection(recipe: str, likelihood: str) -> None:
+    """Refuse genes to be placed after training where they will have no place.
+
+    Raises
+    ------
+    OptionError
+        Saying why, and what can be done instead.
+    """
+    if recipe == PUBLISHED and likelihood == NegativeBinomial.name:
+        raise OptionError(
+            "Found --project-rest with --recipe choi2023 and --likelihood nb; expected genes that are all modelled, "
+            "because the model has a softmax over them, in which no other gene has a place. Leave --project-rest out, "
+            "model every gene (--n-genes all), or use --likelihood normal."
+        )
+
+
 def no_effect(training: Expression) -> CovariateEffect:
     """Nothing is taken off for covariates: they are inputs of the cell tower, and the feature tower has none."""
     zeros_bg = np.zeros((training.design_nb.shape[1], training.shape[1]), np.float32)

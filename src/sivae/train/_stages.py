@@ -33,6 +33,11 @@ log = logging.getLogger("sivae")
 STAGES: Final = {"cells": 1, "genes": 2, "joint": 3}
 TERMS: Final = tuple(PublishedTerms.__dataclass_fields__)
 EVALUATED: Final = 512
+READ: Final = (
+    "checks", "patience", "min_improvement", "max_steps", "validation_fraction", "validation_cells",
+    "max_validation_cells", "checkpoint_seconds", "keep_checkpoint",
+)  # fmt: skip
+"""The training options that phases read; `PublishedOptions` has the others."""
 
 
 @dataclass(frozen=True)
