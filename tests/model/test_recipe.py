@@ -1,5 +1,6 @@
 """The published recipe through the public doors; the original's defects, by name, stay out."""
 
+import anndata
 import numpy as np
 import pandas as pd
 import pytest
@@ -199,10 +200,15 @@ def test_new_genes_are_embedded_as_those_trained_on():
 
 def test_a_softmax_or_a_plain_vae_has_no_place_for_new_genes(nb):
     model, adata = nb
-    with pytest.raises(OptionError, match="softmax over the modelled genes"):
+    with pytest.raises(OptionError, match="softmax over the modelled genes.*or with likelihood='normal', or recipe"):
         model.get_feature_representation(adata)
+    wider = anndata.concat([adata, adata[:, :1].copy()], axis=1, merge="first")
+    wider.var_names = [*adata.var_names, "new"]
+    with pytest.raises(OptionError, match="Train again with that gene among those modelled"):
+        model.annotate(wider, project=True)
+    assert not wider.obsm and not wider.varm
     plain = trained(groups(60), options={"model": "vae", "iterations": 3})
-    with pytest.raises(OptionError, match="without a gene encoder"):
+    with pytest.raises(OptionError, match=r"without a gene encoder.*PublishedOptions\(model='sivae'\)"):
         plain.get_feature_representation(groups(60))
 
 
@@ -413,6 +419,12 @@ def test_what_each_recipe_does_where_nothing_is_asked():
     for (recipe, likelihood), expected in own.items():
         options = SiVAE(counts(), recipe=recipe, likelihood=likelihood).options
         assert tuple(getattr(options, name) for name in chosen) == expected
+
+
+def test_training_options_that_phases_do_not_read_are_not_kept():
+    kept = trained(groups(60), options={"iterations": 2})._state.facts["train_options"]
+    assert {"checks", "patience", "max_steps", "validation_fraction"} <= set(kept)
+    assert not {"learning_rate", "clip_norm", "average_decay", "warmup_steps"} & set(kept)
 
 
 def test_the_module_is_the_published_one_and_history_has_its_phases():
