@@ -207,7 +207,7 @@ def test_a_softmax_or_a_plain_vae_has_no_place_for_new_genes(nb):
     wider = anndata.concat([adata, new], axis=1, merge="first")
     with pytest.raises(OptionError, match="Train again with that gene among those modelled"):
         model.annotate(wider, project=True)
-    assert not wider.obsm and not wider.varm
+    assert "X_sivae" not in wider.obsm and "X_sivae" not in wider.varm
     plain = trained(groups(60), options={"model": "vae", "iterations": 3})
     with pytest.raises(OptionError, match=r"without a gene encoder.*PublishedOptions\(model='sivae'\)"):
         plain.get_feature_representation(groups(60))
