@@ -12,7 +12,7 @@ from builders import SMALL, split
 from sivae import SiVAE, TrainOptions
 from sivae._rng import torch_generator
 from sivae.nn._module import SiVAEModule
-from sivae.train import _loop
+from sivae.train import _loop, _stages
 
 STEPS, CHECKS = 24, 6
 EVERY = STEPS // CHECKS
@@ -72,6 +72,24 @@ def at_step(monkeypatch, step, error, *, inside=False):
 
     monkeypatch.setattr(_loop._Trainer, "advance", broken)
     monkeypatch.setattr(SiVAEModule, "forward", torn)
+
+
+def at_stage(monkeypatch, stage, step, error):
+    """Raise where that step of a phase of the published recipe begins; at 0 before the phase has done anything."""
+    advance, check = _stages._Stage.advance, _stages._Stage._check
+
+    def broken(phase, number):
+        if (phase.name, number) == (stage, step):
+            raise error
+        return advance(phase, number)
+
+    def unchecked(phase, row):
+        if (phase.name, phase.step, step) == (stage, 0, 0):
+            raise error
+        return check(phase, row)
+
+    monkeypatch.setattr(_stages._Stage, "advance", broken)
+    monkeypatch.setattr(_stages._Stage, "_check", unchecked)
 
 
 def validation_loss(model, adata):

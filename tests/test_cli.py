@@ -274,18 +274,21 @@ def test_the_checkpoint_of_another_fit_is_refused_and_left(made, tmp_path, monke
 SCRIPT = """
 import signal, sys
 from sivae import cli
+from sivae.nn._published_options import PRESETS
 from sivae.train import _loop
 from sivae.train._checkpoint import Checkpoint
 signal.signal(signal.SIGINT, signal.default_int_handler)
 Checkpoint._wait = lambda _: 0.0
 _loop._Keeper.exhausted = property(lambda _: False)
+for preset in PRESETS.values():
+    preset.update(encoder=(16, 8), decoder=(8, 16))
 sys.argv = ["sivae", *sys.argv[1:]]
 cli.main()
 """
 
 
 def process(*words):
-    """The command in a process of its own, with a checkpoint at every check and no early stopping."""
+    """The command in a process of its own: a checkpoint at every check, no early stopping, published runs small."""
     return subprocess.Popen(
         [sys.executable, "-c", SCRIPT, *(str(word) for word in words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         text=True, env=os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},

@@ -1,10 +1,11 @@
 """The published recipe through the public doors; the original's defects, by name, stay out."""
 
+import anndata
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from published import SMALL, groups, trained
+from published import groups, trained
 from sklearn.model_selection import cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 
@@ -199,10 +200,16 @@ def test_new_genes_are_embedded_as_those_trained_on():
 
 def test_a_softmax_or_a_plain_vae_has_no_place_for_new_genes(nb):
     model, adata = nb
-    with pytest.raises(OptionError, match="softmax over the modelled genes"):
+    with pytest.raises(OptionError, match="softmax over the modelled genes.*or with likelihood='normal', or recipe"):
         model.get_feature_representation(adata)
+    new = adata[:, :1].copy()
+    new.var_names = ["new"]
+    wider = anndata.concat([adata, new], axis=1, merge="first")
+    with pytest.raises(OptionError, match="Train again with that gene among those modelled"):
+        model.annotate(wider, project=True)
+    assert "X_sivae" not in wider.obsm and "X_sivae" not in wider.varm
     plain = trained(groups(60), options={"model": "vae", "iterations": 3})
-    with pytest.raises(OptionError, match="without a gene encoder"):
+    with pytest.raises(OptionError, match=r"without a gene encoder.*PublishedOptions\(model='sivae'\)"):
         plain.get_feature_representation(groups(60))
 
 
@@ -403,13 +410,6 @@ def test_a_column_that_is_not_there_is_named():
         SiVAE(counts(), recipe="choi2023", published=PublishedOptions(feature_label_key="kind"))
 
 
-def test_checkpoints_are_refused_before_anything_is_written(tmp_path):
-    model = SiVAE(groups(60), n_latent=2, recipe="choi2023", published=PublishedOptions(**SMALL))
-    with pytest.raises(OptionError, match="has no checkpoints"):
-        model.train(checkpoint_dir=tmp_path / "checkpoint", progress=False)
-    assert not list(tmp_path.iterdir())
-
-
 def test_what_each_recipe_does_where_nothing_is_asked():
     chosen = ("gamma", "decoder", "kl_scale", "profiles", "dispersion")
     own = {
@@ -420,6 +420,12 @@ def test_what_each_recipe_does_where_nothing_is_asked():
     for (recipe, likelihood), expected in own.items():
         options = SiVAE(counts(), recipe=recipe, likelihood=likelihood).options
         assert tuple(getattr(options, name) for name in chosen) == expected
+
+
+def test_training_options_that_phases_do_not_read_are_not_kept():
+    kept = trained(groups(60), options={"iterations": 2})._state.facts["train_options"]
+    assert {"checks", "patience", "max_steps", "validation_fraction"} <= set(kept)
+    assert not {"learning_rate", "clip_norm", "average_decay", "warmup_steps"} & set(kept)
 
 
 def test_the_module_is_the_published_one_and_history_has_its_phases():

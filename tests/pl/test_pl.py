@@ -8,6 +8,7 @@ import pytest
 from annotated import annotated
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
+from published import groups, trained
 
 from sivae import pl
 from sivae._errors import OptionError, SetupError
@@ -195,6 +196,24 @@ def test_history_draws_both_losses_and_marks_start_and_best(adata):
 def test_history_takes_the_frame_of_a_training(nb_model):
     ax = pl.history(nb_model.history)
     assert np.allclose(ax.lines[0].get_ydata(), nb_model.history["loss"], equal_nan=True)
+
+
+@pytest.mark.parametrize("kl_scale", ["published", "bound"])
+def test_history_of_phases_has_every_term_and_marks_each_phase(kl_scale):
+    cells = groups(60)
+    model = trained(cells, kl_scale=kl_scale, options={"iterations": 6, "hidden_gamma": 0.1, "kl_warmup": 0})
+    model.annotate(cells)
+    ax, history = pl.history(cells), model.history
+    training, validation = (line.get_ydata() for line in ax.lines[:2])
+    of_cells = history["stage"].to_numpy() != 2
+    assert np.allclose(training[of_cells], history["loss"][of_cells], rtol=1e-5, equal_nan=True)  # no warm-up
+    assert np.isnan(training[~of_cells]).all() and np.allclose(validation, history["validation_loss"], equal_nan=True)
+    marked = [(line.get_xdata()[0], line.get_ydata()[0]) for line in ax.lines[2:6]]
+    assert [step for step, _ in marked] == [0, 6, 12, 18]
+    ends = [np.flatnonzero(history["stage"] == stage)[[0, -1]] for stage in (1, 3)]
+    assert np.allclose([loss for _, loss in marked], validation[np.concatenate(ends)])
+    assert [text.get_text() for text in ax.texts] == ["1 cell tower", "2 gene tower", "3 both towers"]
+    assert np.allclose(pl.history(history).lines[0].get_ydata()[of_cells], history["loss"][of_cells], equal_nan=True)
 
 
 def test_plots_need_no_model_after_a_trip_through_a_file(nb_model, counts_adata, tmp_path):

@@ -1,58 +1,20 @@
 """The report says what the AnnData holds, asks nothing of the network, and no name can break it."""
 
 import re
-from html.parser import HTMLParser
 
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 import pytest
 from annotated import annotated
+from page import Page, value
 from published import groups, trained
 
-import sivae
 from sivae import report
 from sivae._errors import ArtefactError, OptionError, SetupError
 from sivae.report import _axes, _caveats, _facts, _tables
 
 matplotlib.use("Agg")
-
-
-class Page(HTMLParser):
-    """Tags with their attributes, tables by row, and text by id."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.tags, self.tables, self.by_id = [], [], {}
-        self._cell, self._id = None, None
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        self._id = dict(attrs).get("id")
-        if tag == "table":
-            self.tables.append((dict(attrs), []))
-        elif tag == "tr":
-            self.tables[-1][1].append([])
-        elif tag in ("td", "th"):
-            self.tables[-1][1][-1].append("")
-            self._cell = True
-
-    def handle_endtag(self, tag):
-        self._id = None
-        if tag in ("td", "th"):
-            self._cell = None
-
-    def handle_data(self, data):
-        if self._cell:
-            self.tables[-1][1][-1][-1] += data
-        if self._id:
-            self.by_id[self._id] = self.by_id.get(self._id, "") + data
-
-
-def value(text):
-    return float(text.replace("±", "").replace("−", "-").replace(",", ""))
 
 
 @pytest.fixture
@@ -274,84 +236,89 @@ def test_a_model_of_the_published_recipe_is_described_as_such(tmp_path):
     cells = groups(60)
     trained(cells, options={"iterations": 3}).annotate(cells)
     text = report.build(cells, tmp_path / "report.html").read_text(encoding="utf-8")
-    for words in ("the cell tower, then the gene tower, then", "as trained", "This is the published recipe"):
+    for words in ("then the gene tower on that kernel (3 steps), then", "as trained", "This is the published recipe"):
         assert words in text
     for words in ("spectral solution", "close to principal", "stand above the noise", "a signal at the start"):
         assert words not in text
 
 
-# ------------------------------------------------------------------------------------------ hubs, modules, gene sets
+def page_of(cells, tmp_path, **model):
+    trained(cells, **model).annotate(cells)
+    text = report.build(cells, tmp_path / "report.html").read_text(encoding="utf-8")
+    return re.sub(r"\s+", " ", re.sub(r"data:image[^\"]*", "", text)), Page(text)
 
 
-@pytest.fixture
-def worked_out(adata):
-    """Hubs and modules with known numbers: the first 20 genes are connected, in two modules."""
-    g = adata.n_vars
-    adata.var["sivae_hub_score"] = np.linspace(1, 0, g)
-    adata.var["sivae_connected_qvalue"] = np.where(np.arange(g) < 20, 1e-5, 0.4)
-    adata.var["sivae_connected"] = np.arange(g) < 20
-    adata.var["sivae_hub"] = np.arange(g) < 3
-    names = np.where(np.arange(g) < 12, "module1", np.where(np.arange(g) < 20, "module2", "unassigned"))
-    adata.var["sivae_module"] = pd.Categorical(names)
-    adata.var["sivae_module_stability"] = np.where(np.arange(g) < 20, 0.75, np.nan)
-    adata.uns["sivae"]["hubs"] = {"score": "norm", "fdr": 0.1, "top": 0.05, "use_rep": "X_sivae"}
-    return adata
+def test_phases_and_their_losses_are_those_of_the_history(tmp_path):
+    cells = groups(60)
+    text, page = page_of(cells, tmp_path, options={"iterations": 6})
+    history = cells.uns["sivae"]["history"]
+    for stage, words in ((1, "phase 1 (cell tower)"), (3, "phase 3 (both towers)")):
+        loss = history["validation_loss"][history["stage"] == stage]
+        assert f"from {_facts.number(loss[0])} to {_facts.number(loss[-1])} in {words}" in text
+    assert "on that kernel (6 steps), then both towers together (6 steps). The last weights were kept" in text
+    rows = {row[0]: row[1] for _, table in page.tables for row in table if len(row) == 2}
+    assert rows["Recipe"] == "choi2023 (the published model)" and rows["published.iterations"] == "6"
+    assert rows["published.learning_rate"] == "0.003"
+    unread = ("architecture", "learning_rate", "average_decay")
+    assert not [name for name in rows if name.startswith(unread)]
 
 
-def tables(page, name):
-    return next(table for attributes, table in page.tables if attributes.get("id") == name)
+@pytest.mark.parametrize(
+    ("options", "said", "unsaid"),
+    [
+        ({"model": "vae"}, ["plain variational autoencoder of cells", "regression of the prediction"], ["both towers"]),
+        (
+            {"model": "vae", "variational": False},
+            ["deterministic autoencoder", "modelled with squared error", "root mean squared error"],
+            ["a likelihood that is", "interpretability term"],
+        ),
+        (
+            {"early_stopping": True},
+            ["squared error under the linear predictor", "lowest validation loss of the phase were kept"],
+            ["last weights were kept", "softmax"],
+        ),
+    ],
+)
+def test_methods_are_those_of_the_variant(tmp_path, options, said, unsaid):
+    text, _ = page_of(groups(60), tmp_path, options={"iterations": 3, **options})
+    for words in said:
+        assert words in text
+    for words in unsaid:
+        assert words not in text
 
 
-def test_hubs_equal_those_of_the_anndata(worked_out, tmp_path):
-    text = report.build(worked_out, tmp_path / "r.html").read_text(encoding="utf-8")
-    page = Page(text)
-    rows = tables(page, "hub-table")[1:]
-    assert [row[0] for row in rows] == ["GENE0", "GENE1", "GENE2"]
-    assert [value(row[1]) for row in rows] == pytest.approx(worked_out.var["sivae_hub_score"][:3], abs=5.1e-4)
-    assert rows[0][2] == "1e−05" and rows[0][4] == "module1"
-    assert page.by_id["n-connected"] == "20"
-    assert "false discovery rate 10 %" in " ".join(text.split())
-    assert "the length of the gene" in text
+def test_a_recipe_without_an_interpretability_term_is_said_not_to_tie_genes_to_axes(tmp_path):
+    text, _ = page_of(groups(60), tmp_path, gamma=0.0, options={"iterations": 3})
+    assert "does not tie it to the axis of the cells" in text and "nothing ties the genes" in text
 
 
-def test_modules_equal_those_of_the_anndata(worked_out, tmp_path):
-    page = Page(report.build(worked_out, tmp_path / "r.html").read_text(encoding="utf-8"))
-    rows = tables(page, "module-table")[1:]
-    assert [row[:3] for row in rows] == [["module1", "12", "0.75"], ["module2", "8", "0.75"]]
-    assert rows[1][4].split(", ") == [f"GENE{i}" for i in range(12, 18)]
-    members = (worked_out.var["sivae_module"] == "module1").to_numpy()
-    v, z = worked_out.varm["X_sivae"], worked_out.obsm["X_sivae"]
-    strength = (v[members] ** 2).sum(axis=0) * z.var(axis=0)
-    assert rows[0][3] == str(strength.argmax() + 1)
-    mean = pd.Series(z @ v[members].mean(axis=0)).groupby(worked_out.obs["cell_type"].to_numpy()).mean()
-    assert rows[0][5:7] == [mean.idxmax(), mean.idxmin()]
+def staged(losses, *, stopped="all steps done"):
+    """Annotated cells of the recipe whose last phase had these validation losses, one a check, ten steps apart."""
+    cells = groups(60)
+    trained(cells, options={"iterations": 3}).annotate(cells)
+    n = 4 + len(losses)
+    cells.uns["sivae"]["history"] = {
+        "stage": np.array([1, 1, 2, 2, *[3] * len(losses)], float),
+        "step": np.array([0, 10, 10, 20, *(20 + 10 * np.arange(len(losses)))], float),
+        "validation_loss": np.array([9.0, 8.0, np.nan, np.nan, *losses]),
+        "best": np.ones(n), "seconds": np.arange(n, dtype=float),
+    }  # fmt: skip
+    cells.uns["sivae"]["facts"]["stopped"] = stopped
+    return cells
 
 
-def test_genes_to_look_at_first_are_the_hubs_of_modules_and_the_ends_of_axes(worked_out, tmp_path):
-    page = Page(report.build(worked_out, tmp_path / "r.html").read_text(encoding="utf-8"))
-    rows = tables(page, "first-genes")[1:]
-    usable = (worked_out.var["sivae_connected"] & (worked_out.var["sivae_r2"] > 0)).to_numpy()
-    best = worked_out.var_names[np.flatnonzero(usable)[0]]
-    assert rows[0][0] == best and "most central gene of module1" in rows[0][1]
-    size = np.where(usable, np.abs(worked_out.varm["X_sivae"][:, 0]), -1)
-    assert any(row[0] == worked_out.var_names[size.argmax()] and "axis 1" in row[1] for row in rows)
-
-
-def test_gene_sets_are_named_where_they_are_enriched(worked_out, tmp_path):
-    sets = {"the first <b>": [f"GENE{i}" for i in range(12)], "rest": [f"GENE{i}" for i in range(25, 50)]}
-    text = report.build(worked_out, tmp_path / "r.html", gene_sets=sets).read_text(encoding="utf-8")
-    rows = tables(Page(text), "module-table")[1:]
-    assert rows[0][7].startswith("the first <b> (q ") and rows[1][7] == "none"
-    assert "the first <b>" not in text  # escaped
-    found = sivae.tl.enrich(worked_out, sets, of="modules").iloc[0]
-    assert (found["group"], found["set"]) == ("module1", "the first <b>")
-
-
-def test_without_hubs_and_modules_the_page_says_nothing_of_them(page_text):
-    assert 'id="hubs"' not in page_text and 'id="modules"' not in page_text
-
-
-def test_no_hub_is_said_in_words(worked_out, tmp_path):
-    worked_out.var["sivae_connected"] = worked_out.var["sivae_hub"] = False
-    text = report.build(worked_out, tmp_path / "r.html").read_text(encoding="utf-8")
-    assert "none is a hub" in text and "hub-table" not in text
+@pytest.mark.parametrize(
+    ("losses", "stopped", "words"),
+    [
+        ([7.0, 6.0, 5.0], "all steps done", "still falling"),
+        ([7.0, 5.0, 6.0], "all steps done", "lowest at step 30 (5.000) and is 6.000 at the end"),
+        ([7.0, 5.0, 5.01], "all steps done", None),
+        ([7.0, 6.0, 5.0], "interrupted", None),
+        ([], "interrupted", "interrupted in phase 2 (gene tower)"),
+    ],
+)
+def test_how_the_last_phase_ended_is_said(losses, stopped, words):
+    found = " ".join(_caveats.find(staged(losses, stopped=stopped)))
+    for each in ("still falling", "and is", "interrupted in phase"):
+        assert (each in found) == (words is not None and each in words)
+    assert words is None or words in found

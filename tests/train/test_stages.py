@@ -5,6 +5,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 from published import SMALL, groups, trained
+from tqdm.auto import tqdm
 
 from sivae import PublishedOptions, SiVAE, TrainOptions
 from sivae._errors import DivergedError, OptionError, SiVAEWarning
@@ -51,7 +52,7 @@ def test_phases_in_order_each_with_its_own_part():
 
     def spied(self):
         start = weights(job)
-        yield from original(self)
+        original(self)
         end = weights(job)
         moved[self.name] = {name.split(".")[0] for name in start if not torch.equal(start[name], end[name])}
 
@@ -124,7 +125,7 @@ def test_warm_up_is_linear_in_the_steps_of_the_tower():
 def test_learning_rate_decays_from_the_start_of_each_phase():
     job = make_job(learning_rate=0.1, decay_rate=0.5)
     for name in ("cells", "joint"):
-        stage = _stages._Stage(job, name, 10, torch.device("cpu"), _stages._Record())
+        stage = _stages._Stage(job, name, 10, torch.device("cpu"), _stages._Record(), tqdm(disable=True))
         assert [stage.rate(1), stage.rate(1001)] == pytest.approx([0.1, 0.05])
         assert type(stage.optimizer) is torch.optim.Adam and not stage.optimizer.state
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from sivae import _keys
+from sivae._checks import one_of
 from sivae._errors import OptionError, SetupError, some
 from sivae._extras import require
 from sivae._run import _cells, _files, _gene_space, _write
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from sivae.model._sivae import SiVAE
+    from sivae.pl._history import Phase
 
 Say = Callable[[str], None]
 
@@ -36,8 +38,11 @@ class FitOptions:
     normalize: str = "auto"
     n_latent: int = 10
     likelihood: str = "auto"
-    dispersion: str = "gene"
+    dispersion: str | None = None
     gamma: float | None = None
+    recipe: str = "default"
+    preset: str | None = None
+    """Settings of a published run, for the recipe "choi2023"."""
     n_genes: int | None = 2000
     """None: all."""
     project_rest: bool = False
@@ -113,12 +118,13 @@ def fit(
     adata = cells.adata
     _check_data(adata, options)
     _say_values(adata, options, say)
+    _say_preset(options, say)
     _say_confounding(adata, options, say)
     with _files.whole_folder(run) as folder:
         model, chosen = _prepare(adata, options)
         clock.lap("choosing genes")
         say(f"Genes: {chosen}.")
-        say(f"Training {options.n_latent} axes ({model.options.likelihood} likelihood).")
+        say(f"Training {options.n_latent} axes ({model.options.likelihood} likelihood{_recipe_words(options)}).")
         history = _train(model, options, progress=progress, checkpoint=checkpoint)
         clock.lap("training")
         say(_trained_words(history))
@@ -129,12 +135,33 @@ def fit(
         say(f"Gene space: {_gene_space.analyse(adata, seed=options.seed)}.")
         clock.lap("gene space")
         genes_sha256 = _files.names_hash(model.genes)
-        _note(adata, {**source, "genes_sha256": genes_sha256, "chosen": chosen, "label": options.label or ""}, clock)
+        run_facts = {
+            **source, "genes_sha256": genes_sha256, "chosen": chosen, "label": options.label or "",
+            "preset": options.preset or "",
+        }  # fmt: skip
+        _note(adata, run_facts, clock)
         _write.write(cells, model, folder, options=asdict(options), clock=clock)
     say(f"Wrote {run}.")
     if checkpoint is not None:
         _end_checkpoint(checkpoint, history, say)
     say(f"Open {run / _files.REPORT}")
+
+
+def _check_recipe(options: FitOptions) -> None:
+    """Refuse what does not go together with the recipe; no data are needed to see it."""
+    from sivae.model import _recipe
+    from sivae.nn._published_options import PRESETS
+
+    _recipe.chosen(options.recipe, {"likelihood": options.likelihood})
+    if options.preset is not None:
+        if options.recipe != _recipe.PUBLISHED:
+            raise OptionError(
+                f"Found --preset {options.preset!r} with --recipe {options.recipe}; expected none, because presets are "
+                f"settings of the published recipe. Add --recipe {_recipe.PUBLISHED}, or leave --preset out."
+            )
+        one_of("preset", options.preset, PRESETS)
+    if options.project_rest and options.n_genes is not None:
+        _recipe.check_projection(options.recipe, options.likelihood)
 
 
 def _check(run: Path, options: FitOptions) -> None:
@@ -155,6 +182,7 @@ def _check(run: Path, options: FitOptions) -> None:
         raise OptionError(
             f"Found {options.max_epochs} epochs, expected at least 1. Leave it out to let the data decide."
         )
+    _check_recipe(options)
 
 
 def _check_data(adata: AnnData, options: FitOptions) -> None:
@@ -189,6 +217,25 @@ def _say_values(adata: AnnData, options: FitOptions, say: Say) -> None:
         )
 
 
+def _say_preset(options: FitOptions, say: Say) -> None:
+    """Say before training that the published run had another gamma, where nobody asked for one."""
+    from sivae.model._recipe import GAMMA, PUBLISHED
+    from sivae.nn._published_options import PRESET_GAMMA
+
+    if options.preset is not None and options.gamma is None and PRESET_GAMMA[options.preset] != GAMMA[PUBLISHED]:
+        found = f"{PRESET_GAMMA[options.preset]:g}"
+        say(
+            f"Note: the published run {options.preset!r} had gamma {found}; the recipe's {GAMMA[PUBLISHED]:g} is used. "
+            f"Repeat that run with --gamma {found}."
+        )
+
+
+def _recipe_words(options: FitOptions) -> str:
+    if options.recipe == "default":
+        return ""
+    return f", recipe {options.recipe}" + ("" if options.preset is None else f", preset {options.preset!r}")
+
+
 def _say_confounding(adata: AnnData, options: FitOptions, say: Say) -> None:
     """Say before training which labels cannot be told apart from a batch; the report says it again."""
     from sivae.report import _confounding
@@ -201,6 +248,7 @@ def _say_confounding(adata: AnnData, options: FitOptions, say: Say) -> None:
 def _prepare(adata: AnnData, options: FitOptions) -> tuple[SiVAE, str]:
     """Choose genes and make the model; return it with the choice in words."""
     from sivae.model._sivae import SiVAE
+    from sivae.nn._published_options import PublishedOptions
     from sivae.pp import select_genes
 
     if options.n_genes is None or options.n_genes >= adata.n_vars:
@@ -218,6 +266,8 @@ def _prepare(adata: AnnData, options: FitOptions) -> tuple[SiVAE, str]:
         n_latent=options.n_latent,
         likelihood=options.likelihood,  # type: ignore[arg-type]
         dispersion=options.dispersion,  # type: ignore[arg-type]
+        recipe=options.recipe,  # type: ignore[arg-type]
+        published=None if options.preset is None else PublishedOptions.preset(options.preset),  # type: ignore[arg-type]
         seed=options.seed,
         **weight,  # type: ignore[arg-type]
     )
@@ -247,13 +297,25 @@ def _end_checkpoint(folder: Path, history: Any, say: Say) -> None:
         remove(folder)
 
 
+def _phase_count(phases: list[Phase]) -> str:
+    return "1 phase" if len(phases) == 1 else f"{len(phases)} phases"
+
+
 def _trained_words(history: Any) -> str:
+    from sivae.pl import _history
+
     attrs = history.attrs
     words = f"Trained {attrs['last_step']} steps"
     if "resumed_at" in attrs:
         words += f" (continued from step {attrs['resumed_at']})"
+    phases = _history.phases(_history.read_history(history))
     if attrs["stopped"] == "interrupted":
-        words += ", then interrupted"
+        words += ", then interrupted" + (f" in phase {phases[-1].words}" if phases else "")
+    elif phases:
+        words += f" in {_phase_count(phases)}"
+    if phases and any(phase.watched for phase in phases):
+        losses = [f"{p.start:.2f} to {p.kept:.2f} in phase {p.words}" for p in phases if p.watched]
+        return f"{words}; validation loss {', '.join(losses)}."
     if "validation_loss" not in history:
         return f"{words}, without validation cells."
     best = history.loc[history["best"] > 0].iloc[-1]

@@ -55,13 +55,37 @@ def write(cells: Cells, model: SiVAE, folder: Path, *, options: dict[str, Any], 
             "best_step": int(facts["best_step"]),
             "stopped": str(facts["stopped"]),
             "resumed_at": int(facts["resumed_at"]) if "resumed_at" in facts else None,
-            "start_validation_loss": _at(columns, 0),
-            "best_validation_loss": _best(columns),
+            **_losses(columns, facts),
         },
         "versions": {str(k): str(v) for k, v in dict(facts["versions"]).items()},
         "seconds": clock.seconds,
     }
     (folder / RECORD).write_text(json.dumps(record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _losses(columns: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
+    """Validation losses at the start and of the weights kept; of a training in phases those of the last and of each."""
+    from sivae.pl import _history
+
+    phases = _history.phases(columns)
+    if not phases:
+        return {"start_validation_loss": _at(columns, 0), "best_validation_loss": _best(columns)}
+    rows = [
+        {
+            "phase": phase.words,
+            "steps": phase.steps,
+            "seconds": float(seconds),
+            "start_validation_loss": phase.start if phase.watched else None,
+            "kept_validation_loss": phase.kept if phase.watched else None,
+        }
+        for phase, seconds in zip(phases, dict(facts["stage_seconds"]).values(), strict=True)
+    ]
+    last = rows[-1]
+    return {
+        "start_validation_loss": last["start_validation_loss"],
+        "best_validation_loss": last["kept_validation_loss"],
+        "phases": rows,
+    }
 
 
 def _at(columns: dict[str, Any], row: int) -> float | None:

@@ -20,11 +20,30 @@ Likelihood = Annotated[
     ),
 ]
 Dispersion = Annotated[
-    str, typer.Option(help="What the noise depends on: gene, gene-batch, gene-cell, or cell (normal only).")
+    str | None,
+    typer.Option(
+        help="What the noise depends on: gene, gene-batch, gene-cell, or cell (normal only); the recipe's own, gene in "
+        "the default one, if not given."
+    ),
 ]
-Gamma = Annotated[float | None, typer.Option(help="Weight of the linear term; the model's default if not given.")]
+Recipe = Annotated[
+    str, typer.Option(help="default, or choi2023: the published model in its three phases (normal or nb).")
+]
+Preset = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Settings of a published run, for --recipe choi2023: tutorial, 'fetal liver', ipsc or images.",
+    ),
+]
+Gamma = Annotated[float | None, typer.Option(help="Weight of the linear term; the recipe's own if not given.")]
 Genes = Annotated[str, typer.Option(metavar="NUMBER|all", help="How many genes to model, those that vary most.")]
-Epochs = Annotated[int | None, typer.Option(help="Passes over the cells; chosen by the size of the data if not given.")]
+Epochs = Annotated[
+    int | None,
+    typer.Option(
+        help="Passes over the cells; chosen by the size of the data if not given. Caps each phase of choi2023."
+    ),
+]
 Seed = Annotated[int, typer.Option(help="Same seed, same result.")]
 Accelerator = Annotated[str, typer.Option(help="auto, cpu, gpu or mps.")]
 Project = Annotated[bool, typer.Option("--project-rest", help="Afterwards place the genes that were not modelled.")]
@@ -48,8 +67,10 @@ def fit(
     normalize: Annotated[str, typer.Option(help="auto, log1p (counts) or none (values as they are).")] = "auto",
     n_latent: Latent = 10,
     likelihood: Likelihood = "auto",
-    dispersion: Dispersion = "gene",
+    dispersion: Dispersion = None,
     gamma: Gamma = None,
+    recipe: Recipe = "default",
+    preset: Preset = None,
     n_genes: Genes = "2000",
     project_rest: Project = False,
     max_epochs: Epochs = None,
@@ -75,6 +96,7 @@ def fit(
         categorical_covariates=tuple(categorical_covariate or ()),
         continuous_covariates=tuple(continuous_covariate or ()),
         n_latent=n_latent, likelihood=likelihood, dispersion=dispersion, gamma=gamma,
+        recipe=recipe, preset=preset,
         n_genes=_number_of_genes(n_genes),
         project_rest=project_rest, max_epochs=max_epochs, seed=seed, accelerator=accelerator, label=label,
         gene_sets=None if gene_sets is None else str(gene_sets),
@@ -89,8 +111,10 @@ def demo(
     output: Out = Path("sivae-demo"),
     n_latent: Latent = 10,
     likelihood: Likelihood = "auto",
-    dispersion: Dispersion = "gene",
+    dispersion: Dispersion = None,
     gamma: Gamma = None,
+    recipe: Recipe = "default",
+    preset: Preset = None,
     n_genes: Genes = "2000",
     max_epochs: Epochs = None,
     seed: Seed = 0,
@@ -101,6 +125,7 @@ def demo(
 
     options = _run.FitOptions(
         n_latent=n_latent, likelihood=likelihood, dispersion=dispersion, gamma=gamma,
+        recipe=recipe, preset=preset,
         n_genes=_number_of_genes(n_genes),
         max_epochs=max_epochs, seed=seed, accelerator=accelerator, label="cell_type",
     )  # fmt: skip
@@ -161,23 +186,45 @@ def report(
 
 def _rows(record: dict[str, Any]) -> list[tuple[str, str]]:
     data, genes, model, training = (record[key] for key in ("data", "genes", "model", "training"))
-    start, best = training["start_validation_loss"], training["best_validation_loss"]
-    loss = "no validation cells" if start is None else f"{start:.2f} at the start, {best:.2f} at the best step"
     return [
         ("data", data["name"]),
         ("data sha256", data["sha256"]),
         ("cells", f"{data['cells']:,}"),
         ("genes", f"{data['genes']:,} ({genes['modelled']:,} modelled: {genes['chosen']})"),
+        *_recipe_rows(record),
         ("axes", str(model["n_latent"])),
         ("likelihood", model["likelihood"]),
         ("dispersion", model.get("dispersion", "gene")),
         ("gamma", f"{model['gamma']:g}"),
         ("seed", str(model["seed"])),
-        ("validation loss", loss),
-        ("best step", f"{training['best_step']} (stopped: {training['stopped']})"),
+        *_loss_rows(training),
+        ("kept step" if "phases" in training else "best step", _step_words(training)),
         ("seconds", ", ".join(f"{name} {value:.1f}" for name, value in record["seconds"].items())),
         ("made", f"{record['created']} with sivae-tools {record['version']}"),
     ]
+
+
+def _recipe_rows(record: dict[str, Any]) -> list[tuple[str, str]]:
+    recipe, preset = record["model"].get("recipe", "default"), record.get("options", {}).get("preset")
+    return [("recipe", recipe if preset is None else f"{recipe}, preset {preset!r}")]
+
+
+def _loss_rows(training: dict[str, Any]) -> list[tuple[str, str]]:
+    """Validation loss, of a training in phases a row for each."""
+    if "phases" not in training:
+        start, best = training["start_validation_loss"], training["best_validation_loss"]
+        loss = "no validation cells" if start is None else f"{start:.2f} at the start, {best:.2f} at the best step"
+        return [("validation loss", loss)]
+    rows = []
+    for phase in training["phases"]:
+        start, kept = phase["start_validation_loss"], phase["kept_validation_loss"]
+        loss = "" if start is None else f", validation loss {start:.2f} to {kept:.2f}"
+        rows.append(("phase", f"{phase['phase']}: {phase['steps']:,} steps, {phase['seconds']:.1f} seconds{loss}"))
+    return rows
+
+
+def _step_words(training: dict[str, Any]) -> str:
+    return f"{training['best_step']} (stopped: {training['stopped']})"
 
 
 def _number_of_genes(text: str) -> int | None:

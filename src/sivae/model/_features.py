@@ -60,13 +60,7 @@ def embed(
     are the training cells that profiles of cells hold, where labels chose them.
     """
     if not module.embeds_genes or module.softmax:
-        why = (
-            "has a softmax over the modelled genes" if module.embeds_genes else "is a plain VAE, without a gene encoder"
-        )
-        raise OptionError(
-            f"This model {why}, so that a gene it was not trained on has no place in it; expected modelled genes. "
-            "Train with that gene, or with another model."
-        )
+        raise OptionError(_placeless(softmax=module.embeds_genes))
     effect = CovariateEffect(module.shift_bg.numpy(), module.log_gain_bg.numpy())
     profiles = make_profiles(options, training, effect, spectrum, stored_gq=stored_gq, cells=cells_shown)
     names = [str(name) for name in new.var_names]
@@ -169,6 +163,17 @@ def _embed_chunk(
     if len(cells) == 1:
         return table
     return _judge(table, cells[1], values[1], scaling, start_nf + bias_f, x_nf, counts=likelihood.counts)
+
+
+def _placeless(*, softmax: bool) -> str:
+    """Why a gene never trained on has no place, and what to do."""
+    why, other = "is a plain VAE, without a gene encoder", "PublishedOptions(model='sivae')"
+    if softmax:
+        why, other = "has a softmax over the modelled genes", "likelihood='normal'"
+    return (
+        f"This model {why}, so that a gene it was not trained on has no place in it; expected modelled genes. "
+        f"Train again with that gene among those modelled, or with {other}, or recipe='default'."
+    )
 
 
 def _width(

@@ -67,7 +67,6 @@ def fit(
 ) -> tuple[TwoTowers, Trained]:
     """Split, decompose, start, train, finish. Cells and genes are taken in the order of their names."""
     accelerator = _loop.make_accelerator(training.accelerator)
-    _recipe.check_training(options, training)
     o = training.options
     split = Split.of(adata.obs_names, fraction=o.validation_fraction, validation=o.validation_cells)
     train_rows, validation_rows = split_rows(adata, split)
@@ -75,10 +74,14 @@ def fit(
     check_training_values(known, genes, options.n_latent)
     held_out = reader.read(part_of(adata, validation_rows)) if len(validation_rows) else None
     stored_gq = stored_profile(adata, options, genes)
+    shown = _recipe.profile_cells(options, adata, train_rows)
     checkpoint = None
     if training.checkpoint_dir is not None:
         names = adata.obs_names[train_rows], adata.obs_names[validation_rows]
-        identity = {"model": asdict(options), "train": training.identity(), "setup": setup.to_record()}
+        chosen = {"recipe": options.recipe} | asdict(options)
+        if shown is not None:
+            chosen["cells_shown"] = _identity.of_names(adata.obs_names[train_rows[shown]])
+        identity = {"model": chosen, "train": training.identity(), "setup": setup.to_record()}
         identity |= _identity.of_data(genes, *names, _identity.of_values(known, held_out, stored_gq))
         noted = _identity.noted(accelerator.device, versions())
         checkpoint = Checkpoint(training.checkpoint_dir, identity, noted, seconds=o.checkpoint_seconds)
@@ -91,7 +94,6 @@ def fit(
     if options.published is not None:
         effect = _recipe.no_effect(known)
     spectrum = _spectrum(options, known, effect)
-    shown = _recipe.profile_cells(options, adata, train_rows)
     profiles = _build.make_profiles(options, known, effect, spectrum, stored_gq=stored_gq, cells=shown)
     cells = known, held_out, _first(held_out, o.max_validation_cells)
     module, history, n_signal = _train(
@@ -114,7 +116,7 @@ def fit(
         "n_signal_axes": n_signal,
         "validation_threshold": split.threshold,
         "covariates": covariates,
-        "train_options": _without_names(o),
+        "train_options": _recipe.read_options(options, _without_names(o)),
         **_recipe.block_sizes(options, training, *known.shape),
         "versions": versions(),
         **history.facts(),
@@ -163,8 +165,9 @@ def _train(
     if options.published is not None:
         log.info("training on %d cells x %d genes, gamma %g", *known.shape, options.gamma)
         published, history = _recipe.train(
-            options, known, watched, profiles, training, accelerator, n_batches=setup.n_batches
-        )
+            options, known, watched, profiles, training, accelerator, n_batches=setup.n_batches,
+            checkpoint=checkpoint, state=state,
+        )  # fmt: skip
         return published, history, options.n_latent
     module, n_signal = _build.build_module(
         options, known, held_out, profiles, effect, spectrum, n_batches=setup.n_batches

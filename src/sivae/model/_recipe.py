@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
     from sivae.model._fit import Training
+    from sivae.train._checkpoint import Checkpoint, State
     from sivae.train._history import History
 
 CELLS: Final = 1024
@@ -115,27 +116,35 @@ def check(options: Options, adata: AnnData) -> None:
         )
 
 
-def check_training(options: Options, training: Training) -> None:
-    """Refuse what a training in phases does not have.
-
-    Raises
-    ------
-    OptionError
-        Naming it.
-    """
-    if options.published is not None and training.checkpoint_dir is not None:
-        raise OptionError(
-            "checkpoint_dir is given, but recipe is 'choi2023', whose training has no checkpoints; expected nothing. "
-            "Leave it out."
-        )
-
-
 def block_sizes(options: Options, training: Training, n_cells: int, n_genes: int) -> dict[str, int]:
     """Cells and genes of a block, as they were trained on."""
     p = options.published
     if p is None:
         return {"batch_size": training.batch_size, "feature_batch_size": training.feature_batch_size}
     return {"batch_size": _stages.rows_of(p, n_cells), "feature_batch_size": _stages.rows_of(p, n_genes)}
+
+
+def read_options(options: Options, train_options: dict[str, Any]) -> dict[str, Any]:
+    """The training options that were read: phases have rates, decay and clipping of their own."""
+    if options.published is None:
+        return train_options
+    return {name: value for name, value in train_options.items() if name in _stages.READ}
+
+
+def check_projection(recipe: str, likelihood: str) -> None:
+    """Refuse genes to be placed after training where they will have no place.
+
+    Raises
+    ------
+    OptionError
+        Saying why, and what can be done instead.
+    """
+    if recipe == PUBLISHED and likelihood == NegativeBinomial.name:
+        raise OptionError(
+            "Found --project-rest with --recipe choi2023 and --likelihood nb; expected genes that are all modelled, "
+            "because the model has a softmax over them, in which no other gene has a place. Leave --project-rest out, "
+            "model every gene (--n-genes all), or use --likelihood normal."
+        )
 
 
 def no_effect(training: Expression) -> CovariateEffect:
@@ -179,8 +188,10 @@ def train(
     accelerator: Accelerator,
     *,
     n_batches: int,
+    checkpoint: Checkpoint | None = None,
+    state: State | None = None,
 ) -> tuple[PublishedModule, History]:
-    """The published model, trained in phases."""
+    """The published model, trained in phases, from a state if there is one."""
     module = blank_module(options, profiles.of_modelled(), known.design_nb.shape[1], n_batches=n_batches)
     job = _stages.StagedJob(
         module=module,
@@ -192,10 +203,21 @@ def train(
         max_epochs=training.max_epochs,
         seed=options.seed,
     )
-    history = _stages.run(job, accelerator, progress=training.progress)
+    history = _stages.run(job, accelerator, progress=training.progress, checkpoint=checkpoint, state=state)
     if not module.options.variational:
         _set_noise(module.to("cpu"), known)
     return module, history
+
+
+def interrupted_words(p: PublishedOptions, best_step: int, stage: float) -> tuple[str, str]:
+    """What an interrupted training keeps, and the phase in which it was interrupted."""
+    kept = "the model keeps its weights of that moment."
+    if p.early_stopping and stage != _stages.STAGES["genes"]:
+        kept = f"the model keeps the weights of step {best_step}, the best at a check of that phase."
+    if p.has_features and stage < _stages.STAGES["joint"]:
+        kept += " Phase 3 has not begun, so the maps of cells and of genes do not belong together yet."
+    name = next(name for name, number in _stages.STAGES.items() if number == stage)
+    return kept, f", in phase {_stages.phase_words(name)}"
 
 
 @torch.no_grad()

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import Literal, final
 
 import numpy as np
 import pandas as pd
@@ -212,7 +212,8 @@ class SiVAE:
         """Train from the spectral start and keep the best weights by validation loss, the start's included.
 
         Ctrl-C (KeyboardInterrupt) ends the training, not the call: the model keeps the best weights so far and is
-        finished as usual; a `SiVAEWarning` says so. A second one, while the model is finished, is raised.
+        finished as usual; a `SiVAEWarning` says so. A second one, while the model is finished, is raised. Recipe
+        "choi2023" keeps the weights of that moment, unless early stopping is on in `PublishedOptions`.
         Covariates that are constant or follow from each other, and batches that share no kind of cell, are warned of
         (`SiVAEWarning`).
 
@@ -264,7 +265,7 @@ class SiVAE:
             ),
         )  # fmt: skip
         if self._state.facts["stopped"] == "interrupted":
-            warn(_interrupted_words(self._state.facts, checkpoint_dir))
+            warn(_interrupted_words(self._state, self.options, checkpoint_dir))
         return self.history
 
     # ---------------------------------------------------------------------------------------------- reading out
@@ -333,6 +334,8 @@ class SiVAE:
         ------
         CellMismatchError
             If training cells are missing from `adata`.
+        OptionError
+            If genes never trained on have no place in the model: a softmax or a plain VAE of recipe "choi2023".
         """
         state = self._trained()
         if adata is None:
@@ -659,6 +662,12 @@ class SiVAE:
               `["sivae_zero_inflation"]`. Noise that depends on batch or cell is that of the average training cell;
               `sivae_noise` is NaN under "poisson" and "bernoulli", which have no parameter for it;
             - `uns["sivae"]`: set-up, options, joint covariance of (z, h), rotation, history, facts.
+
+        Raises
+        ------
+        OptionError
+            With `project`, if other genes have no place in the model (see `get_feature_representation`); then nothing
+            is written.
         """
         state = self._trained()
         refuse_view(adata, "annotate")
@@ -816,9 +825,10 @@ class SiVAE:
         )
 
 
-def _interrupted_words(facts: dict[str, Any], folder: str | Path | None) -> str:
-    words = (
-        f"Training was interrupted at step {facts['last_step']}; the model keeps the weights of step "
-        f"{facts['best_step']}, the best at a check so far."
-    )
+def _interrupted_words(state: Trained, options: _build.Options, folder: str | Path | None) -> str:
+    facts, place = state.facts, ""
+    kept = f"the model keeps the weights of step {facts['best_step']}, the best at a check so far."
+    if options.published is not None:
+        kept, place = _recipe.interrupted_words(options.published, facts["best_step"], state.history["stage"][-1])
+    words = f"Training was interrupted at step {facts['last_step']}{place}; {kept}"
     return words if folder is None else f"{words} The same training can go on from the checkpoint in {folder}."

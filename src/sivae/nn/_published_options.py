@@ -158,6 +158,9 @@ PRESETS: Final[dict[str, dict[str, Any]]] = {
     },
 }  # fmt: skip
 
+PRESET_GAMMA: Final = {"tutorial": 0.0, "fetal liver": 0.0, "ipsc": 0.05, "images": 0.1}
+"""The weight gamma of each published run."""
+
 RANGES: Final[tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...]] = (
     (("batch_size", "learning_rate", "clip_norm"), lambda value: value > 0, "more than 0"),
     (("decay_rate",), lambda value: 0 < value <= 1, "more than 0, at most 1"),

@@ -13,7 +13,7 @@ from sivae import __version__, _keys
 from sivae._checks import a_path, check_adata
 from sivae._errors import ArtefactError, OptionError, some
 from sivae._extras import require
-from sivae.report import _axes, _caveats, _facts, _figures, _gene_space
+from sivae.report import _axes, _caveats, _facts, _figures, _gene_space, _published
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -145,7 +145,8 @@ def render(
         resources.files("sivae.report").joinpath("page.html").read_text(encoding="utf-8")
     )
     text: str = template.render(
-        facts=_facts.collect(adata, label=label),
+        facts=_facts.collect(adata, label=label, recipe=_published.rows(adata)),
+        recipe=_published.describe(adata),
         axes=_axes.describe(adata, label=label, enriched=enrichment.get("axes")),
         space=_gene_space.describe(adata, label=label, enrichment=enrichment),
         best=_axes.best_explained(adata),

@@ -10,7 +10,7 @@ from sivae import _keys
 from sivae._errors import some
 from sivae._values import has_values, values_of
 from sivae.pl import _read
-from sivae.report import _confounding, _facts
+from sivae.report import _confounding, _facts, _published
 from sivae.stats import totals
 
 if TYPE_CHECKING:
@@ -39,16 +39,14 @@ ALWAYS: Final = (
 
 def _training(adata: AnnData) -> list[str]:
     state, facts = _facts.training(adata), dict(_facts.record(adata)["facts"])
-    found = []
+    published = _facts.published(dict(_facts.record(adata)["options"]))
+    found = _published.caveats(adata)
     if not state["known"]:
         found.append(
             "No cells were kept for validation, so nothing here shows how the model does on cells it has not seen."
         )
-    elif _facts.published(dict(_facts.record(adata)["options"])):
-        found.append(
-            "This is the published recipe, from a random start: axes may be empty, and turn from seed to seed. Its "
-            "validation loss is that of two models one after the other, so the first says little of the last."
-        )
+    elif published:
+        pass
     elif not state["improved"]:
         found.append(
             "Training did not beat its start on validation cells, so the start was kept. The map is that of a linear "
@@ -59,7 +57,8 @@ def _training(adata: AnnData) -> list[str]:
             "At its end training was worse on validation cells than at its start. The best step was kept, but the "
             "model was fitting these cells' noise: more cells, fewer axes or a smaller learning rate may help."
         )
-    if state["known"] and not state["plateau"] and state["best_step"] >= 0.95 * state["last_step"] > 0:
+    late = state["best_step"] >= 0.95 * state["last_step"] > 0
+    if state["known"] and not published and not state["plateau"] and late:
         found.append("The validation loss was still falling when training ended: more epochs may give a better map.")
     if state["known"] and int(facts["n_validation_cells"]) < FEW_VALIDATION:
         found.append(

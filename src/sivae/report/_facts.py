@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -81,25 +81,27 @@ def _has_groups(column: pd.Series[Any]) -> bool:
     return GROUPS[0] <= column.nunique() <= GROUPS[1] and column.nunique() < len(column) / 2
 
 
-def collect(adata: AnnData, *, label: str | None) -> dict[str, Any]:
-    """Return every fact that the page states outside its axes and tables of genes, as text."""
+def collect(adata: AnnData, *, label: str | None, recipe: Sequence[tuple[str, str]] = ()) -> dict[str, Any]:
+    """Return every fact that the page states outside its axes and tables of genes, as text.
+
+    `recipe` are the first rows of the table of the model, where the recipe is not the default one.
+    """
     found = record(adata)
     setup, options, facts, run = (dict(found.get(key, {})) for key in ("setup", "options", "facts", "run"))
     return {
         "title": str(run.get("source", "")) or "Cells and genes in one map",
         "label": label,
         "data": _data(adata, setup, facts, run),
-        "model": _model(adata, options, facts),
+        "model": [*recipe, *_model(adata, options, facts)],
         "training": training(adata),
-        "published": published(options),
         "r2": explained(adata),
         "n_cells": f"{adata.n_obs:,}",
         "n_modelled": f"{int(_read.modelled(adata).sum()):,}",
         "k": int(options["n_latent"]),
-        "likelihood": LIKELIHOODS.get(str(options["likelihood"]), str(options["likelihood"])),
+        "likelihood": _likelihood(options),
         "normalize": str(setup.get("normalize", "")),
         "gamma": f"{float(options['gamma']):g}",
-        "options": _flat({**options, **dict(facts.get("train_options", {})), **_blocks(facts)}),
+        "options": _flat({**_read_options(options), **dict(facts.get("train_options", {})), **_blocks(facts)}),
         "versions": _flat(dict(facts.get("versions", {}))),
         "seconds": [(str(k), number(float(v), 1)) for k, v in dict(run.get("seconds", {})).items()],
         "hashes": [(words, str(run[key])) for key, words in _HASHES.items() if key in run],
@@ -107,6 +109,17 @@ def collect(adata: AnnData, *, label: str | None) -> dict[str, Any]:
 
 
 _HASHES: Final = {"sha256": "SHA-256 of the data", "genes_sha256": "SHA-256 of the list of modelled genes"}
+
+
+def _likelihood(options: Mapping[str, Any]) -> str:
+    if published(options) and not options["published"]["variational"]:
+        return "squared error, on standardised values"
+    return LIKELIHOODS.get(str(options["likelihood"]), str(options["likelihood"]))
+
+
+def _read_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that the recipe reads: the published one has sizes of its own."""
+    return {name: value for name, value in options.items() if name != "architecture" or not published(options)}
 
 
 def _blocks(facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -141,8 +154,10 @@ def _model(adata: AnnData, options: Mapping[str, Any], facts: Mapping[str, Any])
     unused = np.flatnonzero(_read.unused_axes(adata)) + 1
     likelihood, dispersion = str(options["likelihood"]), str(options.get("dispersion", "gene"))
     noise = "none" if likelihood in NOISELESS else DISPERSIONS.get(dispersion, dispersion)
+    if published(options) and not options["published"]["variational"]:
+        noise = "one for all, the root mean squared error"
     return [
-        ("Likelihood", LIKELIHOODS.get(likelihood, likelihood)),
+        ("Likelihood", _likelihood(options)),
         ("Noise parameter", noise),
         ("Axes", f"{int(options['n_latent'])}"),
         *([] if published(options) else [("Axes with a signal at the start", f"{int(facts['n_signal_axes'])}")]),

@@ -16,7 +16,7 @@ from accelerate import Accelerator
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 
-from sivae._errors import ArtefactError, DivergedError, OptionError
+from sivae._errors import DivergedError, OptionError
 from sivae._rng import torch_generator
 from sivae.data._expression import Expression
 from sivae.nn._module import SiVAEModule
@@ -26,6 +26,7 @@ from sivae.train._checkpoint import Checkpoint, State
 from sivae.train._history import History
 from sivae.train._options import TrainOptions, default_steps
 from sivae.train._order import Order, Rows
+from sivae.train._state import fitting_together, load_moments, moments, pack, unpack
 
 log = logging.getLogger("sivae")
 FINAL_RATE = 0.05
@@ -171,39 +172,23 @@ class _Trainer:
 
     def state(self) -> State:
         """A copy of everything that the rest of the training depends on, just after a check."""
-        tensors = {
-            **{f"weights/{name}": value for name, value in self.job.module.state_dict().items()},
-            **{f"average/{name}": value for name, value in self.keeper.module.state_dict().items()},
-            **{
-                f"optimizer/{at}/{name}": value
-                for at, values in self.optimizer.state_dict()["state"].items()
-                for name, value in values.items()
-            },
-        }
-        copies = {name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()}
         best, record = self.keeper.state()
-        return State(self.step, copies | best, record)
+        tensors = pack(
+            weights=self.job.module.state_dict(),
+            average=self.keeper.module.state_dict(),
+            optimizer=moments(self.optimizer),
+            best=best,
+        )
+        return State(self.step, tensors, record)
 
     def load(self, state: State) -> int:
         """Go on from a state, and return its step."""
-        parts: dict[str, dict[str, torch.Tensor]] = {"weights": {}, "average": {}, "optimizer": {}, "best": {}}
-        moments: dict[int, dict[str, torch.Tensor]] = {}
-        try:
-            for name, value in state.tensors.items():
-                part, rest = name.split("/", 1)
-                parts[part][rest] = value
-            for name, value in parts["optimizer"].items():
-                at, rest = name.split("/")
-                moments.setdefault(int(at), {})[rest] = value
+        with fitting_together():
+            parts = unpack(state.tensors, "weights", "average", "optimizer", "best")
             self.job.module.load_state_dict(parts["weights"])
             self.keeper.module.load_state_dict(parts["average"])
-            groups = self.optimizer.state_dict()["param_groups"]
-            self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+            load_moments(self.optimizer, parts["optimizer"])
             self.keeper.load(parts["best"], state.record)
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise ArtefactError(
-                f"The parts of the checkpoint do not fit together ({error}). Remove it to train from the start."
-            ) from error
         self.step = state.step
         self.started = time.perf_counter() - self.keeper.seen.rows[-1]["seconds"]
         return self.step
@@ -276,7 +261,7 @@ class _Keeper:
         """The best weights, and the rest, for a checkpoint."""
         seen = self.seen
         record = {"rows": seen.rows, "best_loss": seen.best_loss, "best_step": seen.best_step, "waited": seen.waited}
-        return {f"best/{name}": value.cpu() for name, value in seen.best.items()}, record
+        return seen.best, record
 
     def load(self, best: dict[str, torch.Tensor], record: dict[str, Any]) -> None:
         """The inverse of `state`."""

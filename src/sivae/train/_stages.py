@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final, final
 
@@ -24,14 +23,21 @@ from sivae.data._expression import Expression
 from sivae.nn._objective import Weights
 from sivae.nn._published import PublishedModule, PublishedTerms
 from sivae.nn._published_options import PublishedOptions
+from sivae.train._checkpoint import Checkpoint, State
 from sivae.train._history import History
 from sivae.train._options import TrainOptions
 from sivae.train._order import Order
+from sivae.train._state import Tensors, fitting_together, load_moments, moments, pack, unpack
 
 log = logging.getLogger("sivae")
 STAGES: Final = {"cells": 1, "genes": 2, "joint": 3}
 TERMS: Final = tuple(PublishedTerms.__dataclass_fields__)
 EVALUATED: Final = 512
+READ: Final = (
+    "checks", "patience", "min_improvement", "max_steps", "validation_fraction", "validation_cells",
+    "max_validation_cells", "checkpoint_seconds", "keep_checkpoint",
+)  # fmt: skip
+"""The training options that phases read; `PublishedOptions` has the others."""
 
 
 @dataclass(frozen=True)
@@ -96,11 +102,60 @@ def _warm(step: float, length: float) -> float:
     return 1.0 if length <= 0 else min(1.0, step / length)
 
 
-def run(job: StagedJob, accelerator: Accelerator, *, progress: bool) -> History:
-    """Train the module in place, phase by phase.
+def run(
+    job: StagedJob,
+    accelerator: Accelerator,
+    *,
+    progress: bool,
+    checkpoint: Checkpoint | None = None,
+    state: State | None = None,
+) -> History:
+    """Train the module in place, phase by phase, from a state if there is one.
 
     An interruption (KeyboardInterrupt) ends training as if all steps were done, `stopped` is then "interrupted".
     """
+    _check_plan(job)
+    job.module.to(accelerator.device).train()
+    record, left = _Record(), job.steps()
+    resumed_at = None if state is None else state.step
+    parts = {} if state is None else _load(job, record, left, state)
+    total = sum(job.steps().values())
+    with tqdm(total=total, initial=record.step, disable=not progress, desc="siVAE", unit="step") as bar:
+        if resumed_at is not None:
+            log.info("continuing from step %d of %d, phase %s", resumed_at, total, phase_words(next(iter(left))))
+            bar.set_postfix_str(f"continues from step {resumed_at}")
+        try:
+            for stage, n_steps in left.items():
+                phase = _Stage(job, stage, n_steps, accelerator.device, record, bar, checkpoint)
+                if parts:
+                    phase.load(parts, state.record if state is not None else {})
+                    parts = {}
+                phase.run()
+                if stage == "genes":
+                    job.module.keep_pretrained()
+        except KeyboardInterrupt:
+            if not record.rows:
+                raise
+            record.interrupt(job)
+            log.warning("Interrupted at step %d; finishing the model. Interrupt again to stop at once.", record.step)
+        except SystemExit:
+            if checkpoint is not None:
+                checkpoint.flush()
+            raise
+    if checkpoint is not None and (record.stopped or job.options.keep_checkpoint):
+        checkpoint.flush()
+    job.module.eval()
+    stopped = record.stopped or "all steps done"
+    return History(record.rows, record.best_step, stopped, record.step, resumed_at, stage_seconds=record.seconds)
+
+
+def phase_words(name: str) -> str:
+    """Number and name of a phase, such as "1 (cells)"."""
+    return f"{STAGES[name]} ({name})"
+
+
+def _check_plan(job: StagedJob) -> None:
+    """Refuse early stopping without validation cells, and warn of a joint fit from a random start."""
     if job.published.early_stopping and job.validation is None:
         raise OptionError(
             "PublishedOptions(early_stopping=True) needs validation cells, and there are none; expected some. "
@@ -111,22 +166,19 @@ def run(job: StagedJob, accelerator: Accelerator, *, progress: bool) -> History:
             "pretrain=False: a joint fit from a random start can stall where both factors of the predictor are near "
             "zero. Look at the loss, or leave pretrain out."
         )
-    job.module.to(accelerator.device).train()
-    record, steps = _Record(), job.steps()
-    with tqdm(total=sum(steps.values()), disable=not progress, desc="siVAE", unit="step") as bar:
-        try:
-            for stage, n_steps in steps.items():
-                bar.set_postfix_str(f"phase {STAGES[stage]}: {stage}", refresh=False)
-                for _ in _Stage(job, stage, n_steps, accelerator.device, record).run():
-                    bar.update()
-                if stage == "genes":
-                    job.module.keep_pretrained()
-        except KeyboardInterrupt:
-            record.stopped = "interrupted"
-            log.warning("Interrupted at step %d; finishing the model. Interrupt again to stop at once.", record.step)
-    job.module.eval()
-    stopped = record.stopped or "all steps done"
-    return History(record.rows, record.best_step, stopped, record.step, None, stage_seconds=record.seconds)
+
+
+def _load(job: StagedJob, record: _Record, left: dict[str, int], state: State) -> dict[str, Tensors]:
+    """Put the weights of a state back, and take the phases that had ended from `left`; the rest is the phase's."""
+    with fitting_together():
+        if state.record["stage"] not in left:
+            raise KeyError(state.record["stage"])
+        while next(iter(left)) != state.record["stage"]:
+            del left[next(iter(left))]
+        parts = unpack(state.tensors, "weights", "optimizer", "best")
+        job.module.load_state_dict(parts["weights"])
+        record.load(state)
+    return parts
 
 
 class _Record:
@@ -138,14 +190,40 @@ class _Record:
         self.step, self.best_step, self.stopped = 0, 0, ""
         self.started = time.perf_counter()
 
+    def interrupt(self, job: StagedJob) -> None:
+        """Note that training was interrupted; where the best weights are not kept, those of the last step are."""
+        self.stopped = "interrupted"
+        if not job.published.early_stopping or self.rows[-1]["stage"] == STAGES["genes"]:
+            self.best_step = self.step
+
+    def state(self) -> dict[str, Any]:
+        """All of it, for a checkpoint."""
+        return {"rows": list(self.rows), "seconds": dict(self.seconds), "best_step": self.best_step}
+
+    def load(self, state: State) -> None:
+        """The inverse of `state`."""
+        found = state.record
+        self.rows, self.seconds, self.best_step = list(found["rows"]), dict(found["seconds"]), found["best_step"]
+        self.step, self.started = state.step, time.perf_counter() - self.rows[-1]["seconds"]
+
 
 @final
 class _Stage:
     """One phase: its optimizer, its blocks, and how it moves by one step."""
 
-    def __init__(self, job: StagedJob, name: str, n_steps: int, device: torch.device, record: _Record) -> None:
+    def __init__(
+        self,
+        job: StagedJob,
+        name: str,
+        n_steps: int,
+        device: torch.device,
+        record: _Record,
+        bar: tqdm[Any],
+        checkpoint: Checkpoint | None = None,
+    ) -> None:
         p, (n, g) = job.published, job.training.shape
         self.job, self.name, self.n_steps, self.device, self.record = job, name, n_steps, device, record
+        self.bar, self.checkpoint = bar, checkpoint
         self.parameters = job.module.trained_in(name)
         self.optimizer = torch.optim.Adam(self.parameters, lr=p.learning_rate, betas=(0.9, 0.999), eps=1e-8)
         self.genes = np.arange(g)
@@ -155,30 +233,51 @@ class _Stage:
         self.every = max(1, n_steps // max(1, job.options.checks // len(job.steps())))
         self.watched = name != "genes" and job.validation is not None
         self.stopping = self.watched and p.early_stopping
-        self.best_loss, self.waited = math.inf, 0
-        self.best: dict[str, torch.Tensor] = {}
+        self.step, self.best_loss, self.waited = -1, math.inf, 0
+        self.best: Tensors = {}
+        self.started = time.perf_counter()
 
-    def run(self) -> Iterator[None]:
-        """The steps of the phase, one at a time."""
-        started, sums, first = time.perf_counter(), [0.0] * (len(TERMS) + 1), 0
-        self._check(0, {})
+    def run(self) -> None:
+        """The steps of the phase that are left."""
+        if self.step < 0:
+            self.step = 0
+            self._check({})
+        sums, first = [0.0] * (len(TERMS) + 1), self.step
         try:
-            for step in range(1, self.n_steps + 1):
-                values = self.advance(step)
-                self.record.step += 1
+            while self.step < self.n_steps and not self.exhausted:
+                values = self.advance(self.step + 1)
+                self.step, self.record.step = self.step + 1, self.record.step + 1
                 sums = [total + value for total, value in zip(sums, values, strict=True)]
-                yield
-                if step % self.every == 0 or step == self.n_steps:
-                    means = [total / (step - first) for total in sums]
-                    self._check(step, dict(zip((*TERMS, "loss"), means, strict=True)))
-                    sums, first = [0.0] * len(sums), step
-                    if self.stopping and self.waited >= self.job.options.patience:
-                        self.record.stopped = "plateau" if self.name == list(self.job.steps())[-1] else ""
-                        break
+                self.bar.update()
+                if self.step % self.every == 0 or self.step == self.n_steps:
+                    means = [total / (self.step - first) for total in sums]
+                    self._check(dict(zip((*TERMS, "loss"), means, strict=True)))
+                    sums, first = [0.0] * len(sums), self.step
+            if self.exhausted and self.name == list(self.job.steps())[-1]:
+                self.record.stopped = "plateau"
         finally:
             if self.best:
                 self.job.module.load_state_dict(self.best)
-            self.record.seconds[self.name] = time.perf_counter() - started
+            self.record.seconds[self.name] = time.perf_counter() - self.started
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the validation loss has not improved for `patience` checks."""
+        return self.stopping and self.waited >= self.job.options.patience
+
+    def state(self) -> State:
+        """A copy of everything that the rest of the training depends on, just after a check."""
+        tensors = pack(weights=self.job.module.state_dict(), optimizer=moments(self.optimizer), best=self.best)
+        own = {"stage": self.name, "stage_step": self.step, "best_loss": self.best_loss, "waited": self.waited}
+        own["stage_seconds"] = time.perf_counter() - self.started
+        return State(self.record.step, tensors, self.record.state() | own)
+
+    def load(self, parts: dict[str, Tensors], found: dict[str, Any]) -> None:
+        """Go on from a state, whose weights the module has already."""
+        with fitting_together():
+            load_moments(self.optimizer, parts["optimizer"])
+            self.step, self.best_loss, self.waited = found["stage_step"], found["best_loss"], found["waited"]
+            self.best, self.started = parts["best"], time.perf_counter() - found["stage_seconds"]
 
     def rate(self, step: int) -> float:
         """Learning rate of a step (the first is 1)."""
@@ -216,9 +315,9 @@ class _Stage:
             return job.module.cells(block, noise)
         return job.module.joint(block, noise, linear=job.gamma > 0, hidden=job.published.hidden_gamma > 0)
 
-    def _check(self, step: int, row: dict[str, float]) -> None:
-        """Look at the validation loss, note the row, and keep the weights if they are the best of the phase."""
-        job, record = self.job, self.record
+    def _check(self, row: dict[str, float]) -> None:
+        """Look at the validation loss, note the row, keep the weights if they are the best, and offer a checkpoint."""
+        job, record, step = self.job, self.record, self.step
         row = row | {
             "stage": float(STAGES[self.name]),
             "step": float(record.step),
@@ -232,11 +331,21 @@ class _Stage:
             row |= {"validation_loss": loss} | {f"validation_{name}": value for name, value in seen.items()}
             enough = job.options.min_improvement * (abs(self.best_loss) if math.isfinite(self.best_loss) else 0.0)
             better = not self.stopping or step == 0 or loss < self.best_loss - enough
-            self.best_loss, self.waited = (loss, 0) if better else (self.best_loss, self.waited + 1)
+            best = self.best
             if better and self.stopping:
-                self.best = {name: value.detach().clone() for name, value in job.module.state_dict().items()}
+                best = {name: value.detach().clone() for name, value in job.module.state_dict().items()}
+            self.best_loss, self.waited = (loss, 0) if better else (self.best_loss, self.waited + 1)
+            self.best = best
         record.best_step = record.step if better else record.best_step
         record.rows.append(row | {"best": float(better)})
+        self.bar.set_postfix_str(self._summary(row), refresh=False)
+        if self.checkpoint is not None:
+            self.checkpoint.offer(self.state())
+
+    def _summary(self, row: dict[str, float]) -> str:
+        """The phase, and its losses, in a few words."""
+        losses = [f"{name} {row[name]:.1f}" for name in ("loss", "validation_loss") if name in row]
+        return ", ".join([f"phase {phase_words(self.name)}", *losses])
 
     @torch.no_grad()
     def _validate(self) -> dict[str, float] | None:
@@ -259,7 +368,7 @@ class _Stage:
         bad = [name for name, value in zip(TERMS, values, strict=False) if not math.isfinite(value)]
         bad = [name for name in bad if name != "squared_error"]
         return (
-            f"Training diverged at step {step} of phase {STAGES[self.name]} ({self.name}): "
+            f"Training diverged at step {step} of phase {phase_words(self.name)}: "
             f"{' and '.join(bad) or 'the loss'} is not finite. Look for extreme values, or lower "
             "PublishedOptions(learning_rate=...)."
         )
