@@ -141,8 +141,8 @@ def fit_umap(data: Data, k: int, seed: int) -> Fit:
     return Fit(z_nk, None, None, time.perf_counter() - started)
 
 
-STEPS, BATCH = 1000, 128
-"""Steps of scvi-tools' models, as of each phase of the published design here; fewer if they stop by themselves."""
+STEPS, BATCH = 2500, 128
+"""Steps of scvi-tools' models, as many as of a default training of ours; fewer if they stop by themselves."""
 
 
 def fit_scvi_tools(data: Data, k: int, seed: int, *, name: str, batch: bool = False) -> Fit:
