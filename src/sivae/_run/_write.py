@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 
 def write(cells: Cells, model: SiVAE, folder: Path, *, options: dict[str, Any], clock: Clock) -> None:
     """Write everything into the temporary folder."""
+    from sivae.pl._label import check_label
     from sivae.report import _build, _figures, _tables
 
     adata = cells.adata
     model.save(folder / MODEL)
-    label = _build.check_label(adata, options["label"])
+    label = check_label(adata, options["label"])
     cells.write_h5ad(folder / CELLS)
     _tables.write(adata, folder / "tables", label=label)
     gene_sets = options["gene_sets"]

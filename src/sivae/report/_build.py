@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import base64
-import os
-import tempfile
 from importlib import resources
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from sivae import __version__
-from sivae._checks import a_path, check_adata
-from sivae._errors import ArtefactError, OptionError, some
+from sivae._checks import a_path
 from sivae._extras import require
+from sivae._whole import check_place, write_text
+from sivae.pl._label import check_label
 from sivae.report import _axes, _caveats, _facts, _figures
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from anndata import AnnData
+
+WHAT: Final = "The report"
 
 
 def build(adata: AnnData, path: str | Path, *, label: str | None = None) -> Path:
@@ -46,53 +47,14 @@ def build(adata: AnnData, path: str | Path, *, label: str | None = None) -> Path
     ArtefactError
         If the file cannot be written.
     """
-    label, path = check_label(adata, label), check_place(a_path("path", path))
+    label = check_label(adata, label)
+    path = check_place(a_path("path", path), what=WHAT, example="report.html")
     return write(adata, path, label=label, pictures=_figures.draw(adata, label=label))
-
-
-def check_place(path: Path) -> Path:
-    """Refuse a place where no file can be written, before anything is drawn."""
-    if path.is_dir():
-        raise ArtefactError(f"{path} is a folder, expected a file to write. Name one in it: {path / 'report.html'}")
-    if not path.parent.is_dir():
-        raise ArtefactError(
-            f"The report could not be written to {path}: there is no folder {path.parent}, expected one. Make it first."
-        )
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise ArtefactError(
-            f"The report could not be written to {path}: expected a folder that can be written. Choose another."
-        )
-    return path
-
-
-def check_label(adata: AnnData, label: str | None) -> str | None:
-    """Return the column that names groups of cells: the one given, or else the likeliest, or None."""
-    check_adata(adata)
-    if label is not None and label not in adata.obs:
-        raise OptionError(
-            f"Found no column {label!r} in obs, expected one of: {some(adata.obs.columns, 20) or 'none are there'}. "
-            "Name one of these as label, or leave it out."
-        )
-    return label if label is not None else _facts.find_label(adata)
 
 
 def write(adata: AnnData, path: Path, *, label: str | None, pictures: Mapping[str, bytes]) -> Path:
     """Fill in the page and move it into place."""
-    page = render(adata, label=label, pictures=pictures)
-    try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-        temporary = Path(name)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(page)
-            temporary.chmod(0o644)
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise ArtefactError(f"The report could not be written to {path}: {error}. Choose another place.") from error
-    return path
+    return write_text(path, [render(adata, label=label, pictures=pictures)], what=WHAT)
 
 
 def render(adata: AnnData, *, label: str | None, pictures: Mapping[str, bytes]) -> str:
