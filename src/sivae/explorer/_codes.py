@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING, Final, final
 
 import numpy as np
 
+from sivae.stats import entries
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from sivae.tl._expression import Standardised
@@ -46,23 +50,31 @@ class Quantised:
 def quantise(values: Standardised) -> Quantised:
     """Values before they are standardised, to the nearest of 255 levels per gene.
 
-    Two passes over the values: one for the smallest and the largest that is not zero, one for the codes.
+    Two passes over what is not zero: one for the smallest and the largest, one for the codes.
     """
     n, g = values.shape
     low_g, high_g = np.full(g, np.inf), np.full(g, -np.inf)
-    for _, x_cg in values.transformed():
-        low_g = np.minimum(low_g, np.where(x_cg == 0, np.inf, x_cg).min(axis=0))
-        high_g = np.maximum(high_g, np.where(x_cg == 0, -np.inf, x_cg).max(axis=0))
+    for _, gene, x in _entries(values):
+        np.minimum.at(low_g, gene, x)
+        np.maximum.at(high_g, gene, x)
     seen_g = np.isfinite(low_g)
     low32_g = np.where(seen_g, low_g, 0.0).astype(np.float32)
-    step_g = (np.where(seen_g, high_g - low_g, 0.0) / LEVELS).astype(np.float32)
+    step_g = (np.where(seen_g, high_g - low32_g, 0.0) / LEVELS).astype(np.float32)
     per_step_g = np.divide(1.0, step_g, out=np.zeros(g), where=step_g > 0, dtype=np.float64)
     code_gn = np.zeros((g, n), np.uint8)
-    for rows, x_cg in values.transformed():
-        code_cg = np.clip(np.rint((x_cg - low32_g) * per_step_g), 0, LEVELS) + 1
-        code_gn[:, rows] = np.where(x_cg == 0, 0, code_cg).T
-    mean_g, sd_g = values.mean_g.astype(np.float32), values.sd_g.astype(np.float32)
-    return Quantised(code_gn, low32_g, step_g, mean_g, sd_g)
+    for cell, gene, x in _entries(values):
+        code_gn[gene, cell] = np.clip(np.rint((x - low32_g[gene]) * per_step_g[gene]), 0, LEVELS) + 1
+    return Quantised(code_gn, low32_g, step_g, values.mean_g.astype(np.float32), values.sd_g.astype(np.float32))
+
+
+def _entries(values: Standardised) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]]:
+    """Cells, genes and values of what is not zero, scaled and logged where the model reads them so."""
+    for cell, gene, value in entries(values.values):
+        if values.binary:
+            seen = value > 0
+            yield cell[seen], gene[seen], np.ones(int(seen.sum()))
+        else:
+            yield cell, gene, value if values.factor_n is None else np.log1p(value * values.factor_n[cell])
 
 
 def chunks(code_gn: Codes) -> list[tuple[int, bytes]]:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 FORMAT: Final = 1
 MAX_BYTES: Final = 60_000_000
 """Of the file."""
-PAGE_BYTES: Final = 400_000
+PAGE_BYTES: Final = 250_000
 """Of the file without data, at most."""
 LEAST_CELLS: Final = 100
 PROBED: Final = 64
@@ -70,7 +70,7 @@ def collect(
     values, why = _values(adata, cells, space, every)
     if values is not None:
         cells, account["expression"] = _pack(
-            adata, cells, values, blobs, rest=blobs.size + _of_cells(adata, len(cells))
+            adata, cells, values, blobs, rest=blobs.size
         )
     account["scale"] = why
     account["cells"] = {
@@ -132,17 +132,13 @@ def _pack(
     adata: AnnData, cells: Positions, values: Quantised, blobs: Blobs, *, rest: int
 ) -> tuple[Positions, dict[str, Any]]:
     """Pack expression, of fewer cells where the file would be too large; which cells, and what names the arrays."""
-    room = MAX_BYTES - PAGE_BYTES - rest
+    room, each = MAX_BYTES - PAGE_BYTES - rest, _bytes_of_cell(adata)
     kept = cells
-    while True:
-        share = room / max(_foreseen(values.code_gn), 1)
-        if share >= 1:
-            chunks = _codes.chunks(values.code_gn)
-            share = room / sum(4 * (len(content) // 3 + 1) for _, content in chunks)
-        if share >= 1 or len(kept) <= LEAST_CELLS:
-            break
+    share, chunks = _packed(values.code_gn, room, each)
+    while share < 1 and len(kept) > LEAST_CELLS:
         fewer = _fewer_cells(adata, kept, max(LEAST_CELLS, int(0.97 * share * len(kept))))
         values, kept = values.take(np.flatnonzero(np.isin(kept, fewer))), fewer
+        share, chunks = _packed(values.code_gn, room, each)
     return kept, {
         "chunks": [{"from": first, "blob": blobs.add(content, packed=True)} for first, content in chunks],
         "low": blobs.numbers(values.low_g),
@@ -152,18 +148,30 @@ def _pack(
     }
 
 
-def _foreseen(code_gn: NDArray[np.uint8]) -> float:
-    """Bytes of all genes in the page, by those of some of them, a little less so that what fits is not thinned."""
-    g = len(code_gn)
-    if g <= 2 * PROBED:
-        return 0.0
-    some = np.linspace(0, g - 1, PROBED).astype(int)
-    return 0.9 * g / PROBED * 4 / 3 * sum(len(content) for _, content in _codes.chunks(code_gn[some]))
+def _packed(code_gn: NDArray[np.uint8], room: int, each: int) -> tuple[float, list[tuple[int, bytes]]]:
+    """Room over need, and the chunks; these are left out where the need of some genes already shows too little room.
+
+    A cell needs `each` bytes beside its expression.
+    """
+    g, n = code_gn.shape
+    if g > 2 * PROBED and n > LEAST_CELLS:
+        some = np.linspace(0, g - 1, PROBED).astype(int)
+        foreseen = n * each + g / PROBED * _bytes(_codes.chunks(code_gn[some]))
+        if room < 0.9 * foreseen:
+            return room / foreseen, []
+    chunks = _codes.chunks(code_gn)
+    return room / (n * each + _bytes(chunks)), chunks
 
 
-def _of_cells(adata: AnnData, n: int) -> int:
-    """Bytes that positions, names, labels and scores of the cells may take, before they are packed."""
-    scores = sum(int(adata.obsm[key].shape[1]) for key in (_keys.MODULE_SCORES, _keys.GENE_SET_SCORES)
-                 if key in adata.obsm)  # fmt: skip
+def _bytes(chunks: list[tuple[int, bytes]]) -> int:
+    """Of chunks in base64."""
+    return sum(4 * (len(content) // 3 + 1) for _, content in chunks)
+
+
+def _bytes_of_cell(adata: AnnData) -> int:
+    """Bytes that the position, name, labels and scores of a cell may take."""
+    scores = sum(
+        int(adata.obsm[key].shape[1]) for key in (_keys.MODULE_SCORES, _keys.GENE_SET_SCORES) if key in adata.obsm
+    )
     numbers = int(adata.obsm[_keys.CELLS].shape[1]) + scores + len(adata.obs.columns)
-    return n * (6 * numbers + 40)
+    return 6 * numbers + 40

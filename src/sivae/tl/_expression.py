@@ -96,20 +96,19 @@ class Standardised:
     def blocks(self) -> Iterator[tuple[slice, Array]]:
         """Dense rows from first to last: which cells, and their values."""
         inverse_g = np.divide(1.0, self.sd_g, out=np.zeros_like(self.sd_g), where=self.sd_g > 0)
-        for rows, x_cg in self.transformed():
+        for rows, x_cg in self._transformed():
             x_cg -= self.mean_g
             x_cg *= inverse_g
             yield rows, np.clip(x_cg, -CLIP, CLIP, out=x_cg)
 
-    def transformed(self) -> Iterator[tuple[slice, Array]]:
-        """The same before mean and sd are taken off."""
+    def _transformed(self) -> Iterator[tuple[slice, Array]]:
         for rows, x_cg in _stored(self.values, binary=self.binary):
             yield rows, x_cg if self.factor_n is None else np.log1p(x_cg * self.factor_n[rows, None])
 
     def fitted(self, training_n: NDArray[np.bool_]) -> Standardised:
         """The same with mean and sd of the training cells."""
         total_g, square_g, found_g = np.zeros((3, self.shape[1]))
-        for rows, x_cg in self.transformed():
+        for rows, x_cg in self._transformed():
             mine = x_cg[training_n[rows]]
             total_g += mine.sum(axis=0)
             square_g += np.einsum("cg,cg->g", mine, mine)
