@@ -63,7 +63,9 @@ def test_rare_dense_constant_and_silent_genes_come_back(tmp_path):
     assert (page.expression().iloc[:, 0] == 0).all()
 
 
-@given(st.lists(st.lists(st.sampled_from([0, 0, 0, 0, 0, 0, 1, 7, 255]), min_size=30, max_size=30), min_size=1, max_size=8))
+@given(
+    st.lists(st.lists(st.sampled_from([0, 0, 0, 0, 0, 0, 1, 7, 255]), min_size=30, max_size=30), min_size=1, max_size=8)
+)
 def test_any_codes_come_back(rows):
     import zlib
 
@@ -181,7 +183,8 @@ def test_without_expression_there_are_positions(tmp_path):
 def test_gene_sets_are_kept_up_to_their_level(adata, tmp_path):
     table = pd.DataFrame(
         {
-            "group": ["module1", "module1", "axis2"], "set": ["A", "B", "C"], "n_overlap": [2, 3, 9], "n_set": [5, 6, 9],
+            "group": ["module1", "module1", "axis2"], "set": ["A", "B", "C"],
+            "n_overlap": [2, 3, 9], "n_set": [5, 6, 9],
             "effect": [np.inf, 2.0, 0.7], "p": [1e-9, 0.2, 1e-3], "q": [1e-8, 0.3, 0.01],
             "genes": ["GENE3;GENE0;elsewhere", "GENE6", "GENE1"],
         }
@@ -254,7 +257,7 @@ def test_a_file_that_would_be_too_large_has_fewer_cells_and_fits(tmp_path, monke
 
 
 def test_the_page_without_data_is_as_small_as_was_reckoned(page):
-    data = len(page.text[page.text.index('id="account"') : page.text.rindex('application/octet-stream')])
+    data = len(page.text[page.text.index('id="account"') : page.text.rindex("application/octet-stream")])
     assert len(page.text) - data < _payload.PAGE_BYTES
 
 

@@ -77,9 +77,13 @@ def _enrichment(run: Path) -> dict[str, pd.DataFrame]:
     found = {}
     for path in sorted((run / TABLES).glob("enrichment_*.csv")):
         try:
-            found[path.stem] = pd.read_csv(path, keep_default_na=False, na_values={"effect": [""], "p": [""], "q": [""]})
+            found[path.stem] = pd.read_csv(
+                path, keep_default_na=False, na_values={"effect": [""], "p": [""], "q": [""]}
+            )
         except (OSError, ValueError) as error:
-            raise ArtefactError(f"{path} cannot be read: {error}. The run is damaged: copy or make it again.") from error
+            raise ArtefactError(
+                f"{path} cannot be read: {error}. The run is damaged: copy or make it again."
+            ) from error
     return found
 
 

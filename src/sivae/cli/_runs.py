@@ -161,7 +161,9 @@ def explore(
         Path | None,
         typer.Option("--output", "-o", metavar="FILE.html", help="File to make; explorer.html in RUN if not given."),
     ] = None,
-    label: Annotated[str | None, typer.Option(metavar="COLUMN", help="Column of obs that colors cells at first.")] = None,
+    label: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Column of obs that colors cells at first.")
+    ] = None,
 ) -> None:
     """Make the explorer of a run again: cells and genes in two linked maps, in one file for any browser."""
     from sivae import _run

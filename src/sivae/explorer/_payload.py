@@ -69,9 +69,7 @@ def collect(
     cells = _fewer_cells(adata, np.arange(adata.n_obs), max_cells)
     values, why = _values(adata, cells, space, every)
     if values is not None:
-        cells, account["expression"] = _pack(
-            adata, cells, values, blobs, rest=blobs.size
-        )
+        cells, account["expression"] = _pack(adata, cells, values, blobs, rest=blobs.size)
     account["scale"] = why
     account["cells"] = {
         "n": len(cells),

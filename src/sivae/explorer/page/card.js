@@ -139,7 +139,7 @@ function geneButton(gene, attributes = {}) {
   return h("button", {
     type: "button", class: "gene", onclick: () => pickGene(gene, { focus: true }), onfocus: () => preview(gene, { card: false }),
     onblur: () => preview(-1), onpointerenter: () => preview(gene, { card: false }), onpointerleave: () => preview(-1), ...attributes,
-  }, data.modules ? swatch(moduleOf(gene) < 0 ? FAINT[theme()] : categoryColor(moduleOf(gene))) : null, cut(data.geneNames[gene], 24));
+  }, data.modules ? swatch(moduleOf(gene) < 0 ? FAINT[theme()] : categoryColor(moduleOf(gene))) : null, cut(data.geneNames[gene], 28));
 }
 
 /** Moves the focus through the list of neighbors. */

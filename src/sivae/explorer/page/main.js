@@ -3,7 +3,7 @@
 let cellMap = null;
 let geneMap = null;
 const state = {
-  gene: -1, preview: -1, cardPreview: true, module: -1, mask: null, picked: null, contrast: null, sign: 1,
+  gene: -1, preview: -1, cardPreview: true, module: -1, mask: null, picked: null, contrast: null, comparing: false, sign: 1,
   cellColor: "", cellBefore: "", geneColor: "", geneBefore: "", turn: 0, contrastTurn: 0,
   shown() { return this.preview >= 0 ? this.preview : this.gene; },
   listed() { return this.contrast ? topGenes(this.sign, 12) : null; },
@@ -50,17 +50,20 @@ function pickGroup(column, group) {
 async function pickCells(mask, picked = null) {
   const turn = ++state.contrastTurn;
   if (mask && !state.mask) state.geneBefore = state.geneColor;
-  Object.assign(state, { mask, picked: mask ? picked || state.picked : state.picked, contrast: null, sign: 1 });
-  if (!mask && state.geneColor === "difference") state.geneColor = state.geneBefore;
+  Object.assign(state, { mask, picked: picked || state.picked, sign: 1, comparing: Boolean(mask) && total(mask) < data.nCells });
+  if (!state.comparing) {
+    state.contrast = null;
+    if (state.geneColor === "difference") state.geneColor = state.geneBefore;
+  }
   refresh();
   showSelection();
   if (!mask) return say("No cells are selected.");
   const begun = performance.now();
-  const found = total(mask) < data.nCells ? await contrast(mask, () => turn === state.contrastTurn) : null;
+  const found = state.comparing ? await contrast(mask, () => turn === state.contrastTurn) : null;
   if (!found) return undefined;
   found.difference = found.inside.map((value, g) => value - found.outside[g]);
   found.order = Uint32Array.from(found.difference.keys()).sort((a, b) => found.difference[b] - found.difference[a]);
-  Object.assign(state, { contrast: found, geneColor: "difference" });
+  Object.assign(state, { contrast: found, comparing: false, geneColor: "difference" });
   document.documentElement.dataset.contrastMs = Math.round(performance.now() - begun);
   refresh();
   showSelection();

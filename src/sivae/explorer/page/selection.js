@@ -35,7 +35,7 @@ function selected() {
     h("p", { class: "lead" }, h("b", { id: "n-selected" }, count.toLocaleString("en")), ` cells, ${share} % `, h("span", { class: "soft" }, composition())),
     h("div", { class: "row" },
       h("button", { type: "button", id: "save-cells", onclick: saveCells }, "Cells (CSV)"),
-      h("button", { type: "button", id: "save-genes", onclick: saveGenes, disabled: !state.contrast }, "Genes (CSV)"),
+      h("button", { type: "button", id: "save-genes", onclick: saveGenes, disabled: state.comparing || !state.contrast }, "Genes (CSV)"),
       h("button", { type: "button", id: "clear-cells", onclick: () => pickCells(null) }, "Clear")),
     ranked(), axisList(),
   ];
@@ -54,7 +54,7 @@ function composition() {
 
 function ranked() {
   if (total(state.mask) === data.nCells) return h("p", { class: "hint" }, "All cells are selected: there are no others to compare with.");
-  if (!state.contrast) return h("p", { class: "soft" }, "Comparing \u2026");
+  if (state.comparing) return h("p", { class: "soft" }, "Comparing \u2026");
   const tab = (sign, words) => h("button", {
     type: "button", id: sign > 0 ? "higher" : "lower", "aria-pressed": String(state.sign === sign), onclick: () => { state.sign = sign; showSelection(); draw(); },
   }, words);
