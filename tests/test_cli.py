@@ -79,8 +79,8 @@ def test_a_run_is_complete(made):
     run = made[0] / "run"
     listed = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
     assert {"adata.h5ad", "report.html", "explorer.html", "run.json", "model/config.json", "tables/cells.csv",
-            "tables/genes.csv", "tables/axes.csv", "tables/history.csv", "figures/cells_and_genes.png", "figures/gene_expression.png",
-            "figures/history.png", "figures/loadings_axis1.png"} <= listed  # fmt: skip
+            "tables/genes.csv", "tables/axes.csv", "tables/history.csv", "figures/cells_and_genes.png",
+            "figures/gene_expression.png", "figures/history.png", "figures/loadings_axis1.png"} <= listed  # fmt: skip
     assert sorted(path.name for path in made[0].iterdir()) == ["cells.h5ad", "run"]
 
 

@@ -3,8 +3,10 @@
 import csv
 import io
 import shutil
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from annotated import annotated
 from explorer_pages import Page, difference, expected, whole
@@ -41,14 +43,23 @@ def adata():
 
 @pytest.fixture(scope="module")
 def path(adata, tmp_path_factory):
-    return explorer.build(adata, tmp_path_factory.mktemp("browser") / "explorer.html", label="cell_type")
+    rows = [
+        (f"axis{axis}", f"{end} of {axis}", effect) for axis in (1, 2) for end, effect in (("high", 0.9), ("low", 0.1))
+    ]
+    rows += [("module2", "set of module2", 3.0), ("module1", "set of module1", 3.0)]
+    sets = pd.DataFrame(rows, columns=["group", "set", "effect"]).assign(
+        q=0.01, n_overlap=2, n_set=5, genes="GENE7;GENE10"
+    )
+    folder = tmp_path_factory.mktemp("browser")
+    return explorer.build(adata, folder / "explorer.html", label="cell_type", enrichment=sets)
 
 
 class Opened:
     """A page that is ready, and what it said and asked for."""
 
-    def __init__(self, browser, path, fragment="", **options):
+    def __init__(self, browser, path, fragment="", *, before="", **options):
         self.context = browser.new_context(viewport={"width": 1400, "height": 860}, **options)
+        self.context.add_init_script(before)
         self.page = self.context.new_page()
         self.troubles, self.requests = [], []
         self.context.route(lambda url: not url.startswith("file:"), lambda route: route.abort())
@@ -76,8 +87,7 @@ class Opened:
     def saved(self, selector):
         with self.page.expect_download() as download:
             self.page.click(selector)
-        with open(download.value.path(), "rb") as file:
-            return file.read()
+        return Path(download.value.path()).read_bytes()
 
     def table(self, selector):
         return list(csv.reader(io.StringIO(self.saved(selector).decode("utf-8"))))
@@ -126,13 +136,26 @@ def number(text):
 
 @pytest.mark.parametrize("kind", ["webgl", "canvas"])
 def test_points_are_drawn_in_the_colors_of_their_groups(open_page, kind):
-    opened = open_page("#canvas" if kind == "canvas" else "")
+    opened = open_page(
+        "#canvas" if kind == "canvas" else "", before="delete Uint8Array.fromBase64" if kind == "canvas" else ""
+    )
     assert opened.page.get_attribute("#cells .points", "data-kind") == kind
     cells = opened.picture("#cells .frame")
     assert count(cells, BLUE, 40) > 500
     assert "type 0 80" in opened.text("#cells .legend").replace("\n", " ")
     opened.page.select_option("#genes .color", "r2")
     assert opened.page.get_attribute("#genes .over", "data-colored") == "explained variance"
+
+
+def test_the_maps_come_back_when_the_graphics_do(open_page):
+    opened = open_page()
+    before = opened.picture("#cells .frame")
+    lose = """document.querySelector("#cells .points").getContext("webgl2").getExtension("WEBGL_lose_context")"""
+    opened.page.evaluate(f"window.lost = {lose}; window.lost.loseContext()")
+    opened.page.wait_for_timeout(200)
+    opened.page.evaluate("window.lost.restoreContext()")
+    opened.page.wait_for_timeout(400)
+    assert np.abs(opened.picture("#cells .frame") - before).max() <= 8
 
 
 def test_a_gene_colors_the_cells_and_lights_its_neighbors(open_page, adata):
@@ -145,7 +168,7 @@ def test_a_gene_colors_the_cells_and_lights_its_neighbors(open_page, adata):
     shown = [number(text) for text in opened.page.locator("#cells .legend .end").all_inner_texts()]
     values = x[:, 7][x[:, 7] > 0]
     assert shown[0] == 0 and shown[1] == pytest.approx(np.quantile(values, 0.99), abs=0.1)
-    assert opened.page.locator("#cells .color option:checked").inner_text() == "expression of GENE7"
+    assert opened.page.locator("#cells .color option:checked").inner_text() == "GENE7 expression"
 
 
 def test_the_card_says_what_the_anndata_holds(open_page, adata):
@@ -162,6 +185,8 @@ def test_the_card_says_what_the_anndata_holds(open_page, adata):
     assert number(terms["Connected (q)"].split()[0]) == pytest.approx(gene["sivae_connected_qvalue"], rel=0.06)
     assert number(terms["Explained variance"].split()[0]) == pytest.approx(gene["sivae_r2"], rel=5e-3)
     assert terms["Module"].startswith("module2")
+    sets = opened.page.locator("#card .sets li").all_inner_texts()
+    assert sets[0].startswith("set of module2 q = 0.01, 2 of 5") and "high of 1 axis1, q = 0.01" in " ".join(sets[1:])
     rows = opened.page.locator("#card .loadings tr").all_inner_texts()
     assert len(rows) == 2  # the third axis is unused
     for axis, row in enumerate(rows):
@@ -265,6 +290,8 @@ def test_a_group_ranks_genes_as_in_numpy(open_page, adata):
     first = opened.page.locator("#axes li").first
     axis = int(gap.argmax())
     assert first.locator(".link").inner_text() == f"axis {axis + 1}"
+    end = "high" if z[chosen, axis].mean() > z[~chosen, axis].mean() else "low"
+    assert f"{end} of {axis + 1} (q" in first.inner_text()
     assert number(first.locator("p").first.inner_text().split()[2]) == pytest.approx(z[chosen, axis].mean(), abs=6e-3)
 
 

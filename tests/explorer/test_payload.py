@@ -145,9 +145,11 @@ def test_the_order_of_cells_and_genes_changes_nothing_else(page, adata, rng, tmp
 def test_missing_and_many_labels(tmp_path):
     adata = annotated()
     adata.obs["some"] = pd.Categorical.from_codes(np.arange(120) % 3 - 1, ["a", "b"])
+    adata.obs["cluster"] = np.array([10, 9, 2])[np.arange(120) % 3]
     adata.obs["flag"] = np.arange(120) % 2 == 0
     adata.obs["number"] = pd.array([None, *range(119)], dtype="Int64")
     adata.obs["barcode"] = [f"b{i}" for i in range(120)]
+    adata.obs["when"] = pd.to_datetime(["2024-01-01", "2024-02-01", None] * 40)
     adata.obs["many"] = [f"m{i}" for i in range(120)]
     account = built(adata, tmp_path, label="many").account["cells"]
     columns = {column["name"]: column for column in account["columns"]}
@@ -155,6 +157,8 @@ def test_missing_and_many_labels(tmp_path):
     assert columns["flag"]["categories"] == ["False", "True"] and columns["number"]["kind"] == "number"
     assert account["left_out"] == []
     page = built(adata, tmp_path)
+    clusters = built(adata.copy(), tmp_path, label="cluster").account["cells"]["columns"][0]
+    assert clusters["categories"] == ["2", "9", "10"]
     some = next(column for column in page.account["cells"]["columns"] if column["name"] == "some")
     assert page.numbers(some["blob"], "<u2")[:3].tolist() == [65535, 0, 1]
 

@@ -40,10 +40,12 @@ def labels(adata: AnnData, cells: Positions, *, label: str | None, blobs: Blobs)
 
 
 def _column(column: pd.Series[Any], cells: Positions, blobs: Blobs, *, must: bool) -> dict[str, Any] | None:
-    if column.dtype.kind in "fiu" and not must:
+    is_number = column.dtype.kind in "fiu"
+    if is_number and not must:
         return {"kind": "number", "blob": blobs.numbers(column.to_numpy(np.float64, na_value=np.nan)[cells])}
     if not isinstance(column.dtype, pd.CategoricalDtype):
-        column = column.where(column.isna(), column.astype(str)).astype("category")
+        named = column if is_number else column.astype(str).where(column.notna())
+        column = named.astype("category")
     if len(column.cat.categories) > (MISSING if must else MAX_CATEGORIES):
         return None
     codes = column.cat.codes.to_numpy()[cells].astype(np.int64)

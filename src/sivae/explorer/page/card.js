@@ -93,6 +93,7 @@ function loadings(gene) {
     h("td", { class: "bar-cell" }, bar(value / most, sd / most)),
     h("td", { class: "n" }, signed(value), Number.isFinite(sd) ? h("span", { class: "soft" }, ` \u00b1 ${sd.toFixed(2)}`) : "")));
   const title = rows.length > shown.length ? `Loadings (largest ${shown.length} of ${rows.length})` : "Loadings";
+  if (!rows.length) return h("div", {}, h("h3", {}, title), h("p", { class: "soft" }, "No axis is used."));
   return h("div", {}, h("h3", {}, title), h("table", { class: "loadings" }, h("tbody", {}, ...body)));
 }
 
@@ -117,7 +118,9 @@ function moduleSets(gene) {
   const own = module < 0 ? [] : (data.enrichment[data.modules.names[module]] || []).map((set) => ({ ...set, group: "" }));
   const others = Object.entries(data.enrichment).filter(([group]) => module < 0 || group !== data.modules.names[module])
     .flatMap(([group, sets]) => sets.filter((set) => set.genes.includes(gene)).map((set) => ({ ...set, group })));
-  const listed = [...own.slice(0, 5), ...others.sort((a, b) => a.q - b.q).slice(0, 4)];
+  const seen = new Set(own.map((set) => set.set));
+  const fresh = others.sort((a, b) => a.q - b.q).filter((set) => !seen.has(set.set) && seen.add(set.set));
+  const listed = [...own.slice(0, 5), ...fresh.slice(0, 4)];
   const rows = listed.map((set) => h("li", { class: set.genes.includes(gene) ? "member" : "" }, cut(set.set, 60),
     h("span", { class: "soft" }, ` ${set.group ? `${set.group}, ` : ""}q = ${short(set.q, 2)}${set.n_set ? `, ${set.n_overlap} of ${set.n_set}` : ""}`)));
   const title = module < 0 ? "Enriched sets with this gene" : `Sets enriched in ${data.modules.names[module]}, and others with this gene`;

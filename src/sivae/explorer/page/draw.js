@@ -58,11 +58,16 @@ function drawAxes(pen, map, width, height) {
     const x = value * sx + tx;
     if (x > MARGIN.left + 6 && x < width - 14) pen.text(short(value), x, height - MARGIN.bottom + 9, { fill: soft, size: 10, align: "center" });
   }
+  if (data.axes.length > 1) drawRungs(pen, sy, ty, width, height, soft);
+  drawEnds(pen, map, width, height, soft);
+}
+
+/** Values along the vertical axis. */
+function drawRungs(pen, sy, ty, width, height, soft) {
   for (const value of ticks((ty - height + MARGIN.bottom) / sy, ty / sy, height / 70)) {
     const y = ty - value * sy;
     if (y > 10 && y < height - MARGIN.bottom - 6) pen.text(short(value), MARGIN.left - 6, y, { fill: soft, size: 10, align: "right" });
   }
-  drawEnds(pen, map, width, height, soft);
 }
 
 /** Names of the axes, and of the genes at both ends of each. */
@@ -132,6 +137,12 @@ function nameGene(pen, map, g, taken, style, width, height) {
   if (hits && !style.bold) return;
   taken.push(box);
   pen.text(words, flip ? x - gap : x + gap, y, { ...style, align: flip ? "right" : "left" });
+}
+
+/** Genes of a module, those farthest from the origin first. */
+function membersOf(module) {
+  const size = (g) => geneMap.xy[2 * g] ** 2 + geneMap.xy[2 * g + 1] ** 2;
+  return Array.from({ length: data.nGenes }, (_, g) => g).filter((g) => moduleOf(g) === module).sort((a, b) => size(b) - size(a));
 }
 
 /** Genes farthest from the origin on the axes that are shown. */

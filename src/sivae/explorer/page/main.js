@@ -6,7 +6,7 @@ const state = {
   gene: -1, preview: -1, cardPreview: true, module: -1, mask: null, picked: null, contrast: null, comparing: false, sign: 1,
   cellColor: "", cellBefore: "", geneColor: "", geneBefore: "", turn: 0, contrastTurn: 0,
   shown() { return this.preview >= 0 ? this.preview : this.gene; },
-  listed() { return this.contrast ? topGenes(this.sign, 12) : null; },
+  listed() { return this.module >= 0 ? membersOf(this.module) : this.contrast ? topGenes(this.sign, 12) : null; },
 };
 
 // ------------------------------------------------------------------------------------------------------------ choices
@@ -154,7 +154,7 @@ function paintGenes() {
   const near = new Set(gene < 0 ? [] : [gene, ...neighborsOf(gene).map((n) => n.gene)]);
   const module = gene < 0 ? state.module : moduleOf(gene);
   const emphasis = (g) => (near.has(g) ? 2 : module >= 0 && moduleOf(g) === module ? 1 : 0);
-  geneMap.paint(colors, gene >= 0 || module >= 0 ? emphasis : null);
+  geneMap.paint(colors, near.size > 1 || module >= 0 ? emphasis : null);
   showLegend(geneMap, legend);
   geneMap.over.setAttribute("aria-label", `Map of ${data.nGenes} genes on ${axesWords(geneMap)}, colored by ${legend.title}`);
   geneMap.over.dataset.colored = legend.title;
@@ -216,7 +216,7 @@ function fillColors(map, choices, onchange) {
 
 /** The choices of color as they are: a gene or a difference is a choice while there is one. */
 function showColors() {
-  offer(cellMap, "gene", state.gene >= 0 ? `expression of ${cut(data.geneNames[state.gene], 30)}` : null, state.cellColor);
+  offer(cellMap, "gene", state.gene >= 0 ? `${cut(data.geneNames[state.gene], 30)} expression` : null, state.cellColor);
   offer(geneMap, "difference", state.contrast ? "difference" : null, state.geneColor);
 }
 

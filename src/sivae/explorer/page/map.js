@@ -21,6 +21,7 @@ class PointMap {
     this.base = shuffled(count);
     this.choices(root.querySelector(".axis-x"), 0);
     this.choices(root.querySelector(".axis-y"), 1);
+    root.querySelector(".axis-y").parentElement.hidden = data.axes.length === 1;
     this.place();
     new ResizeObserver(() => this.resize()).observe(root.querySelector(".frame"));
   }

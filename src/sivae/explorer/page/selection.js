@@ -87,12 +87,20 @@ function axisList() {
     .sort((a, b) => Math.abs(b.inside - b.outside) - Math.abs(a.inside - a.outside)).slice(0, 4);
   const items = rows.map(({ axis, inside, outside }) => {
     const sign = inside > outside ? 1 : -1;
-    const sets = data.enrichment?.[`axis${axis + 1}${sign > 0 ? "+" : "-"}`] || data.enrichment?.[`axis${axis + 1}`];
+    const set = setOfEnd(axis, sign);
     return h("li", {}, h("p", {}, h("button", { type: "button", class: "link", title: "Show along this axis", onclick: () => alongAxis(axis) }, data.axes[axis].name),
       ` ${signed(inside)} `, h("span", { class: "soft" }, `others ${signed(outside)}`)),
     h("p", { class: "genes" }, ...ends(axis, sign, 5).map((g) => geneButton(g))),
-    sets?.length ? h("p", { class: "soft small" }, cut(sets[0].set, 60)) : null);
+    set ? h("p", { class: "soft small" }, `${cut(set.set, 60)} (q = ${short(set.q, 2)})`) : null);
   });
   return h("div", {}, h("h3", {}, "Axes that put them there"), h("ul", { class: "axes", id: "axes" }, ...items),
     h("p", { class: "soft small" }, "Mean position, and the genes at that end of the axis."));
+}
+
+/** The set of smallest q at one end of an axis: of that end's genes, or by ranks, where 0.5 is no effect. */
+function setOfEnd(axis, sign) {
+  const name = `axis${axis + 1}`;
+  const own = data.enrichment?.[`${name}${sign > 0 ? "+" : "-"}`] || [];
+  const ranked = (data.enrichment?.[name] || []).filter((set) => sign * (set.effect - 0.5) > 0);
+  return [...own, ...ranked].sort((a, b) => a.q - b.q)[0];
 }
