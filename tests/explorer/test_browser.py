@@ -147,6 +147,17 @@ def test_points_are_drawn_in_the_colors_of_their_groups(open_page, kind):
     assert opened.page.get_attribute("#genes .over", "data-colored") == "explained variance"
 
 
+def test_very_many_points_are_drawn_without_webgl(browser, tmp_path):
+    opened = Opened(browser, explorer.build(annotated(4500, 20, 2, unused=()), tmp_path / "e.html"), "#canvas")
+    other = Opened(browser, tmp_path / "e.html")
+    pictures = [one.picture("#cells .frame") for one in (opened, other)]
+    assert all(count(picture, BLUE, 40) > 2000 for picture in pictures)
+    assert np.abs(pictures[0] - pictures[1]).mean() < 6  # alike but for the edges of the dots
+    for one in (opened, other):
+        one.context.close()
+        assert one.troubles == []
+
+
 def test_the_maps_come_back_when_the_graphics_do(open_page):
     opened = open_page()
     before = opened.picture("#cells .frame")
@@ -309,6 +320,21 @@ def test_the_lasso_takes_the_cells_inside(open_page, adata):
     opened.page.keyboard.press("Escape")
     assert opened.page.locator("#n-selected").count() == 0
     assert opened.page.get_attribute("#genes .over", "data-colored") == "module"
+
+
+def test_shift_adds_cells_and_alt_takes_them_away(open_page, adata):
+    opened = open_page()
+    left, right = ([(a, 0.0), (b, 0.0), (b, 0.97), (a, 0.97)] for a, b in ((0.1, 0.4), (0.4, 1.0)))
+    counts = []
+    for corners, key in ((left, None), (right, "Shift"), (left, "Alt")):
+        if key:
+            opened.page.keyboard.down(key)
+        opened.lasso(corners)
+        if key:
+            opened.page.keyboard.up(key)
+        counts.append(int(opened.text("#n-selected")))
+    assert counts[1] == adata.n_obs and 0 < counts[0] == adata.n_obs - counts[2]
+    assert opened.page.locator("#ranked").count() == 1
 
 
 def test_cells_of_a_table_are_no_formulas(open_page, adata):

@@ -50,6 +50,16 @@ def test_expression_is_within_half_a_step(page, adata):
     assert np.allclose(page.numbers(page.account["expression"]["sd"]), sd, rtol=1e-5)
 
 
+def test_values_on_disk_make_the_same_page(page, adata, tmp_path):
+    import anndata as ad
+
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    backed = ad.read_h5ad(tmp_path / "a.h5ad", backed="r")
+    other = built(backed, tmp_path, label="cell_type")
+    backed.file.close()
+    pd.testing.assert_frame_equal(other.expression(), page.expression())
+
+
 def test_rare_dense_constant_and_silent_genes_come_back(tmp_path):
     adata = annotated(900, 12, 2, unused=(), later=2)
     counts = adata.X.toarray()

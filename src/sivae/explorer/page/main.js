@@ -294,7 +294,7 @@ function showFacts() {
   if (cells.left_out.length) notes.push(`Labels with too many different values are left out: ${cells.left_out.slice(0, 8).map((n) => cut(n, 30)).join(", ")}.`);
   byId("notes").replaceChildren(...notes.map((note) => h("li", {}, note)));
   byId("notes").hidden = !notes.length;
-  byId("scales").textContent = `Expression: ${account.scale}, kept in 255 levels per gene. Differences are on the scale on which the model was trained: standardized by the training cells.`;
+  byId("scales").textContent = `Expression: ${account.scale}, kept in 255 levels per gene. Differences are on the scale on which the model was trained: standardized by the training cells, effects of batches and other covariates still in them.`;
   byId("made").textContent = `Made by sivae-tools ${account.version}.`;
 }
 

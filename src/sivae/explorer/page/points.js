@@ -99,8 +99,11 @@ class GlPoints {
   }
 }
 
+const MANY = 4000;
+
 class FlatPoints {
   constructor(canvas) {
+    this.canvas = canvas;
     this.pen = canvas.getContext("2d");
     this.kind = "canvas";
   }
@@ -111,9 +114,36 @@ class FlatPoints {
 
   draw(view, width, height, ratio) {
     if (!this.held) return;
+    if (this.held.order.length > MANY) return this.drawMany(view, width, height, ratio);
     this.pen.setTransform(ratio, 0, 0, ratio, 0, 0);
     this.pen.clearRect(0, 0, width, height);
     drawFlat(this.pen, this.position, this.held, view, width, height);
+  }
+
+  drawMany(view, width, height, ratio) {
+    const { width: across, height: down } = this.canvas;
+    const kept = this.image && this.image.width === across && this.image.height === down;
+    if (kept) this.image.data.fill(0);
+    else this.image = this.pen.createImageData(across, down);
+    eachPoint(this.position, this.held, view, width, height, (x, y, radius, rgba, at) => {
+      stamp(this.image, x * ratio, y * ratio, Math.max(0.7, radius * ratio), rgba, at);
+    });
+    this.pen.putImageData(this.image, 0, 0);
+  }
+}
+
+/** Lays a dot over the pixels of a picture. */
+function stamp({ data: pixels, width, height }, x, y, radius, rgba, at) {
+  const over = rgba[at + 3] / 255;
+  for (let row = Math.max(0, Math.ceil(y - radius - 0.5)); row + 0.5 <= Math.min(height, y + radius); row++) {
+    for (let column = Math.max(0, Math.ceil(x - radius - 0.5)); column + 0.5 <= Math.min(width, x + radius); column++) {
+      if ((column + 0.5 - x) ** 2 + (row + 0.5 - y) ** 2 > radius * radius) continue;
+      const to = 4 * (row * width + column);
+      const under = (pixels[to + 3] / 255) * (1 - over);
+      const sum = over + under;
+      for (let c = 0; c < 3; c++) pixels[to + c] = (rgba[at + c] * over + pixels[to + c] * under) / sum;
+      pixels[to + 3] = 255 * sum;
+    }
   }
 }
 
