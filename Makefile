@@ -29,7 +29,7 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)  ## map the cells and genes of real blood cells; no network
 	rm -rf demo-run
 	$(BIN)/sivae demo -o demo-run
-	@echo "Open $(CURDIR)/demo-run/report.html"
+	@echo "Open $(CURDIR)/demo-run/report.html to read, $(CURDIR)/demo-run/explorer.html to explore"
 
 test: lint docs  ## lint, types, import direction, the site, then every test
 	$(PYTEST)

@@ -12,6 +12,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+from explorer_pages import Page
 from resuming import Killed, at_step, wait_for_checkpoints
 from typer.testing import CliRunner
 
@@ -77,9 +78,9 @@ def test_labels_that_are_confounded_with_batches_are_said_before_training_and_in
 def test_a_run_is_complete(made):
     run = made[0] / "run"
     listed = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
-    assert {"adata.h5ad", "report.html", "run.json", "model/config.json", "tables/cells.csv", "tables/genes.csv",
-            "tables/axes.csv", "tables/history.csv", "figures/cells_and_genes.png", "figures/gene_expression.png",
-            "figures/history.png", "figures/loadings_axis1.png"} <= listed  # fmt: skip
+    assert {"adata.h5ad", "report.html", "explorer.html", "run.json", "model/config.json", "tables/cells.csv",
+            "tables/genes.csv", "tables/axes.csv", "tables/history.csv", "figures/cells_and_genes.png",
+            "figures/gene_expression.png", "figures/history.png", "figures/loadings_axis1.png"} <= listed  # fmt: skip
     assert sorted(path.name for path in made[0].iterdir()) == ["cells.h5ad", "run"]
 
 
@@ -386,7 +387,23 @@ def test_info_and_report(made):
     assert "group" in (run / "report.html").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("words", [["info"], ["report"], ["embed", "cells.h5ad", "-o", "x.h5ad"]])
+def test_explore_makes_the_page_again_or_another(made, tmp_path):
+    run = made[0] / "run"
+    first = Page(run / "explorer.html")
+    assert first.account["cells"]["columns"][0]["name"] == "group"
+    assert (first.account["cells"]["n"], first.account["genes"]["n"]) == (len(first.names("cells")), 60)
+    (run / "explorer.html").unlink()
+    assert sivae("explore", run).exit_code == 0
+    assert (run / "explorer.html").read_text(encoding="utf-8") == first.text
+    done = sivae("explore", run, "-o", tmp_path / "e.html", "--label", "batch")
+    assert done.exit_code == 0 and done.stdout == f"Wrote {tmp_path / 'e.html'}\n"
+    assert Page(tmp_path / "e.html").account["cells"]["columns"][0]["name"] == "batch"
+    again = sivae("explore", run, "-o", tmp_path / "e.html")
+    assert again.exit_code == 1 and "nothing is overwritten" in again.stderr
+    assert "no column 'x'" in sivae("explore", run, "--label", "x").stderr
+
+
+@pytest.mark.parametrize("words", [["info"], ["report"], ["explore"], ["embed", "cells.h5ad", "-o", "x.h5ad"]])
 def test_a_folder_that_is_no_run_is_refused(tmp_path, words):
     done = sivae(words[0], tmp_path, *words[1:])
     assert done.exit_code == 1 and "no run.json" in done.stderr

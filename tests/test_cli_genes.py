@@ -6,6 +6,7 @@ from io import StringIO
 import numpy as np
 import pandas as pd
 import pytest
+from explorer_pages import Page
 from typer.testing import CliRunner
 
 from sivae import cli
@@ -54,6 +55,16 @@ def test_fit_keeps_the_tables(run):
     assert set(pd.read_csv(folder / "tables" / "hubs.csv")["gene"]) == set(names)
     found = pd.read_csv(folder / "tables" / "enrichment_modules.csv")
     assert set(found[found["q"] < 0.05]["set"]) == {"first", "second"}
+
+
+def test_the_explorer_knows_the_gene_space_and_the_sets(run):
+    folder, _ = run
+    account = Page(folder / "explorer.html").account
+    table = pd.read_csv(folder / "tables" / "enrichment_modules.csv")
+    for module, part in table[table["q"] <= 0.05].groupby("group"):
+        assert [found["set"] for found in account["enrichment"][module]] == part.sort_values("q")["set"].tolist()
+    assert account["genes"]["module"]["names"] == ["module1", "module2"]
+    assert account["genes"]["neighbors"]["n"] == 20 and account["genes"]["hub"] is not None
 
 
 def test_neighbors_are_genes_of_the_same_module(run):

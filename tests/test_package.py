@@ -102,7 +102,7 @@ def is_dataclass(name: str) -> bool:
 
 
 def test_the_walk_finds_what_there_is():
-    assert {"datasets", "pl", "pp", "report"} <= set(NAMESPACES)
+    assert {"datasets", "explorer", "pl", "pp", "report"} <= set(NAMESPACES)
     assert {"SiVAE", "SiVAE.setup_anndata", "SiVAE.train", "SiVAE.load", "pp.select_genes"} <= set(CALLABLES)
 
 

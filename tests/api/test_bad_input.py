@@ -145,6 +145,7 @@ DOORS = {
     "pl.loadings": lambda model, adata: sivae.pl.loadings(adata),
     "pl.history": lambda model, adata: sivae.pl.history(adata),
     "report": lambda model, adata: sivae.report.build(adata, "report.html"),
+    "explorer": lambda model, adata: sivae.explorer.build(adata, "explorer.html"),
 }
 NO_ADATA = [
     ("cells.h5ad", "str 'cells.h5ad'", "anndata.read_h5ad(path)"),

@@ -273,7 +273,7 @@ def test_places_are_refused_before_anything_is_read(place, monkeypatch, case):
     refused(*case)
 
 
-@pytest.mark.parametrize("words", [["info"], ["report"], ["embed", "good.h5ad", "-o", "o.h5ad"]])
+@pytest.mark.parametrize("words", [["info"], ["report"], ["explore"], ["embed", "good.h5ad", "-o", "o.h5ad"]])
 @pytest.mark.parametrize("run", ["nope", "file"])
 def test_what_is_no_run(place, words, run):
     refused([words[0], run, *words[1:]], f"no run.json in {run}", "expected the folder of a run", "sivae fit")
@@ -284,6 +284,9 @@ DAMAGE = {
     "a short record": (lambda run: (run / "run.json").write_text('{"format": 1}'), ["info"], "lacks data", "expected"),
     "a later record": (lambda run: _later(run), ["info"], "format 99", "expected up to 1", "Update"),
     "no cells": (lambda run: (run / "adata.h5ad").unlink(), ["report"], "adata.h5ad", "expected an AnnData", "Check"),
+    "bad sets": (
+        lambda run: (run / "tables/enrichment_axes.csv").write_text(""), ["explore"], "enrichment_axes.csv", "damaged"
+    ),
     "bad cells": (lambda run: (run / "adata.h5ad").write_text("x"), ["report"], "cannot be read", "whole"),
     "no model": (lambda run: shutil.rmtree(run / "model"), ["embed"], "not a saved model", "Expected", "the path"),
     "bad weights": (

@@ -70,12 +70,23 @@ def test_genes_to_look_at_first_are_the_hubs_of_modules_and_the_ends_of_axes(wor
 
 def test_gene_sets_are_named_where_they_are_enriched(worked_out, tmp_path):
     sets = {"the first <b>": [f"GENE{i}" for i in range(12)], "rest": [f"GENE{i}" for i in range(25, 50)]}
-    text = report.build(worked_out, tmp_path / "r.html", gene_sets=sets).read_text(encoding="utf-8")
+    found = {of: sivae.tl.enrich(worked_out, sets, of=of) for of in ("axes", "modules", "hubs")}
+    text = report.build(worked_out, tmp_path / "r.html", enrichment=found).read_text(encoding="utf-8")
     rows = tables(Page(text), "module-table")[1:]
     assert rows[0][7].startswith("the first <b> (q ") and rows[1][7] == "none"
     assert "the first <b>" not in text  # escaped
-    found = sivae.tl.enrich(worked_out, sets, of="modules").iloc[0]
-    assert (found["group"], found["set"]) == ("module1", "the first <b>")
+    best = found["modules"].iloc[0]
+    assert (best["group"], best["set"]) == ("module1", "the first <b>")
+
+
+@pytest.mark.parametrize("method", ["rank", "ora"])
+def test_the_ends_of_an_axis_have_the_sets_of_their_side(worked_out, tmp_path, method):
+    order = worked_out.var_names[:50][np.argsort(-worked_out.varm["X_sivae"][:50, 0])]
+    sets = {"high set": list(order[:12]), "low set": list(order[-12:])}
+    table = sivae.tl.enrich(worked_out, sets, method=method, n_top=12)
+    text = report.build(worked_out, tmp_path / "r.html", enrichment=table).read_text(encoding="utf-8")
+    axis = " ".join(text.split("Axis 1")[1].split("Axis 2")[0].split())
+    assert "Gene sets at the high end: high set (q" in axis and "Gene sets at the low end: low set (q" in axis
 
 
 def test_without_hubs_and_modules_the_page_says_nothing_of_them(tmp_path):

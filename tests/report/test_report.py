@@ -12,6 +12,7 @@ from published import groups, trained
 
 from sivae import report
 from sivae._errors import ArtefactError, OptionError, SetupError
+from sivae.pl import _label
 from sivae.report import _axes, _caveats, _facts, _tables
 
 matplotlib.use("Agg")
@@ -157,18 +158,18 @@ def test_no_validation_cells_make_a_report_too(adata, tmp_path):
 
 def test_a_likely_column_is_chosen(adata):
     adata.obs["a"] = adata.obs["cell_type"]
-    assert _facts.find_label(adata) == "cell_type"
+    assert _label.find_label(adata) == "cell_type"
     adata.obs = adata.obs.rename(columns={"cell_type": "z"})
-    assert _facts.find_label(adata) == "z"
+    assert _label.find_label(adata) == "z"
     adata.uns["sivae"]["run"] = {"label": "a"}
-    assert _facts.find_label(adata) == "a"
+    assert _label.find_label(adata) == "a"
 
 
 def test_names_of_cells_and_batches_are_no_label(adata):
     adata.obs = adata.obs[["cell_type"]].rename(columns={"cell_type": "batch"})
     adata.obs["barcode"] = adata.obs_names.astype("category")
     adata.uns["sivae"]["setup"]["batch_key"] = "batch"
-    assert _facts.find_label(adata) is None
+    assert _label.find_label(adata) is None
 
 
 def change(path, new):

@@ -15,7 +15,8 @@ from sivae._errors import ArtefactError
 
 FORMAT: Final = 1
 """Of `run.json`."""
-RECORD, CELLS, MODEL, REPORT = "run.json", "adata.h5ad", "model", "report.html"
+RECORD, CELLS, MODEL, TABLES = "run.json", "adata.h5ad", "model", "tables"
+REPORT, EXPLORER = "report.html", "explorer.html"
 
 
 def file_hash(path: Path) -> str:

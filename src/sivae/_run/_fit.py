@@ -144,7 +144,7 @@ def fit(
     say(f"Wrote {run}.")
     if checkpoint is not None:
         _end_checkpoint(checkpoint, history, say)
-    say(f"Open {run / _files.REPORT}")
+    say(f"Open {run / _files.REPORT} to read, {run / _files.EXPLORER} to explore")
 
 
 def _check_recipe(options: FitOptions) -> None:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 NEIGHBORS = 20
 UNASSIGNED = "unassigned"
+ENRICHMENT = "enrichment_"
+"""How names of tables of gene sets begin."""
 
 
 def analyse(adata: AnnData, *, seed: int) -> str:
@@ -54,11 +56,11 @@ def tables(adata: AnnData, *, gene_sets: Path | None) -> dict[str, pd.DataFrame]
     if _keys.MODULE in adata.var:
         found["modules"] = module_members(adata)
     if gene_sets is not None:
-        found["enrichment_axes"] = tl.enrich(adata, gene_sets)
+        found[f"{ENRICHMENT}axes"] = tl.enrich(adata, gene_sets)
         if "modules" in found and len(found["modules"]):
-            found["enrichment_modules"] = tl.enrich(adata, gene_sets, of="modules")
+            found[f"{ENRICHMENT}modules"] = tl.enrich(adata, gene_sets, of="modules")
         if adata.var[_keys.HUB].any():
-            found["enrichment_hubs"] = tl.enrich(adata, gene_sets, of="hubs")
+            found[f"{ENRICHMENT}hubs"] = tl.enrich(adata, gene_sets, of="hubs")
     return found
 
 

@@ -1,4 +1,4 @@
-"""What is done with a run once it is there: read its record, rebuild its report, place new cells and genes."""
+"""What is done with a run once it is there: read its record, make its pages again, place new cells and genes."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 from sivae import _keys
 from sivae._errors import ArtefactError, OptionError, some
 from sivae._run._cells import open_cells
-from sivae._run._files import CELLS, FORMAT, MODEL, RECORD, REPORT, refuse_existing, whole_file
+from sivae._run._files import CELLS, EXPLORER, FORMAT, MODEL, RECORD, REPORT, TABLES, refuse_existing, whole_file
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import pandas as pd
     from anndata import AnnData
 
 PARTS = ("data", "genes", "model", "training", "seconds", "created", "version")
@@ -48,13 +49,42 @@ def read_record(run: Path) -> dict[str, Any]:
     return dict(record)
 
 
-def rebuild_report(run: Path, *, gene_sets: Path | None = None) -> Path:
-    """Make the report of a run again, from its annotated cells, with the gene sets of a GMT file if one is given."""
+def rebuild_report(run: Path) -> Path:
+    """Make the report of a run again, from its annotated cells and its tables of gene sets."""
     from sivae.report import build
 
     record = read_record(run)
     with open_cells(run / CELLS) as cells:
-        return build(cells.adata, run / REPORT, label=record.get("label"), gene_sets=gene_sets)
+        return build(cells.adata, run / REPORT, label=record.get("label"), enrichment=_enrichment(run))
+
+
+def rebuild_explorer(run: Path, *, out: Path | None, label: str | None) -> Path:
+    """Make the explorer of a run again, from its annotated cells and its tables of gene sets."""
+    from sivae.explorer import build
+
+    record = read_record(run)
+    if out is not None:
+        refuse_existing(out)
+    place = run / EXPLORER if out is None else out
+    with open_cells(run / CELLS) as cells:
+        label = record.get("label") if label is None else label
+        return build(cells.adata, place, label=label, enrichment=_enrichment(run))
+
+
+def _enrichment(run: Path) -> dict[str, pd.DataFrame]:
+    import pandas as pd
+
+    found = {}
+    for path in sorted((run / TABLES).glob("enrichment_*.csv")):
+        try:
+            found[path.stem] = pd.read_csv(
+                path, keep_default_na=False, na_values={"effect": [""], "p": [""], "q": [""]}
+            )
+        except (OSError, ValueError) as error:
+            raise ArtefactError(
+                f"{path} cannot be read: {error}. The run is damaged: copy or make it again."
+            ) from error
+    return found
 
 
 def embed_cells(run: Path, data: Path, out: Path) -> AnnData:

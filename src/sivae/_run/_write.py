@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sivae import __version__, _keys
 from sivae._run import _gene_space
-from sivae._run._files import CELLS, FORMAT, MODEL, RECORD, REPORT
+from sivae._run._files import CELLS, EXPLORER, FORMAT, MODEL, RECORD, REPORT, TABLES
 
 if TYPE_CHECKING:
     from sivae._run._cells import Cells
@@ -20,23 +20,26 @@ if TYPE_CHECKING:
 
 def write(cells: Cells, model: SiVAE, folder: Path, *, options: dict[str, Any], clock: Clock) -> None:
     """Write everything into the temporary folder."""
+    from sivae import explorer
+    from sivae.pl._label import check_label
     from sivae.report import _build, _figures, _tables
 
     adata = cells.adata
     model.save(folder / MODEL)
-    label = _build.check_label(adata, options["label"])
+    label = check_label(adata, options["label"])
     cells.write_h5ad(folder / CELLS)
-    _tables.write(adata, folder / "tables", label=label)
+    _tables.write(adata, folder / TABLES, label=label)
     gene_sets = options["gene_sets"]
     tables = _gene_space.tables(adata, gene_sets=None if gene_sets is None else Path(gene_sets))
     for name, table in tables.items():
-        table.to_csv(folder / "tables" / f"{name}.csv", index=False)
+        table.to_csv(folder / TABLES / f"{name}.csv", index=False)
     pictures = _figures.draw(adata, label=label)
     (folder / "figures").mkdir()
     for name, data in pictures.items():
         (folder / "figures" / f"{name}.png").write_bytes(data)
-    enrichment = {} if gene_sets is None else _build.enriched(adata, gene_sets)
-    _build.write(adata, folder / REPORT, label=label, pictures=pictures, enrichment=enrichment)
+    enrichment = {name: table for name, table in tables.items() if name.startswith(_gene_space.ENRICHMENT)}
+    _build.write(adata, folder / REPORT, label=label, pictures=pictures, enrichment=_build.enrichment_rows(enrichment))
+    explorer.build(adata, folder / EXPLORER, label=label, enrichment=enrichment)
     clock.lap("writing")
     run = dict(adata.uns[_keys.UNS]["run"])
     facts = dict(adata.uns[_keys.UNS]["facts"])

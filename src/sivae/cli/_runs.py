@@ -85,7 +85,7 @@ def fit(
         typer.Option(metavar="DIR", help="Keep a checkpoint there; the same command goes on from it after a kill."),
     ] = None,
 ) -> None:
-    """Choose genes, train, annotate, and write a folder with model, data, tables, figures and report.
+    """Choose genes, train, annotate, and write a folder with model, data, tables, figures, report and explorer.
 
     Ctrl-C during training ends the training: the folder is written with the best so far. A second one stops at once.
     """
@@ -170,18 +170,31 @@ def info(run: Run) -> None:
 
 
 @app.command()
-def report(
-    run: Run,
-    *,
-    gene_sets: Annotated[
-        Path | None, typer.Option(metavar="SETS.gmt", help="Gene sets to look for in axes, modules and hubs.")
-    ] = None,
-) -> None:
+def report(run: Run) -> None:
     """Make the report of a run again."""
     from sivae import _run
 
     with plainly():
-        typer.echo(f"Wrote {_run.rebuild_report(run, gene_sets=gene_sets)}")
+        typer.echo(f"Wrote {_run.rebuild_report(run)}")
+
+
+@app.command()
+def explore(
+    run: Run,
+    *,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE.html", help="File to make; explorer.html in RUN if not given."),
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Column of obs that colors cells at first.")
+    ] = None,
+) -> None:
+    """Make the explorer of a run again: cells and genes in two linked maps, in one file for any browser."""
+    from sivae import _run
+
+    with plainly():
+        typer.echo(f"Wrote {_run.rebuild_explorer(run, out=output, label=label)}")
 
 
 def _rows(record: dict[str, Any]) -> list[tuple[str, str]]:

@@ -29,8 +29,8 @@ def describe(adata: AnnData, *, label: str | None, enriched: pd.DataFrame | None
     unused, shares = _read.unused_axes(adata), shares_of(adata)
     entries = [_axis(adata, axis, bool(unused[axis]), share, label) for axis, share in enumerate(shares)]
     for entry in entries:
-        entry["high_sets"] = sets_of(enriched, f"axis{entry['number']}+")
-        entry["low_sets"] = sets_of(enriched, f"axis{entry['number']}-")
+        for end in ("high", "low"):
+            entry[f"{end}_sets"] = sets_of(enriched, f"axis{entry['number']}", end=end)
     return entries
 
 

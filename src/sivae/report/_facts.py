@@ -12,15 +12,8 @@ from sivae._errors import SetupError
 from sivae.pl import _history, _read
 
 if TYPE_CHECKING:
-    import pandas as pd
     from anndata import AnnData
 
-LIKELY: Final = (
-    "cell_type", "celltype", "cell_types", "annotation", "label", "labels", "cluster", "clusters",
-    "leiden", "louvain", "group", "groups", "condition",
-)  # fmt: skip
-"""Names of columns of `obs` that most likely hold groups of cells, the likeliest first."""
-GROUPS: Final = (2, 50)
 LIKELIHOODS: Final = {
     "normal": "normal, on standardised values",
     "nb": "negative binomial, on counts",
@@ -60,25 +53,6 @@ def record(adata: AnnData) -> dict[str, Any]:
             "Call model.annotate(adata) first."
         )
     return found
-
-
-def find_label(adata: AnnData) -> str | None:
-    """Return the column of `obs` that names groups of cells: the run's, a likely name, or the first that could."""
-    found = dict(adata.uns.get(_keys.UNS, {}))
-    run_label = str(dict(found.get("run", {})).get("label", ""))
-    if run_label in adata.obs:
-        return run_label
-    setup = dict(found.get("setup", {}))
-    nuisance = {str(setup.get("batch_key", "")), *map(str, setup.get("categorical_covariate_keys", ())), _keys.SPLIT}
-    able = [str(name) for name in adata.obs.columns if _has_groups(adata.obs[name]) and name not in nuisance]
-    likely = [name for wanted in LIKELY for name in able if name.lower() == wanted]
-    return next(iter(likely or able), None)
-
-
-def _has_groups(column: pd.Series[Any]) -> bool:
-    if column.dtype.kind in "fiubc":
-        return False
-    return GROUPS[0] <= column.nunique() <= GROUPS[1] and column.nunique() < len(column) / 2
 
 
 def collect(adata: AnnData, *, label: str | None, recipe: Sequence[tuple[str, str]] = ()) -> dict[str, Any]:

@@ -12,8 +12,6 @@ from sivae.pl import _read
 from sivae.report._facts import number
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from anndata import AnnData
 
 Row = dict[str, str]
@@ -37,7 +35,7 @@ SCORES: Final = {
 }
 
 
-def describe(adata: AnnData, *, label: str | None, enrichment: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
+def describe(adata: AnnData, *, label: str | None, enrichment: pd.DataFrame | None) -> dict[str, Any]:
     """Return what the page says of the gene space; None where it was not worked out.
 
     Parameters
@@ -47,14 +45,14 @@ def describe(adata: AnnData, *, label: str | None, enrichment: Mapping[str, pd.D
     label
         Column of `obs` with groups of cells.
     enrichment
-        Tables of `sivae.tl.enrich` by what they are of: "axes", "modules", "hubs".
+        Rows of `sivae.tl.enrich`, of axes, modules and hubs together.
     """
     return {
         "hubs": hubs(adata),
-        "modules": modules(adata, label=label, enriched=enrichment.get("modules")),
-        "hub_sets": sets_of(enrichment.get("hubs"), "hubs"),
+        "modules": modules(adata, label=label, enriched=enrichment),
+        "hub_sets": sets_of(enrichment, "hubs"),
         "first": first(adata),
-        "asked_sets": bool(enrichment),
+        "asked_sets": enrichment is not None,
     }
 
 
@@ -142,11 +140,21 @@ def _groups(adata: AnnData, members: np.ndarray, label: str | None) -> tuple[str
     return ("–", "–") if len(mean) < 2 else (str(mean.index[0]), str(mean.index[-1]))
 
 
-def sets_of(table: pd.DataFrame | None, group: str) -> list[str]:
-    """The most significant gene sets of a group, with their q-values; those that are enriched alone."""
+def sets_of(table: pd.DataFrame | None, group: str, *, end: str = "") -> list[str]:
+    """The most significant gene sets of a group, with their q-values; those that are enriched alone.
+
+    `end` is "high" or "low" for an axis: genes chosen there (group "axis1+", "axis1-"), or for the rank test an effect
+    above or below one half.
+    """
     if table is None or not len(table):
         return []
-    own = table[(table["group"].astype(str) == group) & (table["q"] <= ENRICHED)].head(N_SETS)
+    groups, wanted = table["group"].astype(str), group
+    known = table["q"] <= ENRICHED
+    if end and (groups == group).any():
+        known &= (table["effect"] > 0.5) == (end == "high")
+    elif end:
+        wanted += "+" if end == "high" else "-"
+    own = table[known & (groups == wanted)].head(N_SETS)
     return [f"{name} (q {_small(float(q))})" for name, q in zip(own["set"], own["q"], strict=True)]
 
 

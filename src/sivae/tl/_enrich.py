@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias, final
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, final
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ from scipy import sparse
 
 from sivae import _keys
 from sivae._checks import whole_number
-from sivae._errors import OptionError, SetupError
+from sivae._errors import OptionError, SetupError, some
 from sivae._space import read_space
 from sivae.stats._enrichment import over_representation, rank_sums
 from sivae.stats._fdr import adjust
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     Ranked: TypeAlias = dict[str, Array]
 
 Of: TypeAlias = Literal["axes", "modules", "hubs", "neighbors"]
+NEEDED = ("group", "set", "effect", "q")
+"""Columns of a table that others show."""
 NAMED = 10
 """Genes named in a row of a rank test."""
 
@@ -275,3 +277,29 @@ def _frame(
             "genes": genes,
         }
     )
+
+
+def check_tables(enrichment: object) -> list[pd.DataFrame]:
+    """Tables of enrichment as a list.
+
+    Raises
+    ------
+    OptionError
+        If one is no table as `sivae.tl.enrich` makes it.
+    """
+    if enrichment is None:
+        return []
+    listed: list[Any] = list(enrichment.values()) if isinstance(enrichment, dict) else [enrichment]
+    for table in listed:
+        if not isinstance(table, pd.DataFrame):
+            raise OptionError(
+                f"enrichment holds {type(table).__name__}; expected frames that sivae.tl.enrich returned. "
+                "Pass one, or a dict of them."
+            )
+        gone = [name for name in NEEDED if name not in table]
+        if gone:
+            raise OptionError(
+                f"enrichment lacks the columns {some(gone)}, expected {some(NEEDED)} at least. "
+                "Pass what sivae.tl.enrich returned."
+            )
+    return listed

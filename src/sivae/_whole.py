@@ -1,0 +1,58 @@
+"""Files that are whole or absent: written under a temporary name, then moved."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sivae._errors import ArtefactError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def check_place(path: Path, *, what: str, example: str) -> Path:
+    """Refuse a place where no file can be written, before there is anything to write.
+
+    Raises
+    ------
+    ArtefactError
+        If it is a folder, or in no folder that can be written.
+    """
+    if path.is_dir():
+        raise ArtefactError(f"{path} is a folder, expected a file to write. Name one in it: {path / example}")
+    if not path.parent.is_dir():
+        raise ArtefactError(
+            f"{what} could not be written to {path}: there is no folder {path.parent}, expected one. Make it first."
+        )
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise ArtefactError(
+            f"{what} could not be written to {path}: expected a folder that can be written. Choose another."
+        )
+    return path
+
+
+def write_text(path: Path, parts: Iterable[str], *, what: str) -> Path:
+    """Write a text file; one that is there is replaced when the new one is whole.
+
+    Raises
+    ------
+    ArtefactError
+        If it cannot be written.
+    """
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+        temporary = Path(name)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+                file.writelines(parts)
+            temporary.chmod(0o644)
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise ArtefactError(f"{what} could not be written to {path}: {error}. Choose another place.") from error
+    return path
