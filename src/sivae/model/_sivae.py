@@ -658,20 +658,21 @@ class SiVAE:
               `["sivae_bias"]`, `["sivae_modelled"]` and `["sivae_connected_pvalue"]`; under "zinb" also
               `["sivae_zero_inflation"]`. Noise that depends on batch or cell is that of the average training cell;
               `sivae_noise` is NaN under "poisson" and "bernoulli", which have no parameter for it;
-            - `uns["sivae"]`: set-up, options, joint covariance of (z, h), rotation, history, facts.
+            - `uns["sivae"]`: set-up, options, joint covariance of (z, h), rotation, history, facts, and the posterior
+              variance of z on each axis, mean over the training cells of `adata` (over all where it has none).
         """
         state = self._trained()
         refuse_view(adata, "annotate")
         table, genes, modelled = state.table, list(state.reader.genes), np.ones(len(state.reader.genes), bool)
         rest = [str(name) for name in adata.var_names[~adata.var_names.isin(genes)]] if project else []
-        z_nk = self.get_latent_representation(adata)
+        z_nk, variance_nk = self.get_latent_representation(adata, return_dist=True)
         if rest:
             table = table.append(self._embed_genes(part_of(adata, genes=rest)))
             genes, modelled = genes + rest, np.r_[modelled, np.zeros(len(rest), bool)]
         names = None if self.adata is None else self.adata.obs_names
         _annotate.write_cells(adata, np.asarray(z_nk), state, training_names=names)
         _annotate.write_genes(adata, genes, table, state, modelled)
-        _annotate.write_uns(adata, state, self.options)
+        _annotate.write_uns(adata, state, self.options, variance_nk=np.asarray(variance_nk))
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
         """Write the trained model as safetensors and JSON: no expression values, no cell names, no pickle.

@@ -25,7 +25,16 @@ PADDING: Final = 2.0
 """Room around a name, in pixels."""
 
 
-def place(ax: Axes, xy_m2: NDArray[np.float64], names: Sequence[str], *, others_n2: NDArray[np.float64]) -> list[Any]:
+def place(
+    ax: Axes,
+    xy_m2: NDArray[np.float64],
+    names: Sequence[str],
+    *,
+    others_n2: NDArray[np.float64],
+    limit: int = 18,
+    at_center: bool = False,
+    outward: bool = False,
+) -> list[Any]:
     """Write names beside their points, the first in the list first; a name for which there is no room is left out.
 
     The figure is laid out once to learn where everything lies, so names stay apart as long as its size does.
@@ -40,6 +49,12 @@ def place(ax: Axes, xy_m2: NDArray[np.float64], names: Sequence[str], *, others_
         Their names.
     others_n2
         All points drawn, which names avoid to cover.
+    limit
+        Longest name, in characters.
+    at_center
+        A name may lie on its point.
+    outward
+        A name lies on the side of its point that is away from the origin of the data, if there is room.
 
     Returns
     -------
@@ -56,21 +71,23 @@ def place(ax: Axes, xy_m2: NDArray[np.float64], names: Sequence[str], *, others_
     frame, other_n2 = ax.get_window_extent(renderer), ax.transData.transform(others_n2)
     taken: list[Box] = []
     drawn = []
+    middle = ax.transData.transform((0.0, 0.0))
     for name, anchor, xy in zip(names, ax.transData.transform(xy_m2), xy_m2, strict=True):
         text = ax.annotate(
-            _style.short(name, 18), xy, xytext=(0, 0), textcoords="offset points", ha="center", va="center",
+            _style.short(name, limit), xy, xytext=(0, 0), textcoords="offset points", ha="center", va="center",
             fontsize=7, color=_style.INK, zorder=5, parse_math=False, annotation_clip=False,
         )  # fmt: skip
         extent = text.get_window_extent(renderer)
         size = (extent.width + 2 * PADDING, extent.height + 2 * PADDING)
         offset = _best(
-            anchor, size, pixels, taken=taken, other_n2=other_n2, frame=(frame.x0, frame.y0, frame.x1, frame.y1)
-        )
+            anchor, size, pixels, taken=taken, other_n2=other_n2, frame=(frame.x0, frame.y0, frame.x1, frame.y1),
+            at_center=at_center, outward=_unit(anchor - middle) if outward else None,
+        )  # fmt: skip
         text.remove()
         if offset is None:
             continue
         taken.append(_box(anchor + offset, size))
-        drawn.append(_draw(ax, _style.short(name, 18), xy, offset / pixels, height=size[1] / pixels))
+        drawn.append(_draw(ax, _style.short(name, limit), xy, offset / pixels, height=size[1] / pixels))
     return drawn
 
 
@@ -96,22 +113,37 @@ def _best(
     taken: list[Box],
     other_n2: NDArray[np.float64],
     frame: Box,
+    at_center: bool,
+    outward: NDArray[np.float64] | None,
 ) -> NDArray[np.float64] | None:
     """Return the offset, in pixels, with the least cost among those that cover no other name, or None."""
     best, least = None, np.inf
+    if at_center and _free(_box(anchor, size), taken, frame):
+        return np.zeros(2)
     for radius in RADII:
         for angle in np.arange(DIRECTIONS) * 2 * np.pi / DIRECTIONS:
             direction = np.array([np.cos(angle), np.sin(angle)])
             offset = direction * (radius * pixels + np.abs(direction) * np.array(size) / 2)
             box = _box(anchor + offset, size)
-            inside = box[0] >= frame[0] and box[1] >= frame[1] and box[2] <= frame[2] and box[3] <= frame[3]
-            if not inside or any(_overlap(box, other) for other in taken):
+            if not _free(box, taken, frame):
                 continue
             covered = (other_n2 >= box[:2]).all(axis=1) & (other_n2 <= box[2:]).all(axis=1)
             cost = 4.0 * int(covered.sum()) + radius / 6
+            if outward is not None:
+                cost += 6.0 * (1.0 - float(direction @ outward))
             if cost < least:
                 best, least = offset, cost
     return best
+
+
+def _free(box: Box, taken: list[Box], frame: Box) -> bool:
+    """Whether a box lies inside the frame and covers no other."""
+    inside = box[0] >= frame[0] and box[1] >= frame[1] and box[2] <= frame[2] and box[3] <= frame[3]
+    return inside and not any(_overlap(box, other) for other in taken)
+
+
+def _unit(vector: NDArray[np.float64]) -> NDArray[np.float64]:
+    return vector / max(float(np.hypot(*vector)), 1e-12)
 
 
 def _box(center: NDArray[np.float64], size: tuple[float, float]) -> Box:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import numpy as np
 
 from sivae._extras import require
 
@@ -10,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from matplotlib.axes import Axes
+    from numpy.typing import NDArray
 
 OKABE_ITO: Final = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#4D4D4D")
 """Up to eight categories (Okabe and Ito, 2008)."""
@@ -19,6 +22,8 @@ ORDERED: Final = (
 )  # fmt: skip
 """More than eight categories: an ordered rainbow whose neighbours differ in lightness (after Tol, 2021)."""
 VALUES: Final = "viridis"
+CHANGES: Final = "RdBu_r"
+"""Values around zero."""
 INK: Final = "#333333"
 FAINT: Final = "#B8B8B8"
 HIGH: Final = OKABE_ITO[0]
@@ -27,6 +32,11 @@ MARKERS: Final = ("o", "^", "s", "D", "v", "P", "X")
 """Beyond eight categories, neighbours in colour also differ in shape."""
 LEGEND_LIMIT: Final = 40
 NAME_LIMIT: Final = 28
+NARROW: Final = 4.3
+"""Inches below which a legend goes under the axes."""
+BELOW: Final = 32.0
+"""Points between the axes and a legend under them."""
+TICK_LIMIT: Final = 22
 
 
 def new_axes(ax: Axes | None, size: tuple[float, float] = (4.2, 3.4)) -> Axes:
@@ -44,8 +54,31 @@ def new_axes(ax: Axes | None, size: tuple[float, float] = (4.2, 3.4)) -> Axes:
 
 def label_axes(ax: Axes, x: str, y: str) -> None:
     """Name both axes."""
-    ax.set_xlabel(x, fontsize=9, color=INK)
-    ax.set_ylabel(y, fontsize=9, color=INK)
+    ax.set_xlabel(x, fontsize=9, color=INK, parse_math=False)
+    ax.set_ylabel(y, fontsize=9, color=INK, parse_math=False)
+
+
+def head(ax: Axes, text: str) -> None:
+    """Write a title above the axes, at their left."""
+    ax.set_title(text, fontsize=9, color=INK, loc="left", parse_math=False)
+
+
+def name_ticks(
+    ax: Axes, axis: Literal["x", "y"], places: Sequence[float] | NDArray[np.floating], names: Sequence[object]
+) -> None:
+    """Write names along "x" (upright) or "y", without tick marks, as they are."""
+    texts = [short(name, TICK_LIMIT) for name in names]
+    if axis == "y":
+        ax.set_yticks(list(places), texts, parse_math=False)
+    else:
+        ax.set_xticks(list(places), texts, parse_math=False, rotation=90)
+    ax.tick_params(axis=axis, length=0)
+
+
+def bare(ax: Axes) -> None:
+    """Take spines and ticks away."""
+    ax.spines[:].set_visible(False)
+    ax.set(xticks=[], yticks=[])
 
 
 def origin_lines(ax: Axes) -> None:
@@ -78,13 +111,18 @@ def short(name: object, limit: int = NAME_LIMIT) -> str:
 
 
 def legend(ax: Axes, handles: Sequence[Any], names: Sequence[object], *, title: str) -> None:
-    """Write a legend to the right of the axes; names are drawn as they are, never as markup."""
+    """Write a legend to the right of the axes, or below where they are narrow; names are drawn as they are."""
     shown = list(handles)[:LEGEND_LIMIT]
-    labels = [short(name) for name in names][:LEGEND_LIMIT]
+    width = slot_width(ax)
+    labels = [short(name, NAME_LIMIT if width >= NARROW else TICK_LIMIT) for name in names][:LEGEND_LIMIT]
+    longest = max((len(label) for label in labels), default=0)
+    beside = {"bbox_to_anchor": (1.01, 1.0), "ncols": 1 if len(shown) <= 20 else 2}
+    below = {"bbox_to_anchor": (-0.1, 0.0), "bbox_transform": _below(ax), "columnspacing": 0.8}
+    below["ncols"] = max(1, min(len(shown), int(width / (0.3 + 0.062 * longest))))
     box = ax.legend(
         shown, [f"category {i}" for i in range(len(shown))],
-        loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0.0, frameon=False, fontsize=7.5,
-        handletextpad=0.3, labelspacing=0.35, ncols=1 if len(shown) <= 20 else 2,
+        loc="upper left", borderaxespad=0.0, frameon=False, fontsize=7.5, handletextpad=0.3, labelspacing=0.35,
+        **(below if width < NARROW else beside),
     )  # fmt: skip
     for text, label in zip(box.get_texts(), labels, strict=True):
         text.set_parse_math(False)
@@ -95,6 +133,19 @@ def legend(ax: Axes, handles: Sequence[Any], names: Sequence[object], *, title: 
     box.get_title().set_fontsize(8)
     box.get_title().set_parse_math(False)
     box.set_alignment("left")
+
+
+def slot_width(ax: Axes) -> float:
+    """Width that a figure has for these axes and what belongs to them, in inches."""
+    spec, figure = ax.get_subplotspec(), ax.figure
+    columns = 1 if spec is None else spec.get_gridspec().ncols / (spec.colspan.stop - spec.colspan.start)
+    return float(figure.bbox.width / figure.dpi / columns)
+
+
+def _below(ax: Axes) -> Any:
+    """Coordinates of the axes, moved down past the ticks and the name of the axis."""
+    transforms = require("matplotlib.transforms", extra="plot")
+    return ax.transAxes + transforms.ScaledTranslation(0, -BELOW / 72, ax.figure.dpi_scale_trans)
 
 
 def color_bar(ax: Axes, drawn: Any, *, title: str) -> None:
