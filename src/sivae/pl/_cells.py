@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sivae.pl import _points, _read, _style
+from sivae.pl._look import Look
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -62,34 +63,40 @@ def cells(
     >>> sivae.pl.cells(adata, color="group").get_xlabel()
     'axis 1'
     """
-    layout = _read.cell_layout(adata, axes, basis)
-    source = None if color is None else _read.color_source(adata, color)
-    expression = _read.expression(adata, str(color), layer=layer) if source == "gene" else None
-    named = source == "obs" and color is not None and adata.obs[color].dtype.kind not in "fiu"
-    ax = _style.new_axes(ax, (5.8, 3.4) if named and not on_map else (4.2, 3.4))
+    layout, look = _read.cell_layout(adata, axes, basis), look_of(adata, color, layer)
+    beside = look.column is not None and not on_map
+    ax = _style.new_axes(ax, (5.8, 3.4) if beside else (4.2, 3.4))
     if layout.is_map:
         _style.origin_lines(ax)
     _style.label_axes(ax, *layout.names)
-    xy_n2 = layout.xy_n2
-    if color is None:
-        _points.scatter(ax, xy_n2, c=_style.HIGH)
-    elif expression is not None:
-        _points.values(ax, xy_n2, expression[0], title=expression[1])
-    elif named:
-        _points.categories(ax, xy_n2, adata.obs[color], on_map=on_map)
-    elif source == "obs":
-        _points.values(ax, xy_n2, adata.obs[color].to_numpy(dtype=np.float64), title=color)
+    drawn = look.draw(ax, layout.xy_n2)
+    if look.column is not None and on_map:
+        _points.names_on_map(ax, layout.xy_n2, drawn)
     else:
-        _around_zero(ax, adata, xy_n2, color)
+        look.explain(ax, drawn)
     return ax
 
 
-def _around_zero(ax: Axes, adata: AnnData, xy_n2: np.ndarray, color: str) -> None:
-    """Draw a coordinate or a score, which have a sign."""
-    position_nk = _read.cell_positions(adata)
-    axis = _read.axis_number(color, position_nk.shape[1])
-    scored = axis is None
-    value_n = _read.score(adata, color) if axis is None else position_nk[:, axis]
-    title = f"{color}\nscore, in sd of a gene" if scored else _read.axis_name(adata, axis or 0)
-    most = float(np.nanmax(np.abs(value_n))) if len(value_n) else 1.0
-    _points.values(ax, xy_n2, value_n, title=title, cmap=_style.CHANGES, vmin=-most, vmax=most)
+def look_of(adata: AnnData, color: str | None, layer: str | None) -> Look:
+    """Read what colors the cells.
+
+    Raises
+    ------
+    OptionError, SetupError
+        If there is nothing of that name, or no such layer.
+    """
+    if color is None:
+        return Look()
+    source = _read.color_source(adata, color)
+    if source == "gene":
+        value_n, title = _read.expression(adata, color, layer=layer)
+        return Look(value_n=value_n, title=title)
+    if source == "axis":
+        position_nk = _read.cell_positions(adata)
+        axis = _read.axis_number(color, position_nk.shape[1]) or 0
+        return Look(value_n=position_nk[:, axis], title=_read.axis_name(adata, axis), around_zero=True)
+    if source == "score":
+        return Look(value_n=_read.score(adata, color), title=f"{color}\nscore, in sd of a gene", around_zero=True)
+    if adata.obs[color].dtype.kind in "fiu":
+        return Look(value_n=adata.obs[color].to_numpy(dtype=np.float64), title=color)
+    return Look(column=adata.obs[color], title=color)

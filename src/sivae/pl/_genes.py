@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 
@@ -12,8 +12,9 @@ from sivae._checks import whole_number
 from sivae._errors import GeneMismatchError, OptionError, some
 from sivae._extras import require
 from sivae._space import read_space
-from sivae.pl import _labels, _points, _read, _style
+from sivae.pl import _labels, _read, _style
 from sivae.pl._cells import cells
+from sivae.pl._look import Look
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Color: TypeAlias = "str | Iterable[str] | Mapping[str, Iterable[str]] | None"
-OTHERS = "none"
+OTHERS: Final = "none"
+WORDS: Final = {_keys.HUB_SCORE: "hub score", _keys.MODULE_STABILITY: "stability"}
 
 
 def genes(
@@ -82,13 +84,13 @@ def genes(
     """
     whole_number("n_labels", n_labels, least=0)
     layout, trained_g = _read.gene_layout(adata, axes, basis), _read.modelled(adata)
-    look_g, is_set = _look(adata, color)
-    named = _named(adata, layout.xy_n2, n_labels, labels, look_g if is_set else None)
+    look, member_g = look_at(adata, color)
+    named = _named(adata, layout.xy_n2, n_labels, labels, trained_g if member_g is None else member_g)
     ax = _style.new_axes(ax)
     if layout.is_map:
         _style.origin_lines(ax)
     _style.label_axes(ax, *layout.names)
-    _draw(ax, layout.xy_n2, trained_g, look_g=look_g, color=color, is_set=is_set)
+    look.explain(ax, draw(ax, layout.xy_n2, trained_g if member_g is None else trained_g | member_g, look=look))
     known = layout.xy_n2[np.isfinite(layout.xy_n2).all(axis=1)]
     _labels.place(ax, layout.xy_n2[named], [str(name) for name in adata.var_names[named]], others_n2=known)
     return ax
@@ -144,40 +146,20 @@ def find(adata: AnnData, wanted: Iterable[str]) -> NDArray[np.intp]:
     return space.rows[space.find(wanted)]
 
 
-def _draw(
-    ax: Axes,
-    xy_g2: NDArray[np.float64],
-    trained_g: NDArray[np.bool_],
-    *,
-    look_g: pd.Series[Any] | None,
-    color: Color,
-    is_set: bool,
-) -> None:
-    """Draw genes placed after training as rings, and over them those that the model was trained on."""
+def draw(
+    ax: Axes, xy_g2: NDArray[np.float64], full_g: NDArray[np.bool_], *, look: Look, size: float | None = None
+) -> Any:
+    """Draw genes as rings, those placed after training, and over them the others, and return what explains them."""
     known_g = np.isfinite(xy_g2).all(axis=1)
-    size, later = _style.point_size(int(known_g.sum())), known_g & ~trained_g
+    size, later = _style.point_size(int(known_g.sum())) if size is None else size, known_g & ~full_g
     if later.any():
         ax.scatter(
             xy_g2[later, 0], xy_g2[later, 1], s=size * 0.8, facecolors="none", edgecolors=_style.FAINT, linewidths=0.5,
             rasterized=later.sum() > 2000,
         )  # fmt: skip
     ax.margins(0.12)
-    member_g = np.asarray(look_g != OTHERS) if is_set else np.zeros(len(xy_g2), bool)
-    rows = np.flatnonzero(known_g & (trained_g | member_g))
-    if look_g is None:
-        ax.scatter(xy_g2[rows, 0], xy_g2[rows, 1], s=size, c=_style.HIGH, linewidths=0)
-        return
-    if look_g.dtype.kind not in "fiu":
-        _points.categories(ax, xy_g2[rows], look_g.iloc[rows], title="" if is_set else str(color), size=size)
-        return
-    value_g = look_g.to_numpy(dtype=np.float64)
-    rows = rows[np.argsort(np.nan_to_num(value_g[rows], nan=-np.inf), kind="stable")]
-    drawn = ax.scatter(
-        xy_g2[rows, 0], xy_g2[rows, 1], s=size, c=value_g[rows], cmap=_style.VALUES, linewidths=0,
-        plotnonfinite=True, vmin=0 if color == _keys.R2 else None,
-    )  # fmt: skip
-    words = {_keys.R2: "share of variance explained\n(held-out cells)", _keys.HUB_SCORE: "hub score"}
-    _style.color_bar(ax, drawn, title=words.get(str(color), str(color)))
+    rows = np.flatnonzero(known_g & full_g)
+    return look.take(rows).draw(ax, xy_g2[rows], size=size)
 
 
 def _named(
@@ -185,14 +167,14 @@ def _named(
     xy_g2: NDArray[np.float64],
     n: int,
     labels: Sequence[str] | None,
-    sets_g: pd.Series[Any] | None,
+    candidate_g: NDArray[np.bool_],
 ) -> NDArray[np.intp]:
     """Return the rows of the genes to name, the first to be placed first."""
     if labels is not None:
         rows = find(adata, labels)
         return rows[np.isfinite(xy_g2[rows]).all(axis=1)]
-    candidate_g = _read.modelled(adata) if sets_g is None else (sets_g != OTHERS).to_numpy()
-    return farthest(adata, candidate_g & np.isfinite(xy_g2).all(axis=1), np.hypot(xy_g2[:, 0], xy_g2[:, 1]), n)
+    known_g = np.isfinite(xy_g2).all(axis=1)
+    return farthest(adata, candidate_g & known_g, np.hypot(xy_g2[:, 0], xy_g2[:, 1]), n)
 
 
 def farthest(
@@ -205,24 +187,33 @@ def farthest(
     return named
 
 
-def _look(adata: AnnData, color: Color) -> tuple[pd.Series[Any] | None, bool]:
-    """Return what colors each gene, numbers or names, and whether these are gene sets."""
+def look_at(adata: AnnData, color: Color) -> tuple[Look, NDArray[np.bool_] | None]:
+    """Return what colors the genes, and for gene sets which genes are in one.
+
+    Raises
+    ------
+    OptionError, GeneMismatchError
+        If there is no such column, or no gene of the sets is here.
+    """
     if color is None or (isinstance(color, str) and color == _keys.R2 and color not in adata.var):
-        return None, False
+        return Look(), None
     if not isinstance(color, str):
-        return _sets(adata, color), True
+        column = _sets(adata, color)
+        return Look(column=column), np.asarray(column != OTHERS)
     if color not in adata.var:
         raise OptionError(
             f"Found color={color!r}, expected a column of var: {some(adata.var.columns, 20) or 'none are there'}; or a "
             "list of genes, or a mapping from names to genes. Name one of these, or None for one color."
         )
-    look_g: pd.Series[Any] = adata.var[color]
-    if look_g.dtype.kind not in "fiu":
-        return look_g, False
-    look_g = look_g.astype(np.float64)
-    if not np.isfinite(look_g[_read.modelled(adata)]).any():
-        return None, False
-    return look_g.clip(lower=0.0) if color == _keys.R2 else look_g, False
+    if adata.var[color].dtype.kind not in "fiu":
+        return Look(column=adata.var[color], title=color), None
+    value_g = adata.var[color].to_numpy(dtype=np.float64)
+    if not np.isfinite(value_g[_read.modelled(adata)]).any():
+        return Look(), None
+    if color == _keys.R2:
+        words = "share of variance explained\n(held-out cells)"
+        return Look(value_n=np.maximum(value_g, 0.0), title=words, low=0.0), None
+    return Look(value_n=value_g, title=WORDS.get(color, color)), None
 
 
 def _sets(adata: AnnData, color: Iterable[str] | Mapping[str, Iterable[str]]) -> pd.Series[Any]:

@@ -62,9 +62,7 @@ def place(
     """
     if not len(names):
         return []
-    figure: Any = ax.figure
-    while getattr(figure, "figure", figure) is not figure:
-        figure = figure.figure
+    figure = _outer(ax)
     figure.draw_without_rendering()
     renderer = figure.canvas.get_renderer() if hasattr(figure.canvas, "get_renderer") else None
     pixels = figure.dpi / 72
@@ -87,11 +85,14 @@ def place(
         if offset is None:
             continue
         taken.append(_box(anchor + offset, size))
-        drawn.append(_draw(ax, _style.short(name, limit), xy, offset / pixels, height=size[1] / pixels))
+        halo = 2.6 if at_center else 1.6
+        drawn.append(_draw(ax, _style.short(name, limit), xy, offset / pixels, height=size[1] / pixels, halo=halo))
     return drawn
 
 
-def _draw(ax: Axes, name: str, xy: NDArray[np.float64], offset: NDArray[np.float64], *, height: float) -> Any:
+def _draw(
+    ax: Axes, name: str, xy: NDArray[np.float64], offset: NDArray[np.float64], *, height: float, halo: float
+) -> Any:
     far = abs(offset[1]) > height / 2 + LEADER_FROM or abs(offset[0]) > LEADER_FROM * 4
     line = {"arrowstyle": "-", "color": _style.FAINT, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 2} if far else None
     point, shift = (float(xy[0]), float(xy[1])), (float(offset[0]), float(offset[1]))
@@ -100,7 +101,7 @@ def _draw(ax: Axes, name: str, xy: NDArray[np.float64], offset: NDArray[np.float
         color=_style.INK, zorder=5, parse_math=False, arrowprops=line,
     )  # fmt: skip
     effects = require("matplotlib.patheffects", extra="plot")
-    text.set_path_effects([effects.withStroke(linewidth=1.6, foreground="white")])
+    text.set_path_effects([effects.withStroke(linewidth=halo, foreground="white")])
     text.set_in_layout(False)
     return text
 
@@ -155,3 +156,42 @@ def _box(center: NDArray[np.float64], size: tuple[float, float]) -> Box:
 
 def _overlap(a: Box, b: Box) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def beside(ax: Axes, xy_m2: NDArray[np.float64], names: Sequence[str], *, colors: Sequence[Any]) -> list[Any]:
+    """Write names to the right of the axes, where lines end, moved up or down so that none covers another.
+
+    Names keep the order of their lines, and are joined to them by a line of their color.
+    """
+    if not len(names):
+        return []
+    figure = _outer(ax)
+    figure.draw_without_rendering()
+    height = 7.0 * 1.25 * figure.dpi / 72
+    y_m = ax.transData.transform(xy_m2)[:, 1]
+    frame = ax.get_window_extent()
+    order, target_m = np.argsort(y_m, kind="stable"), y_m.copy()
+    for place, at in enumerate(order):
+        floor = frame.y0 + height / 2 if place == 0 else target_m[order[place - 1]] + height
+        target_m[at] = max(y_m[at], floor)
+    ceiling = frame.y1 - height / 2
+    for at in order[::-1]:
+        target_m[at] = min(target_m[at], ceiling)
+        ceiling = target_m[at] - height
+    drawn = []
+    for name, xy, shift, color in zip(names, xy_m2, (target_m - y_m) * 72 / figure.dpi, colors, strict=True):
+        text = ax.annotate(
+            _style.short(name, 18), (float(xy[0]), float(xy[1])), xytext=(14.0, float(shift)),
+            textcoords="offset points", ha="left", va="center", fontsize=7, color=_style.INK, parse_math=False,
+            annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": color, "linewidth": 1.2, "shrinkA": 0, "shrinkB": 0},
+        )  # fmt: skip
+        drawn.append(text)
+    return drawn
+
+
+def _outer(ax: Axes) -> Any:
+    figure: Any = ax.figure
+    while getattr(figure, "figure", figure) is not figure:
+        figure = figure.figure
+    return figure

@@ -25,15 +25,16 @@ def scatter(ax: Axes, xy_n2: NDArray[np.float64], *, size: float | None = None, 
     return ax.scatter(xy_n2[:, 0], xy_n2[:, 1], s=area, linewidths=0, rasterized=len(xy_n2) > 2000, **how)
 
 
-def values(ax: Axes, xy_n2: NDArray[np.float64], value_n: NDArray[np.float64], *, title: str, **how: Any) -> None:
-    """Draw points with a color bar, the highest last; points without a value are grey, behind them."""
-    known, size = np.isfinite(value_n), _style.point_size(len(xy_n2))
+def values(
+    ax: Axes, xy_n2: NDArray[np.float64], value_n: NDArray[np.float64], *, size: float | None = None, **how: Any
+) -> Any:
+    """Draw points with values, the highest last; points without a value are grey, behind them."""
+    known, size = np.isfinite(value_n), _style.point_size(len(xy_n2)) if size is None else size
     if not known.all():
         scatter(ax, xy_n2[~known], size=size, c=MISSING)
     order = np.argsort(value_n[known], kind="stable")
     how = {"cmap": _style.VALUES} | how
-    drawn = scatter(ax, xy_n2[known][order], size=size, c=value_n[known][order], **how)
-    _style.color_bar(ax, drawn, title=title)
+    return scatter(ax, xy_n2[known][order], size=size, c=value_n[known][order], **how)
 
 
 def categorical(column: pd.Series[Any]) -> pd.Categorical[Any]:
@@ -55,18 +56,9 @@ def category_styles(names: list[str]) -> list[tuple[Any, str]]:
 
 
 def categories(
-    ax: Axes,
-    xy_n2: NDArray[np.float64],
-    column: pd.Series[Any],
-    *,
-    title: str | None = None,
-    size: float | None = None,
-    on_map: bool = False,
-) -> None:
-    """Draw points in the colors of their categories, in a fixed random order so that no group hides another.
-
-    With `on_map` names are written at the median of their points instead of in a legend.
-    """
+    ax: Axes, xy_n2: NDArray[np.float64], column: pd.Series[Any], *, size: float | None = None
+) -> pd.Categorical[Any]:
+    """Draw points in the colors of their categories, in a fixed random order so that no group hides another."""
     label = categorical(column)
     names = [str(name) for name in label.categories]
     area = _style.point_size(len(xy_n2)) if size is None else size
@@ -80,13 +72,23 @@ def categories(
         rows = order[np.isin(label.codes[order], [i for i, style in enumerate(styles) if style[1] == marker])]
         if len(rows):
             scatter(ax, xy_n2[rows], size=area, c=[styles[code][0] for code in label.codes[rows]], marker=marker)
-    if on_map:
-        shown = [i for i, name in enumerate(names) if name not in GREY_NAMES and (label.codes == i).any()]
-        middle = np.array([np.median(xy_n2[label.codes == i], axis=0) for i in shown]).reshape(-1, 2)
-        _labels.place(ax, middle, [names[i] for i in shown], others_n2=middle, limit=_style.NAME_LIMIT, at_center=True)
-        return
+    return label
+
+
+def category_legend(ax: Axes, label: pd.Categorical[Any], *, title: str, inside: bool = False) -> None:
+    """Write the legend of categories."""
+    names = [str(name) for name in label.categories]
     handles = [
         ax.scatter([], [], s=22, c=[color], marker=marker, linewidths=0)
-        for color, marker in styles[: _style.LEGEND_LIMIT]
+        for color, marker in category_styles(names)[: _style.LEGEND_LIMIT]
     ]
-    _style.legend(ax, handles, names, title=str(column.name) if title is None else title)
+    _style.legend(ax, handles, names, title=title, inside=inside)
+
+
+def names_on_map(ax: Axes, xy_n2: NDArray[np.float64], label: pd.Categorical[Any]) -> None:
+    """Write the names of categories at the median of their points."""
+    names = [str(name) for name in label.categories]
+    shown = [i for i, name in enumerate(names) if name not in GREY_NAMES and (label.codes == i).any()]
+    middle = np.array([np.median(xy_n2[label.codes == i], axis=0) for i in shown]).reshape(-1, 2)
+    limit = _style.NAME_LIMIT if _style.slot_width(ax) >= _style.NARROW else 18
+    _labels.place(ax, middle, [names[i] for i in shown], others_n2=middle, limit=limit, at_center=True)

@@ -1,7 +1,8 @@
-"""How plots look: axes, colours that colour-blind readers can tell apart, legends and colour bars."""
+"""How plots look: axes, colors that color-blind readers can tell apart, legends and color bars."""
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
@@ -29,7 +30,7 @@ FAINT: Final = "#B8B8B8"
 HIGH: Final = OKABE_ITO[0]
 LOW: Final = OKABE_ITO[3]
 MARKERS: Final = ("o", "^", "s", "D", "v", "P", "X")
-"""Beyond eight categories, neighbours in colour also differ in shape."""
+"""Beyond eight categories, neighbours in color also differ in shape."""
 LEGEND_LIMIT: Final = 40
 NAME_LIMIT: Final = 28
 NARROW: Final = 4.3
@@ -88,7 +89,7 @@ def origin_lines(ax: Axes) -> None:
 
 
 def category_styles(n: int) -> list[tuple[Any, str]]:
-    """Return a colour and a marker for each of n categories."""
+    """Return a color and a marker for each of n categories."""
     if n <= len(OKABE_ITO):
         return [(color, "o") for color in OKABE_ITO[:n]]
     colors = require("matplotlib.colors", extra="plot")
@@ -110,8 +111,8 @@ def short(name: object, limit: int = NAME_LIMIT) -> str:
     return f"{text[: limit - 1 - tail]}…{text[-tail:]}"
 
 
-def legend(ax: Axes, handles: Sequence[Any], names: Sequence[object], *, title: str) -> None:
-    """Write a legend to the right of the axes, or below where they are narrow; names are drawn as they are."""
+def legend(ax: Axes, handles: Sequence[Any], names: Sequence[object], *, title: str, inside: bool = False) -> None:
+    """Write a legend to the right of the axes, or below where they are narrow, or `inside`; names as they are."""
     shown = list(handles)[:LEGEND_LIMIT]
     width = slot_width(ax)
     labels = [short(name, NAME_LIMIT if width >= NARROW else TICK_LIMIT) for name in names][:LEGEND_LIMIT]
@@ -122,7 +123,7 @@ def legend(ax: Axes, handles: Sequence[Any], names: Sequence[object], *, title: 
     box = ax.legend(
         shown, [f"category {i}" for i in range(len(shown))],
         loc="upper left", borderaxespad=0.0, frameon=False, fontsize=7.5, handletextpad=0.3, labelspacing=0.35,
-        **(below if width < NARROW else beside),
+        **({} if inside else below if width < NARROW else beside),
     )  # fmt: skip
     for text, label in zip(box.get_texts(), labels, strict=True):
         text.set_parse_math(False)
@@ -133,6 +134,17 @@ def legend(ax: Axes, handles: Sequence[Any], names: Sequence[object], *, title: 
     box.get_title().set_fontsize(8)
     box.get_title().set_parse_math(False)
     box.set_alignment("left")
+
+
+def small_legend(ax: Axes, **how: Any) -> None:
+    """Write a legend of what was drawn with a label into the emptiest corner."""
+    handles, names = ax.get_legend_handles_labels()
+    box = ax.legend(
+        handles, [f"line {i}" for i in range(len(handles))], frameon=False, fontsize=7.5, handletextpad=0.3, **how
+    )
+    for text, name in zip(box.get_texts(), names, strict=True):
+        text.set_parse_math(False)
+        text.set_text(name)
 
 
 def slot_width(ax: Axes) -> float:
@@ -148,10 +160,13 @@ def _below(ax: Axes) -> Any:
     return ax.transAxes + transforms.ScaledTranslation(0, -BELOW / 72, ax.figure.dpi_scale_trans)
 
 
-def color_bar(ax: Axes, drawn: Any, *, title: str) -> None:
-    """Write a colour bar to the right of the axes, with a title of one or more lines."""
-    bar = ax.figure.colorbar(drawn, ax=ax, shrink=0.7, aspect=18, pad=0.02)
+def color_bar(ax: Axes, drawn: Any, *, title: str, inside: bool = False) -> None:
+    """Write a color bar to the right of the axes, or `inside`, with a title of one or more lines."""
+    beside: dict[str, Any] = {"ax": ax, "shrink": 0.7, "pad": 0.02, "aspect": 18}
+    bar = ax.figure.colorbar(drawn, **({"cax": ax.inset_axes((0.1, 0.05, 0.1, 0.9))} if inside else beside))
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=7.5, color=FAINT, labelcolor=INK)
-    bar.set_label("\n".join(short(line) for line in title.split("\n")), fontsize=8, color=INK)
+    lines = [short(line) for line in title.split("\n")]
+    lines = [part for line in lines for part in (textwrap.wrap(line, 18) if inside else [line])]
+    bar.set_label("\n".join(lines), fontsize=7 if inside else 8, color=INK)
     bar.ax.yaxis.label.set_parse_math(False)
