@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 SIMILARITY: Final = "sivae.tl.attribution_similarity"
+BESIDE: Final = 1.9
+"""Inches for names and the color bar beside the table."""
+NUMBER: Final = 0.24
+"""Inches for a number."""
 AGREEMENT: Final = "sivae.tl.attribution_agreement"
 
 
@@ -112,7 +116,7 @@ def attribution_agreement(table: pd.DataFrame, *, ax: Axes | None = None) -> Axe
 def _table(ax: Axes, value: Array, rows: list[str], columns: list[str], *, title: str) -> None:
     """A heat map from 0 to 1 with the numbers in it, where they fit."""
     _heat.heat_map(ax, value, rows=rows, columns=columns, title=title, around_zero=False, limits=(0.0, 1.0))
-    if value.shape[1] > 12:
+    if _style.slot_width(ax) - BESIDE < NUMBER * value.shape[1]:
         return
     for (row, column), number in np.ndenumerate(value):
         if np.isfinite(number):

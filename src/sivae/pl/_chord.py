@@ -10,7 +10,7 @@ from scipy import sparse
 from sivae import _keys
 from sivae._errors import OptionError, some
 from sivae._extras import require
-from sivae.pl import _points, _style
+from sivae.pl import _labels, _points, _style
 from sivae.pl._modules import read_graph
 
 if TYPE_CHECKING:
@@ -60,17 +60,21 @@ def chord(adata: AnnData, groupby: str = _keys.MODULE, *, within: bool = False, 
     ax = _style.new_axes(ax, (3.8, 3.8))
     _style.bare(ax)
     ax.set_aspect("equal")
-    ax.set(xlim=(-1.55, 1.55), ylim=(-1.35, 1.35))
+    ax.set(xlim=(-1.75, 1.75), ylim=(-1.35, 1.35))
     colors = [color for color, _ in _style.category_styles(len(names))]
     start_mm, unit = _places(count_mm)
+    at_m2: list[Array] = []
     for m, color in enumerate(colors):
         first = start_mm[m, 0]
         _arc(ax, first, first + unit * count_mm[m].sum(), color)
         middle = first + unit * count_mm[m].sum() / 2
-        _name(ax, middle, f"{_style.short(names[m], 18)} ({int(count_mm[m].sum())})")
+        at_m2.append(_at(middle, 1.13)[0])
     for a, b in zip(*np.nonzero(np.triu(count_mm)), strict=True):
         width = unit * count_mm[a, b]
         _ribbon(ax, (start_mm[a, b], width), (start_mm[b, a], width), colors[a])
+    words = [f"{_style.short(name, 18)} ({int(n)})" for name, n in zip(names, count_mm.sum(axis=1), strict=True)]
+    circle_n2 = _at(np.linspace(0, 2 * np.pi, 200), 1.04)
+    _labels.place(ax, np.array(at_m2), words, others_n2=circle_n2, limit=_style.NAME_LIMIT, outward=True)
     return ax
 
 
@@ -132,10 +136,3 @@ def _ribbon(ax: Axes, one: tuple[float, float], other: tuple[float, float], colo
     points = [*first, (0.0, 0.0), *second, (0.0, 0.0), first[0]]
     codes = [path.MOVETO, *[path.LINETO] * 19, path.CURVE3, path.CURVE3, *[path.LINETO] * 19, path.CURVE3, path.CURVE3]
     ax.add_patch(patches.PathPatch(path(points, codes), facecolor=color, alpha=0.55, linewidth=0, gid="ribbon"))
-
-
-def _name(ax: Axes, angle: float, name: str) -> None:
-    (x, y) = _at(angle, 1.12)[0]
-    side = "left" if x > 0.15 else "right" if x < -0.15 else "center"
-    up = "bottom" if y > 0.9 else "top" if y < -0.9 else "center"
-    ax.text(x, y, name, ha=side, va=up, fontsize=7, color=_style.INK, parse_math=False)

@@ -37,8 +37,7 @@ def heat_map(
     ax.spines[:].set_visible(False)
     _style.name_ticks(ax, "y", range(len(rows)), rows)
     _style.name_ticks(ax, "x", range(len(columns)), columns)
-    small = 7.0 if len(rows) <= 30 else 6.0
-    ax.tick_params(labelsize=small, labelcolor=_style.INK)
+    ax.tick_params(labelcolor=_style.INK)
     if bar:
         _style.color_bar(ax, drawn, title=title)
     return drawn

@@ -98,10 +98,12 @@ def neighborhood(
     tied_ff = (graph[rows][:, rows].toarray() > 0) | (graph[rows][:, rows].toarray().T > 0)
     tied_ff[0, 1:] = True
     _network(ax, xy_f2, correlation_ff, tied_ff)
-    share, place = _room(ax, names, columns)
-    ax.set(xlim=(-1.5, -1.5 + 3.0 / share), ylim=(-1.3, 1.3))
+    share, place, size = _room(ax, names, columns)
+    ax.set(xlim=(-1.75, -1.75 + 3.5 / share), ylim=(-1.3, 1.3))
     heat = ax.inset_axes(place)
     _expressed(heat, value_fm, names, columns, groupby)
+    heat.tick_params(axis="x", labelsize=size[0])
+    heat.tick_params(axis="y", labelsize=size[1])
     others_n2 = (np.linspace(0.15, 1.0, 8)[:, None, None] * xy_f2[1:]).reshape(-1, 2)
     _labels.place(ax, xy_f2, names, others_n2=np.concatenate([others_n2, xy_f2]), outward=True)
     return np.array([ax, heat])
@@ -174,16 +176,23 @@ def _network(ax: Axes, xy_f2: Array, correlation_ff: Array, tied_ff: NDArray[np.
     ax.scatter(xy_f2[:, 0], xy_f2[:, 1], s=[70.0] + [34.0] * (len(xy_f2) - 1), c=fill, zorder=3, edgecolors="white")
 
 
-def _room(ax: Axes, names: list[str], columns: list[str]) -> tuple[float, tuple[float, float, float, float]]:
-    """Share of the width for the network, and the place of the expression, with room for the names around it."""
+def _room(
+    ax: Axes, names: list[str], columns: list[str]
+) -> tuple[float, tuple[float, float, float, float], tuple[float, ...]]:
+    """Share of the width for the network, the place of the expression with room for names, and the size of these."""
     figure: Any = ax.figure
     figure.draw_without_rendering()
     width, height = ax.bbox.width / figure.dpi, ax.bbox.height / figure.dpi
     right = (LETTER * max(len(_style.short(name, _style.TICK_LIMIT)) for name in names) + 0.08) / width
     longest = max((len(_style.short(name, _style.TICK_LIMIT)) for name in columns), default=0)
     bottom, top = (LETTER * longest + 0.08 if columns else 0.4) / height, 0.36 / height
-    across = max(0.12, 0.42 - right)
-    return 1.0 - across - right, (1.0 - across - right, bottom, across, max(0.15, 1.0 - bottom - top))
+    across = min(0.45, max(0.42 - right, 0.1 * len(columns) / width))
+    up = max(0.15, 1.0 - bottom - top)
+    size = tuple(
+        min(7.0, max(3.0, 65.0 * inches / max(len(there), 1)))
+        for inches, there in ((across * width, columns), (up * height, names))
+    )
+    return 1.0 - across - right, (1.0 - across - right, bottom, across, up), size
 
 
 def _expression(

@@ -186,7 +186,7 @@ def _rank_correlation(first_g: Array, second_g: Array) -> float:
 
 def _against(ax: Axes | None, xy_g2: Array, names: Sequence[str], *, n_labels: int, equal: bool) -> Axes:
     known = np.flatnonzero(np.isfinite(xy_g2).all(axis=1))
-    xy_g2, names = xy_g2[known], [names[row] for row in known]
+    xy_g2, names = xy_g2[known], [names[row] for row in known.tolist()]
     ax = _style.new_axes(ax, (3.6, 3.4))
     _style.origin_lines(ax)
     _points.scatter(ax, xy_g2, c=_style.HIGH, alpha=0.7)
@@ -196,5 +196,5 @@ def _against(ax: Axes | None, xy_g2: Array, names: Sequence[str], *, n_labels: i
         low, high = min(0.0, float(xy_g2.min())), float(xy_g2.max())
         ax.plot([low, high], [low, high], color=_style.FAINT, linewidth=0.9, linestyle="--", zorder=0, gid="equal")
     order = np.lexsort((np.array(names, dtype=str), -far_g))[:n_labels]
-    _labels.place(ax, xy_g2[order], [names[row] for row in order], others_n2=xy_g2)
+    _labels.place(ax, xy_g2[order], [names[row] for row in order.tolist()], others_n2=xy_g2)
     return ax

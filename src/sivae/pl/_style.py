@@ -67,13 +67,15 @@ def head(ax: Axes, text: str) -> None:
 def name_ticks(
     ax: Axes, axis: Literal["x", "y"], places: Sequence[float] | NDArray[np.floating], names: Sequence[object]
 ) -> None:
-    """Write names along "x" (upright) or "y", without tick marks, as they are."""
+    """Write names along "x" (upright) or "y", without tick marks, as they are, small enough not to touch."""
     texts = [short(name, TICK_LIMIT) for name in names]
     if axis == "y":
         ax.set_yticks(list(places), texts, parse_math=False)
     else:
         ax.set_xticks(list(places), texts, parse_math=False, rotation=90)
-    ax.tick_params(axis=axis, length=0)
+    room = ax.bbox.height if axis == "y" else ax.bbox.width
+    size = 72 * room / ax.figure.dpi / max(len(texts), 1) * 0.85
+    ax.tick_params(axis=axis, length=0, labelsize=min(8.0, max(3.0, size)))
 
 
 def bare(ax: Axes) -> None:
