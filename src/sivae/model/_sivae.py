@@ -24,6 +24,7 @@ from sivae.model import _annotate, _artefact, _attribution, _build, _features, _
 from sivae.model._arguments import check_training, check_transform_batch, genes_at, resolve
 from sivae.model._contributions import Explanation
 from sivae.model._fit import Training, fit, split_rows, stored_profile
+from sivae.model._html import model_html
 from sivae.model._older import as_of_today
 from sivae.model._trained import Trained, options_from_config, options_to_config
 from sivae.nn._module import Architecture
@@ -749,6 +750,11 @@ class SiVAE:
         recipe = "" if o.recipe == "default" else f"recipe={o.recipe!r}, "
         options = f"{recipe}n_latent={o.n_latent}, likelihood={o.likelihood!r}{dispersion}, gamma={o.gamma}"
         return f"SiVAE({len(self._names)} genes, {options}, {state})"
+
+    def _repr_html_(self) -> str:
+        n_cells = None if self.adata is None else self.adata.n_obs
+        facts = self._state.facts if self._state else None
+        return model_html(self.options, self._setup, n_cells=n_cells, n_genes=len(self._names), facts=facts)
 
     # ------------------------------------------------------------------------------------------------- inside
 

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from sivae._extras import require
 from sivae.pl import _style
 
 if TYPE_CHECKING:
@@ -85,13 +84,13 @@ def place(
         if offset is None:
             continue
         taken.append(_box(anchor + offset, size))
-        halo = 2.6 if at_center else 1.6
-        drawn.append(_draw(ax, _style.short(name, limit), xy, offset / pixels, height=size[1] / pixels, halo=halo))
+        opaque = 0.75 if at_center else 0.55
+        drawn.append(_draw(ax, _style.short(name, limit), xy, offset / pixels, height=size[1] / pixels, opaque=opaque))
     return drawn
 
 
 def _draw(
-    ax: Axes, name: str, xy: NDArray[np.float64], offset: NDArray[np.float64], *, height: float, halo: float
+    ax: Axes, name: str, xy: NDArray[np.float64], offset: NDArray[np.float64], *, height: float, opaque: float
 ) -> Any:
     far = abs(offset[1]) > height / 2 + LEADER_FROM or abs(offset[0]) > LEADER_FROM * 4
     line = {"arrowstyle": "-", "color": _style.FAINT, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 2} if far else None
@@ -100,8 +99,8 @@ def _draw(
         name, point, xytext=shift, textcoords="offset points", ha="center", va="center", fontsize=7,
         color=_style.INK, zorder=5, parse_math=False, arrowprops=line,
     )  # fmt: skip
-    effects = require("matplotlib.patheffects", extra="plot")
-    text.set_path_effects([effects.withStroke(linewidth=halo, foreground="white")])
+    # Not an outline of the letters: that would turn text into shapes in vector files.
+    text.set_bbox({"boxstyle": "square,pad=0.05", "facecolor": "white", "alpha": opaque, "linewidth": 0})
     text.set_in_layout(False)
     return text
 
