@@ -27,7 +27,7 @@ def loadings_heatmap(
     axes: Sequence[int] | None = None,
     *,
     genes: Sequence[str] | None = None,
-    n_genes: int = 3,
+    n_genes: int = 2,
     ax: Axes | None = None,
 ) -> Axes:
     """Draw loadings of genes in rows on axes in columns.
@@ -64,7 +64,7 @@ def loadings_heatmap(
     >>> sivae.pl.loadings_heatmap(adata, genes=["gene_1", "gene_5"]).images[0].get_array().shape
     (2, 5)
     """
-    n_genes = whole_number("n_genes", n_genes, least=1, hint="3 is the default.")
+    n_genes = whole_number("n_genes", n_genes, least=1, hint="2 is the default.")
     chosen = some_axes(adata, axes)
     rows = find(adata, genes) if genes is not None else _ends(adata, chosen, n_genes)
     loading_fa = _read.gene_positions(adata)[rows][:, chosen]

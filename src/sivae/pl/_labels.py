@@ -84,7 +84,7 @@ def place(
         if offset is None:
             continue
         taken.append(_box(anchor + offset, size))
-        opaque = 0.75 if at_center else 0.55
+        opaque = 0.85 if at_center else 0.55
         drawn.append(_draw(ax, _style.short(name, limit), xy, offset / pixels, height=size[1] / pixels, opaque=opaque))
     return drawn
 
