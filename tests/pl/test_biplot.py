@@ -5,11 +5,14 @@ import numpy as np
 import pytest
 from annotated import annotated
 from drawn import inside, points, same_points, words_apart
+from hypothesis import given
+from hypothesis import strategies as st
 from matplotlib.lines import Line2D
 from matplotlib.quiver import Quiver
 
-from sivae import pl
+from sivae import pl, tl
 from sivae._errors import GeneMismatchError, OptionError
+from sivae.pl._biplot import _round_down
 
 
 @pytest.fixture
@@ -82,6 +85,24 @@ def test_arrows_lie_inside(adata):
     (x0, x1), (y0, y1) = ax.get_xlim(), ax.get_ylim()
     tips = arrows(ax)
     assert (tips[:, 0] > x0).all() and (tips[:, 0] < x1).all() and (tips[:, 1] > y0).all() and (tips[:, 1] < y1).all()
+
+
+@given(st.floats(1e-6, 1e6))
+def test_the_change_of_the_key_is_a_round_number_not_far_below(value):
+    step = _round_down(value)
+    assert step <= value * (1 + 1e-6) and value < 2.5 * step * (1 + 1e-6)
+    assert float(f"{step:e}".split("e")[0]) in (1, 2, 5)
+
+
+def test_a_part_of_a_figure_is_drawn_into(adata):
+    figure = plt.figure(figsize=(7, 3), layout="constrained")
+    left, right = figure.subfigures(1, 2)
+    for part, call in ((left, pl.biplot), (right, lambda a, ax: pl.neighborhood(a, "GENE1", n_neighbors=3, ax=ax))):
+        if part is right:
+            tl.gene_neighbors(adata, 3, metric="cosine")
+        call(adata, ax=part.subplots())
+    figure.canvas.draw()
+    assert len(plt.get_fignums()) == 1
 
 
 def test_errors(adata):

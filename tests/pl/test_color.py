@@ -124,6 +124,13 @@ def test_genes_asked_for_are_named_in_a_layout(adata):
     same_points(points(ax), adata.varm["X_umap"])
 
 
+def test_genes_named_in_a_layout_are_those_far_out_on_the_map(adata):
+    ax = pl.genes(adata, basis="umap", n_labels=3)
+    length = np.where(adata.var["sivae_modelled"], np.linalg.norm(adata.varm["X_sivae"], axis=1), 0)
+    assert {text.get_text() for text in ax.texts} <= set(adata.var_names[np.argsort(-length)[:3]])
+    assert len(ax.texts) >= 2
+
+
 def test_names_of_genes_are_drawn_literally(adata):
     adata.var_names = [["$x$", "a_b^c", r"\alpha", "<b>&"][i] if i < 4 else f"G{i}" for i in range(adata.n_vars)]
     ax = pl.genes(adata, labels=list(adata.var_names[:4]), color="sivae_module")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sivae._values import frame
 from sivae.pl import _points, _read, _style
 from sivae.pl._look import Look
 
@@ -97,6 +98,7 @@ def look_of(adata: AnnData, color: str | None, layer: str | None) -> Look:
         return Look(value_n=position_nk[:, axis], title=_read.axis_name(adata, axis), around_zero=True)
     if source == "score":
         return Look(value_n=_read.score(adata, color), title=f"{color}\nscore, in sd of a gene", around_zero=True)
-    if adata.obs[color].dtype.kind in "fiu":
-        return Look(value_n=adata.obs[color].to_numpy(dtype=np.float64), title=color)
-    return Look(column=adata.obs[color], title=color)
+    column = frame(adata.obs)[color]
+    if column.dtype.kind in "fiu":
+        return Look(value_n=column.to_numpy(dtype=np.float64), title=color)
+    return Look(column=column, title=color)

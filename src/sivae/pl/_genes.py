@@ -55,8 +55,8 @@ def genes(
         gene sets, a mapping from names to genes: a color each, a gene of several in that of the first. One color if
         None, or if it is the default and not there.
     n_labels
-        How many genes to name, among those that the model was trained on (of gene sets, their genes); names for which
-        there is no room are left out.
+        How many genes to name, among those that the model was trained on (of gene sets, their genes): in a layout those
+        farthest from the origin of the map, over all its axes. Names for which there is no room are left out.
     labels
         Genes to name instead.
     ax
@@ -85,7 +85,7 @@ def genes(
     whole_number("n_labels", n_labels, least=0)
     layout, trained_g = _read.gene_layout(adata, axes, basis), _read.modelled(adata)
     look, member_g = look_at(adata, color)
-    named = _named(adata, layout.xy_n2, n_labels, labels, trained_g if member_g is None else member_g)
+    named = _named(adata, layout, n_labels, labels, trained_g if member_g is None else member_g)
     ax = _style.new_axes(ax)
     if layout.is_map:
         _style.origin_lines(ax)
@@ -164,17 +164,19 @@ def draw(
 
 def _named(
     adata: AnnData,
-    xy_g2: NDArray[np.float64],
+    layout: _read.Layout,
     n: int,
     labels: Sequence[str] | None,
     candidate_g: NDArray[np.bool_],
 ) -> NDArray[np.intp]:
     """Return the rows of the genes to name, the first to be placed first."""
+    known_g: NDArray[np.bool_] = np.asarray(np.isfinite(layout.xy_n2).all(axis=1))
     if labels is not None:
         rows = find(adata, labels)
-        return rows[np.isfinite(xy_g2[rows]).all(axis=1)]
-    known_g = np.isfinite(xy_g2).all(axis=1)
-    return farthest(adata, candidate_g & known_g, np.hypot(xy_g2[:, 0], xy_g2[:, 1]), n)
+        return rows[known_g[rows]]
+    # The origin of a layout means nothing.
+    position_gk = layout.xy_n2 if layout.is_map else _read.gene_positions(adata)
+    return farthest(adata, candidate_g & known_g, np.sqrt((position_gk**2).sum(axis=1)), n)
 
 
 def farthest(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sivae._errors import OptionError, some
+from sivae._values import frame
 from sivae.pl import _points
 
 if TYPE_CHECKING:
@@ -35,12 +36,13 @@ def groups_of(adata: AnnData, groupby: str) -> Groups:
     OptionError
         If there is no such column, or no cell has a group.
     """
-    if groupby not in adata.obs:
+    obs = frame(adata.obs)
+    if groupby not in obs:
         raise OptionError(
-            f"Found groupby={groupby!r}, expected a column of obs: {some(adata.obs.columns, 20) or 'it has none'}. "
+            f"Found groupby={groupby!r}, expected a column of obs: {some(obs.columns, 20) or 'it has none'}. "
             "Name one of these."
         )
-    label = _points.categorical(adata.obs[groupby])
+    label = _points.categorical(obs[groupby])
     if not len(label.categories):
         raise OptionError(f"No cell has a group in obs[{groupby!r}]. Name another column.")
     return Groups(tuple(str(name) for name in label.categories), np.asarray(label.codes, dtype=np.intp))

@@ -61,7 +61,7 @@ def place(
     """
     if not len(names):
         return []
-    figure = _outer(ax)
+    figure = outer(ax)
     figure.draw_without_rendering()
     renderer = figure.canvas.get_renderer() if hasattr(figure.canvas, "get_renderer") else None
     pixels = figure.dpi / 72
@@ -164,7 +164,7 @@ def beside(ax: Axes, xy_m2: NDArray[np.float64], names: Sequence[str], *, colors
     """
     if not len(names):
         return []
-    figure = _outer(ax)
+    figure = outer(ax)
     figure.draw_without_rendering()
     height = 7.0 * 1.25 * figure.dpi / 72
     y_m = ax.transData.transform(xy_m2)[:, 1]
@@ -189,7 +189,8 @@ def beside(ax: Axes, xy_m2: NDArray[np.float64], names: Sequence[str], *, colors
     return drawn
 
 
-def _outer(ax: Axes) -> Any:
+def outer(ax: Axes) -> Any:
+    """The figure around all parts of figures that the axes are in."""
     figure: Any = ax.figure
     while getattr(figure, "figure", figure) is not figure:
         figure = figure.figure

@@ -162,7 +162,7 @@ def module_sizes(adata: AnnData, *, ax: Axes | None = None) -> Axes:
     >>> import sivae
     >>> adata = sivae.datasets.planted(100, 60, n_factors=2, genes_per_factor=20)
     >>> adata.var["sivae_module"] = adata.var["module"].cat.rename_categories({"none": "unassigned"})
-    >>> [bar.get_width() for bar in sivae.pl.module_sizes(adata).patches]
+    >>> [int(bar.get_width()) for bar in sivae.pl.module_sizes(adata).patches]
     [20, 20]
     """
     names, module_g = read_modules(adata)

@@ -180,7 +180,7 @@ def _room(
     ax: Axes, names: list[str], columns: list[str]
 ) -> tuple[float, tuple[float, float, float, float], tuple[float, ...]]:
     """Share of the width for the network, the place of the expression with room for names, and the size of these."""
-    figure: Any = ax.figure
+    figure = _labels.outer(ax)
     figure.draw_without_rendering()
     width, height = ax.bbox.width / figure.dpi, ax.bbox.height / figure.dpi
     right = (LETTER * max(len(_style.short(name, _style.TICK_LIMIT)) for name in names) + 0.08) / width

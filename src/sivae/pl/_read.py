@@ -83,9 +83,9 @@ def axis_variance(adata: AnnData) -> NDArray[np.float64] | None:
 def regression_factor(adata: AnnData) -> NDArray[np.float64]:
     """Return by how much more values change than loadings say for a step of the cells' posterior means, (k,).
 
-    A loading is about the position itself, which varies around its mean m with variance s: values regress on m with
-    slope v E[z m] / E[m^2] for the v that fits z, v E[m^2] / (E[m^2] + s) being what training finds; so the factor is
-    (Var(m) + s) / Var(m). It is 1 where s is not known.
+    Training sees positions z = m + e, with e of the posterior's variance s, so that a loading is the slope on z,
+    v = E[x m] / (Var(m) + s). On the means m alone, where cells are drawn, the slope is E[x m] / Var(m): larger by
+    (Var(m) + s) / Var(m). It is taken as 1 where s is not known.
     """
     variance_k, stored = axis_variance(adata), dict(adata.uns.get(_keys.UNS, {})).get("position_variance")
     k = gene_positions(adata).shape[1]

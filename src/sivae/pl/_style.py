@@ -152,7 +152,9 @@ def small_legend(ax: Axes, **how: Any) -> None:
 def slot_width(ax: Axes) -> float:
     """Width that a figure has for these axes and what belongs to them, in inches."""
     spec, figure = ax.get_subplotspec(), ax.figure
-    columns = 1 if spec is None else spec.get_gridspec().ncols / (spec.colspan.stop - spec.colspan.start)
+    if spec is None:
+        return float(1.25 * ax.bbox.width / figure.dpi)
+    columns = spec.get_gridspec().ncols / (spec.colspan.stop - spec.colspan.start)
     return float(figure.bbox.width / figure.dpi / columns)
 
 
