@@ -77,7 +77,11 @@ def test_names_are_written_among_the_cells(adata):
         assert np.allclose(text.xy, np.median(adata.obsm["X_sivae"][rows, :2], axis=0))
 
 
-def test_a_legend_goes_under_axes_that_are_narrow(adata):
+@pytest.mark.parametrize(
+    "name", ["{}", "type {}", "a name of middle size {}", "a name that is very long, and more, {}"]
+)
+def test_a_legend_goes_under_axes_that_are_narrow(adata, name):
+    adata.obs["cell_type"] = pd.Categorical([name.format(i % 10) for i in range(adata.n_obs)])
     figure, ax = plt.subplots(figsize=(3.5, 3.5), layout="constrained")
     pl.cells(adata, color="cell_type", ax=ax)
     figure.canvas.draw()

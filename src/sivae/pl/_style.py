@@ -121,7 +121,7 @@ def legend(ax: Axes, handles: Sequence[Any], names: Sequence[object], *, title: 
     longest = max((len(label) for label in labels), default=0)
     beside = {"bbox_to_anchor": (1.01, 1.0), "ncols": 1 if len(shown) <= 20 else 2}
     below = {"bbox_to_anchor": (-0.1, 0.0), "bbox_transform": _below(ax), "columnspacing": 0.8}
-    below["ncols"] = max(1, min(len(shown), int(width / (0.3 + 0.062 * longest))))
+    below["ncols"] = max(1, min(len(shown), int(width / (0.4 + 0.056 * longest))))
     box = ax.legend(
         shown, [f"category {i}" for i in range(len(shown))],
         loc="upper left", borderaxespad=0.0, frameon=False, fontsize=7.5, handletextpad=0.3, labelspacing=0.35,
