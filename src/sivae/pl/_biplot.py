@@ -101,7 +101,7 @@ def biplot(
     z_n2 = _read.cell_positions(adata)[:, [x, y]]
     length_g = np.hypot(v_g2[:, 0], v_g2[:, 1])
     rows = _longest(adata, v_g2, n_genes) if genes is None else find(adata, genes)
-    if not (length_g[rows] > 0).any():
+    if not (length_g[rows] > 0).any() or _read.unused_axes(adata)[[x, y]].all():
         raise OptionError(
             f"No gene asked for has a loading on {_read.axis_name(adata, x)} or {_read.axis_name(adata, y)}; expected "
             "one or more that do. Choose other axes or genes."

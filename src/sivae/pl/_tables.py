@@ -30,7 +30,7 @@ def check_table(table: object, columns: Iterable[str], *, call: str) -> None:
         )
 
 
-def one(table: pd.DataFrame, column: str, wanted: str | None) -> str:
+def one(table: pd.DataFrame, column: str, wanted: object) -> str:
     """The entry of a column that is asked for, or the only one.
 
     Raises
@@ -39,6 +39,7 @@ def one(table: pd.DataFrame, column: str, wanted: str | None) -> str:
         If it is not there, or none is asked for and there are several.
     """
     there = list(dict.fromkeys(str(name) for name in table[column]))
+    wanted = None if wanted is None else str(wanted)
     if wanted is None and len(there) == 1:
         return there[0]
     if wanted is None or wanted not in there:

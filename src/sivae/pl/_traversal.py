@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from sivae._checks import whole_number
-from sivae._errors import GeneMismatchError, SetupError, some
+from sivae._errors import GeneMismatchError, OptionError, SetupError, some
 from sivae._values import part_of
 from sivae.pl import _labels, _read, _style
 from sivae.pl._genes import find
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from sivae.pl._model import Decoder
 
 POINTS: Final = 61
+NOWHERE: Final = 1e-6
 SHARE: Final = (0.01, 0.99)
 """From the first to the last percent of the cells."""
 
@@ -65,7 +66,7 @@ def traversal(
     Raises
     ------
     SetupError, OptionError
-        If there is no embedding, no such axis, or the model has other axes.
+        If there is no embedding, no such axis, nothing along it, or the model has other axes.
     GeneMismatchError
         If a gene is unknown, or the model was not trained on it.
 
@@ -82,6 +83,11 @@ def traversal(
     (axis,) = _read.check_axes((axis,), v_gk.shape[1], n_wanted=1)
     rows = find(adata, genes) if genes is not None else ends(adata, axis, n_genes=n_genes)[0]
     first, last = (float(end) for end in np.quantile(z_nk[:, axis], SHARE))
+    if len(rows) == 0 or last - first < NOWHERE:
+        raise OptionError(
+            f"Nothing changes along {_read.axis_name(adata, axis)}: no cell moves along it, or no gene has a loading "
+            "on it. Choose another axis."
+        )
     grid_m = np.linspace(first, last, POINTS)
     grid_mk = np.tile(z_nk.mean(axis=0), (POINTS, 1))
     grid_mk[:, axis] = grid_m
