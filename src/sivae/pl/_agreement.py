@@ -70,6 +70,7 @@ def attribution_similarity(table: pd.DataFrame, *, ax: Axes | None = None) -> ND
     top = ax.inset_axes((0.0, 1.01, 1.0, 0.22), sharex=ax)
     for x, y in zip(lines["icoord"], lines["dcoord"], strict=True):
         top.plot((np.array(x) - 5.0) / 10.0, y, color=_style.INK, linewidth=0.9)
+    top.set_ylim(0.0, 1.05 * max(float(np.max(lines["dcoord"])), 1e-9))
     top.spines[:].set_visible(False)
     top.tick_params(bottom=False, left=False, labelbottom=False, labelleft=False)
     return np.array([ax, top])

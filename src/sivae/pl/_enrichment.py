@@ -65,12 +65,12 @@ def enrichment(
     rows = rows.sort_values("p", kind="stable").head(n_sets)
     names = [str(name) for name in rows["set"]]
     if group is None and len(groups) > 1:
-        names = [f"{_style.short(s, 14)}, {_style.short(g, 8)}" for s, g in zip(names, rows["group"], strict=True)]
+        names = [f"{_style.short(s, 20)}, {_style.short(g, 9)}" for s, g in zip(names, rows["group"], strict=True)]
     size = -np.log10(np.maximum(rows["p"].to_numpy(dtype=np.float64), LEAST_P))
     sure = rows["q"].to_numpy(dtype=np.float64) <= fdr
     ax = _style.new_axes(ax, (4.4, 0.8 + 0.21 * max(5, len(rows))))
     ax.barh(np.arange(len(rows)), size, color=[_style.HIGH if s else _style.FAINT for s in sure], height=0.75)
-    _style.name_ticks(ax, "y", range(len(rows)), names)
+    _style.name_ticks(ax, "y", range(len(rows)), names, limit=31)
     for place, (x, overlap, n) in enumerate(zip(size, rows["n_overlap"], rows["n_set"], strict=True)):
         words = f"{overlap}/{n}" if overlap != n else f"{n}"
         ax.annotate(words, (x, place), xytext=(3, 0), textcoords="offset points", va="center", fontsize=6.5)

@@ -65,10 +65,15 @@ def head(ax: Axes, text: str) -> None:
 
 
 def name_ticks(
-    ax: Axes, axis: Literal["x", "y"], places: Sequence[float] | NDArray[np.floating], names: Sequence[object]
+    ax: Axes,
+    axis: Literal["x", "y"],
+    places: Sequence[float] | NDArray[np.floating],
+    names: Sequence[object],
+    *,
+    limit: int = TICK_LIMIT,
 ) -> None:
     """Write names along "x" (upright) or "y", without tick marks, as they are, small enough not to touch."""
-    texts = [short(name, TICK_LIMIT) for name in names]
+    texts = [short(name, limit) for name in names]
     if axis == "y":
         ax.set_yticks(list(places), texts, parse_math=False)
     else:
