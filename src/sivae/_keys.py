@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 UNS: Final = "sivae"
-"""`uns`: set-up record, options, joint covariance, rotation, history, versions."""
+"""`uns`: set-up record, options, joint covariance, posterior variance of the positions, rotation, history, versions."""
 CELLS: Final = "X_sivae"
 """`obsm`: posterior mean of the cell embedding z, cells x latent."""
 GENES: Final = "X_sivae"

@@ -10,7 +10,7 @@ OBS, OBSM = {"sivae_split"}, {"X_sivae"}
 VAR = {"sivae_r2", "sivae_noise", "sivae_noise_variance", "sivae_scale", "sivae_bias", "sivae_modelled"}
 VAR |= {"sivae_connected_pvalue"}
 VARM = {"X_sivae", "X_sivae_var", "X_sivae_joint", "X_sivae_encoder"}
-UNS = {"setup", "options", "joint_covariance", "rotation", "history", "facts"}
+UNS = {"setup", "options", "joint_covariance", "position_variance", "rotation", "history", "facts"}
 
 
 def wider(adata, n_extra=3):
@@ -65,6 +65,8 @@ def test_joint_covariance_belongs_to_the_rotated_axes(model, counts_adata):
     np.testing.assert_allclose(uns["joint_covariance"][:3, 3:], 0, atol=1e-3)  # the remainder holds nothing linear
     assert uns["joint_covariance"].shape == (9, 9)
     assert uns["rotation"]["kind"] == "varimax"
+    _, variance = model.get_latent_representation(counts_adata, return_dist=True)
+    np.testing.assert_allclose(uns["position_variance"], variance[training].mean(axis=0), rtol=1e-5)
 
 
 def test_planted_genes_have_evidence_and_others_have_not(model, counts_adata):

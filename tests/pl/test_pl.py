@@ -1,11 +1,10 @@
 """Plots draw what is in the AnnData, and nothing covers anything."""
 
-import itertools
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from annotated import annotated
+from drawn import inside, points, same_points, words_apart
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from published import groups, trained
@@ -18,18 +17,6 @@ from sivae.pl import _style
 @pytest.fixture
 def adata():
     return annotated()
-
-
-def points(ax):
-    """All points drawn, (n, 2), without the empty handles of the legend."""
-    drawn = [np.asarray(part.get_offsets()) for part in ax.collections if hasattr(part, "get_sizes")]
-    return np.concatenate([part for part in drawn if len(part)])
-
-
-def same_points(found, wanted):
-    assert np.allclose(
-        np.sort(found.view("f8,f8"), axis=0).view("f8"), np.sort(wanted.view("f8,f8"), axis=0).view("f8")
-    )
 
 
 # --------------------------------------------------------------------------------------------------------------- cells
@@ -121,15 +108,8 @@ def test_the_farthest_modelled_genes_are_named(adata):
 @pytest.mark.parametrize("seed", range(4))
 def test_names_do_not_overlap_and_stay_inside(seed):
     ax = pl.genes(annotated(g=400, later=50, seed=seed), n_labels=40)
-    renderer = ax.figure.canvas.get_renderer()
-    ax.figure.canvas.draw()
-    boxes = [text.get_window_extent(renderer) for text in ax.texts]
-    assert len(boxes) >= 10
-    frame = ax.get_window_extent(renderer).padded(1)
-    # get_window_extent of an annotation includes its line; only the words must be apart
-    words = [super(type(text), text).get_window_extent(renderer) for text in ax.texts]
-    assert not any(a.overlaps(b) for a, b in itertools.combinations(words, 2))
-    assert all(frame.x0 <= b.x0 and b.x1 <= frame.x1 and frame.y0 <= b.y0 and b.y1 <= frame.y1 for b in words)
+    assert len(ax.texts) >= 10
+    assert words_apart(ax.texts) and inside(ax, ax.texts)
 
 
 def test_negative_shares_are_drawn_as_zero(adata):

@@ -11,6 +11,7 @@ from anndata import AnnData
 from numpy.typing import NDArray
 
 from sivae import _keys
+from sivae._values import frame
 from sivae.data import _setup
 from sivae.model._build import Options
 from sivae.model._predict import GeneTable
@@ -62,13 +63,16 @@ def write_genes(
         adata.varm[key] = spread(array, rows, adata.n_vars)
 
 
-def write_uns(adata: AnnData, state: Trained, options: Options) -> None:
+def write_uns(adata: AnnData, state: Trained, options: Options, *, variance_nk: NDArray[np.float32]) -> None:
     """Update `uns["sivae"]`, keeping what else is in it."""
     _setup.write_record(adata, state.reader.setup)
+    training_n = (frame(adata.obs)[_keys.SPLIT] == "train").to_numpy()
+    spread_k = variance_nk[training_n if training_n.any() else slice(None)].mean(axis=0, dtype=np.float64)
     adata.uns[_keys.UNS] = {
         **dict(adata.uns[_keys.UNS]),
         "options": plain(options_to_config(options)),
         "joint_covariance": state.rotated_covariance(),
+        "position_variance": spread_k,
         "rotation": {"kind": state.rotation, "matrix": state.rotation_kk},
         "history": {key: np.array(value) for key, value in state.history.items()},
         "facts": plain(state.facts),

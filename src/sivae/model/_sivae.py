@@ -24,6 +24,7 @@ from sivae.model import _annotate, _artefact, _attribution, _build, _features, _
 from sivae.model._arguments import check_training, check_transform_batch, genes_at, resolve
 from sivae.model._contributions import Explanation
 from sivae.model._fit import Training, fit, split_rows, stored_profile
+from sivae.model._html import model_html
 from sivae.model._older import as_of_today
 from sivae.model._trained import Trained, options_from_config, options_to_config
 from sivae.nn._module import Architecture
@@ -661,7 +662,8 @@ class SiVAE:
               `["sivae_bias"]`, `["sivae_modelled"]` and `["sivae_connected_pvalue"]`; under "zinb" also
               `["sivae_zero_inflation"]`. Noise that depends on batch or cell is that of the average training cell;
               `sivae_noise` is NaN under "poisson" and "bernoulli", which have no parameter for it;
-            - `uns["sivae"]`: set-up, options, joint covariance of (z, h), rotation, history, facts.
+            - `uns["sivae"]`: set-up, options, joint covariance of (z, h), rotation, history, facts, and the posterior
+              variance of z on each axis, mean over the training cells of `adata` (over all where it has none).
 
         Raises
         ------
@@ -673,14 +675,14 @@ class SiVAE:
         refuse_view(adata, "annotate")
         table, genes, modelled = state.table, list(state.reader.genes), np.ones(len(state.reader.genes), bool)
         rest = [str(name) for name in adata.var_names[~adata.var_names.isin(genes)]] if project else []
-        z_nk = self.get_latent_representation(adata)
+        z_nk, variance_nk = self.get_latent_representation(adata, return_dist=True)
         if rest:
             table = table.append(self._embed_genes(part_of(adata, genes=rest)))
             genes, modelled = genes + rest, np.r_[modelled, np.zeros(len(rest), bool)]
         names = None if self.adata is None else self.adata.obs_names
         _annotate.write_cells(adata, np.asarray(z_nk), state, training_names=names)
         _annotate.write_genes(adata, genes, table, state, modelled)
-        _annotate.write_uns(adata, state, self.options)
+        _annotate.write_uns(adata, state, self.options, variance_nk=np.asarray(variance_nk))
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
         """Write the trained model as safetensors and JSON: no expression values, no cell names, no pickle.
@@ -757,6 +759,11 @@ class SiVAE:
         recipe = "" if o.recipe == "default" else f"recipe={o.recipe!r}, "
         options = f"{recipe}n_latent={o.n_latent}, likelihood={o.likelihood!r}{dispersion}, gamma={o.gamma}"
         return f"SiVAE({len(self._names)} genes, {options}, {state})"
+
+    def _repr_html_(self) -> str:
+        n_cells = None if self.adata is None else self.adata.n_obs
+        facts = self._state.facts if self._state else None
+        return model_html(self.options, self._setup, n_cells=n_cells, n_genes=len(self._names), facts=facts)
 
     # ------------------------------------------------------------------------------------------------- inside
 

@@ -54,12 +54,11 @@ def loadings(adata: AnnData, axis: int = 0, *, n_genes: int = 10, ax: Axes | Non
     colors = [_style.HIGH if up else _style.LOW for up in high]
     interval = {"ecolor": _style.INK, "elinewidth": 0.8, "capsize": 1.5}
     ax.barh(place, loading, xerr=Z_90 * sd, color=colors, height=0.75, error_kw=interval)
-    ax.set_yticks(place, [_style.short(name, 18) for name in adata.var_names[rows]], parse_math=False)
+    _style.name_ticks(ax, "y", place.tolist(), adata.var_names[rows].tolist())
     ax.invert_yaxis()
     ax.locator_params(axis="x", nbins=5)
     ax.axvline(0, color=_style.FAINT, linewidth=0.8)
     ax.spines["left"].set_visible(False)
-    ax.tick_params(axis="y", length=0)
     _style.label_axes(ax, f"loading on {_read.axis_name(adata, axis)}, 90 % interval", "")
     return ax
 

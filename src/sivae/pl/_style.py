@@ -1,8 +1,11 @@
-"""How plots look: axes, colours that colour-blind readers can tell apart, legends and colour bars."""
+"""How plots look: axes, colors that color-blind readers can tell apart, legends and color bars."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+import textwrap
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import numpy as np
 
 from sivae._extras import require
 
@@ -10,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from matplotlib.axes import Axes
+    from numpy.typing import NDArray
 
 OKABE_ITO: Final = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#4D4D4D")
 """Up to eight categories (Okabe and Ito, 2008)."""
@@ -19,14 +23,21 @@ ORDERED: Final = (
 )  # fmt: skip
 """More than eight categories: an ordered rainbow whose neighbours differ in lightness (after Tol, 2021)."""
 VALUES: Final = "viridis"
+CHANGES: Final = "RdBu_r"
+"""Values around zero."""
 INK: Final = "#333333"
 FAINT: Final = "#B8B8B8"
 HIGH: Final = OKABE_ITO[0]
 LOW: Final = OKABE_ITO[3]
 MARKERS: Final = ("o", "^", "s", "D", "v", "P", "X")
-"""Beyond eight categories, neighbours in colour also differ in shape."""
+"""Beyond eight categories, neighbours in color also differ in shape."""
 LEGEND_LIMIT: Final = 40
 NAME_LIMIT: Final = 28
+NARROW: Final = 4.3
+"""Inches below which a legend goes under the axes."""
+BELOW: Final = 32.0
+"""Points between the axes and a legend under them."""
+TICK_LIMIT: Final = 22
 
 
 def new_axes(ax: Axes | None, size: tuple[float, float] = (4.2, 3.4)) -> Axes:
@@ -44,8 +55,38 @@ def new_axes(ax: Axes | None, size: tuple[float, float] = (4.2, 3.4)) -> Axes:
 
 def label_axes(ax: Axes, x: str, y: str) -> None:
     """Name both axes."""
-    ax.set_xlabel(x, fontsize=9, color=INK)
-    ax.set_ylabel(y, fontsize=9, color=INK)
+    ax.set_xlabel(x, fontsize=9, color=INK, parse_math=False)
+    ax.set_ylabel(y, fontsize=9, color=INK, parse_math=False)
+
+
+def head(ax: Axes, text: str) -> None:
+    """Write a title above the axes, at their left."""
+    ax.set_title(text, fontsize=9, color=INK, loc="left", parse_math=False)
+
+
+def name_ticks(
+    ax: Axes,
+    axis: Literal["x", "y"],
+    places: Sequence[float] | NDArray[np.floating],
+    names: Sequence[object],
+    *,
+    limit: int = TICK_LIMIT,
+) -> None:
+    """Write names along "x" (upright) or "y", without tick marks, as they are, small enough not to touch."""
+    texts = [short(name, limit) for name in names]
+    if axis == "y":
+        ax.set_yticks(list(places), texts, parse_math=False)
+    else:
+        ax.set_xticks(list(places), texts, parse_math=False, rotation=90)
+    room = ax.bbox.height if axis == "y" else ax.bbox.width
+    size = 72 * room / ax.figure.dpi / max(len(texts), 1) * 0.85
+    ax.tick_params(axis=axis, length=0, labelsize=min(8.0, max(3.0, size)))
+
+
+def bare(ax: Axes) -> None:
+    """Take spines and ticks away."""
+    ax.spines[:].set_visible(False)
+    ax.set(xticks=[], yticks=[])
 
 
 def origin_lines(ax: Axes) -> None:
@@ -55,7 +96,7 @@ def origin_lines(ax: Axes) -> None:
 
 
 def category_styles(n: int) -> list[tuple[Any, str]]:
-    """Return a colour and a marker for each of n categories."""
+    """Return a color and a marker for each of n categories."""
     if n <= len(OKABE_ITO):
         return [(color, "o") for color in OKABE_ITO[:n]]
     colors = require("matplotlib.colors", extra="plot")
@@ -77,14 +118,19 @@ def short(name: object, limit: int = NAME_LIMIT) -> str:
     return f"{text[: limit - 1 - tail]}…{text[-tail:]}"
 
 
-def legend(ax: Axes, handles: Sequence[Any], names: Sequence[object], *, title: str) -> None:
-    """Write a legend to the right of the axes; names are drawn as they are, never as markup."""
+def legend(ax: Axes, handles: Sequence[Any], names: Sequence[object], *, title: str, inside: bool = False) -> None:
+    """Write a legend to the right of the axes, or below where they are narrow, or `inside`; names as they are."""
     shown = list(handles)[:LEGEND_LIMIT]
-    labels = [short(name) for name in names][:LEGEND_LIMIT]
+    width = slot_width(ax)
+    labels = [short(name, NAME_LIMIT if width >= NARROW else TICK_LIMIT) for name in names][:LEGEND_LIMIT]
+    longest = max((len(label) for label in labels), default=0)
+    beside = {"bbox_to_anchor": (1.01, 1.0), "ncols": 1 if len(shown) <= 20 else 2}
+    below = {"bbox_to_anchor": (-0.1, 0.0), "bbox_transform": _below(ax), "columnspacing": 0.8}
+    below["ncols"] = max(1, min(len(shown), int(width / (0.4 + 0.056 * longest))))
     box = ax.legend(
         shown, [f"category {i}" for i in range(len(shown))],
-        loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0.0, frameon=False, fontsize=7.5,
-        handletextpad=0.3, labelspacing=0.35, ncols=1 if len(shown) <= 20 else 2,
+        loc="upper left", borderaxespad=0.0, frameon=False, fontsize=7.5, handletextpad=0.3, labelspacing=0.35,
+        **({} if inside else below if width < NARROW else beside),
     )  # fmt: skip
     for text, label in zip(box.get_texts(), labels, strict=True):
         text.set_parse_math(False)
@@ -97,10 +143,39 @@ def legend(ax: Axes, handles: Sequence[Any], names: Sequence[object], *, title: 
     box.set_alignment("left")
 
 
-def color_bar(ax: Axes, drawn: Any, *, title: str) -> None:
-    """Write a colour bar to the right of the axes, with a title of one or more lines."""
-    bar = ax.figure.colorbar(drawn, ax=ax, shrink=0.7, aspect=18, pad=0.02)
+def small_legend(ax: Axes, **how: Any) -> None:
+    """Write a legend of what was drawn with a label into the emptiest corner."""
+    handles, names = ax.get_legend_handles_labels()
+    box = ax.legend(
+        handles, [f"line {i}" for i in range(len(handles))], frameon=False, fontsize=7.5, handletextpad=0.3, **how
+    )
+    for text, name in zip(box.get_texts(), names, strict=True):
+        text.set_parse_math(False)
+        text.set_text(name)
+
+
+def slot_width(ax: Axes) -> float:
+    """Width that a figure has for these axes and what belongs to them, in inches."""
+    spec, figure = ax.get_subplotspec(), ax.figure
+    if spec is None:
+        return float(1.25 * ax.bbox.width / figure.dpi)
+    columns = spec.get_gridspec().ncols / (spec.colspan.stop - spec.colspan.start)
+    return float(figure.bbox.width / figure.dpi / columns)
+
+
+def _below(ax: Axes) -> Any:
+    """Coordinates of the axes, moved down past the ticks and the name of the axis."""
+    transforms = require("matplotlib.transforms", extra="plot")
+    return ax.transAxes + transforms.ScaledTranslation(0, -BELOW / 72, ax.figure.dpi_scale_trans)
+
+
+def color_bar(ax: Axes, drawn: Any, *, title: str, inside: bool = False) -> None:
+    """Write a color bar to the right of the axes, or `inside`, with a title of one or more lines."""
+    beside: dict[str, Any] = {"ax": ax, "shrink": 0.7, "pad": 0.02, "aspect": 18}
+    bar = ax.figure.colorbar(drawn, **({"cax": ax.inset_axes((0.1, 0.05, 0.1, 0.9))} if inside else beside))
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=7.5, color=FAINT, labelcolor=INK)
-    bar.set_label("\n".join(short(line) for line in title.split("\n")), fontsize=8, color=INK)
+    lines = [short(line) for line in title.split("\n")]
+    lines = [part for line in lines for part in (textwrap.wrap(line, 18) if inside else [line])]
+    bar.set_label("\n".join(lines), fontsize=7 if inside else 8, color=INK)
     bar.ax.yaxis.label.set_parse_math(False)
