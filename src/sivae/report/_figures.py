@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from sivae import pl
+from sivae import _keys, pl
 from sivae._extras import require
 from sivae._values import has_values
 from sivae.pl import _loadings, _read
@@ -18,16 +18,19 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 DPI: Final = 170
+WIDE: Final = (7.0, 5.2)
+"""Inches of a picture that needs room."""
 N_LOADINGS: Final = 4
 """Axes whose loadings are drawn."""
 
 
 def draw(adata: AnnData, *, label: str | None) -> dict[str, bytes]:
-    """Draw every picture: cells beside genes, a gene's expression, training, and the loadings of the first used axes.
+    """Draw every picture: cells and genes, a gene's expression, training, loadings of used axes, modules and hubs.
 
     Returns
     -------
-    PNG files by name: "cells_and_genes" (more than one axis), "gene_expression", "history", "loadings_axis1" and so on.
+    PNG files by name: "cells_and_genes" (more than one axis), "gene_expression", "history", "loadings_axis1" and so on;
+    "biplot", and "modules" and "hubs" where there are any.
     """
     used = used_axes(adata)
     pair = map_axes(adata)
@@ -39,7 +42,29 @@ def draw(adata: AnnData, *, label: str | None) -> dict[str, bytes]:
     pictures["history"] = _png(lambda: pl.history(adata))
     for axis in used[:N_LOADINGS]:
         pictures[f"loadings_axis{axis + 1}"] = _png(lambda axis=axis: pl.loadings(adata, axis))  # type: ignore[misc]
+    return pictures | _gene_space(adata, pair)
+
+
+def _gene_space(adata: AnnData, pair: tuple[int, int] | None) -> dict[str, bytes]:
+    """The biplot, the graph of the modules, and hubs against their evidence, where these were worked out."""
+    pictures = {}
+    if pair is not None:
+        pictures["biplot"] = _png(lambda: pl.biplot(adata, pair, ax=_wide_axes()))
+    if _keys.DISTANCES in adata.varp and has_modules(adata):
+        pictures["modules"] = _png(lambda: pl.modules(adata, ax=_wide_axes()))
+    if _keys.HUB in adata.var and adata.var[_keys.HUB].any():
+        pictures["hubs"] = _png(lambda: pl.hubs(adata))
     return pictures
+
+
+def has_modules(adata: AnnData) -> bool:
+    """Whether a gene is in a module."""
+    return _keys.MODULE in adata.var and bool(adata.var[_keys.MODULE].astype(str).str.startswith("module").any())
+
+
+def _wide_axes() -> Any:
+    plt = require("matplotlib.pyplot", extra="report")
+    return plt.subplots(figsize=WIDE, layout="constrained")[1]
 
 
 def used_axes(adata: AnnData) -> list[int]:
