@@ -42,7 +42,7 @@ LABELS = {
     "ours_nb_blocks": "ours, negative binomial, blocks of 512 genes",
 }
 N_LATENT = 10
-GAMMA = 1.0
+GAMMA = 0.5
 
 
 class Data:

@@ -92,7 +92,7 @@ def test_a_checkpoint_changes_no_number(counts_adata, tmp_path):
 
 @pytest.mark.parametrize("options", [{"average_decay": 0.0}, {"kl_warmup_steps": 15}, {"validation_fraction": 0.0}])
 def test_killed_again_and_again(counts_adata, tmp_path, monkeypatch, options):
-    undisturbed, model = make(counts_adata), make(counts_adata, gamma=1.0)
+    undisturbed, model = make(counts_adata), make(counts_adata, gamma=0.5)
     go(undisturbed, **options)
     for step in range(EVERY + 2, STEPS, EVERY + 1):
         with monkeypatch.context() as patch:
@@ -152,7 +152,7 @@ def killed(counts_adata, tmp_path, monkeypatch):
 
 OTHERS = [
     ({"seed": 4}, {}, "model.seed is 3 there and 4 here"),
-    ({"gamma": 0.5}, {}, "model.gamma is 1.0 there and 0.5 here"),
+    ({"gamma": 0.25}, {}, "model.gamma is 0.5 there and 0.25 here"),
     ({"likelihood": "nb"}, {}, "model.likelihood is 'normal' there and 'nb' here"),
     ({}, {"max_steps": 25}, "train.options.max_steps is 24 there and 25 here"),
     ({}, {"early_stopping": True}, "train.early_stopping is False there and True here"),

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 CELLS: Final = 1024
 DEFAULT, PUBLISHED = "default", "choi2023"
-GAMMA: Final = {DEFAULT: 1.0, PUBLISHED: 0.05}
+GAMMA: Final = {DEFAULT: 0.5, PUBLISHED: 0.05}
 OWN: Final[dict[str, dict[str, str]]] = {
     DEFAULT: {"decoder": "residual", "kl_scale": "bound", "profiles": "principal", "dispersion": PerGene.name},
     PUBLISHED: {"decoder": "published", "kl_scale": "published", "profiles": "cells", "dispersion": PerCell.name},
