@@ -59,15 +59,15 @@ def _binned(x_ng: np.ndarray, n_bins: int, *, miller_madow: bool) -> np.ndarray:
     start_g = np.r_[0, np.cumsum(bin_ng.max(axis=0) + 1)]
     shown_nb = np.zeros((n, start_g[-1]), np.float32)
     np.put_along_axis(shown_nb, bin_ng + start_g[:-1], 1.0, axis=1)
-    single_g = _entropies(shown_nb.sum(axis=0)[None], start_g[:-1], n, miller_madow)
+    single_g = _entropies(shown_nb.sum(axis=0)[None], start_g[:-1], n, miller_madow=miller_madow)
     found_gg = np.zeros((g, g))
     for gene in range(g):
         joint_ab = shown_nb[:, start_g[gene] : start_g[gene + 1]].T @ shown_nb
-        found_gg[gene] = single_g[gene] + single_g - _entropies(joint_ab, start_g[:-1], n, miller_madow)
+        found_gg[gene] = single_g[gene] + single_g - _entropies(joint_ab, start_g[:-1], n, miller_madow=miller_madow)
     return found_gg
 
 
-def _entropies(count_ab: np.ndarray, start_g: np.ndarray, n: int, miller_madow: bool) -> np.ndarray:
+def _entropies(count_ab: np.ndarray, start_g: np.ndarray, n: int, *, miller_madow: bool) -> np.ndarray:
     """Entropy of each gene's block of columns, over all rows, (g,)."""
     share_ab = count_ab.astype(np.float64) / n
     term_b = -(share_ab * np.log(np.where(share_ab > 0, share_ab, 1.0))).sum(axis=0)

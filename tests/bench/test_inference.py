@@ -1,4 +1,4 @@
-"""Network inference of the benchmarks against loops, closed forms and scikit-learn. Skipped where there is no bench/."""
+"""Network inference of the benchmarks against loops, closed forms and scikit-learn. Skipped without bench/."""
 
 import sys
 from pathlib import Path
