@@ -26,7 +26,7 @@ from sivae.tl._similarity import similarity_of
 N_GENES, N_CELLS, N_AXES = 300, 1000, 10
 PUBLISHED_STEPS = 300
 """Of each of the three published phases, of 2,000."""
-BOOSTED_CELLS, BOOSTED_TREES, BOOSTED_TREES_SMOOTH = 400, 200, 50
+BOOSTED_CELLS, BOOSTED_TREES, BOOSTED_TREES_SMOOTH = 300, 150, 40
 """GRNBoost2 sees as many training cells, and grows at most as many trees a gene, fewer on reconstructions: they have no
 noise, so that arboreto's rule would not stop before its 5,000."""
 EVERY_GENE = 400

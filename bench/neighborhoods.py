@@ -8,8 +8,8 @@ gene regulates the other, and "shared", both have a regulator in common and no e
 ratios to chance (1).
 
 siVAE, LDVAE and PCA have 10 axes; 300 steps in each published phase, of 2,000. "Euclidean" is the published metric,
-else the default of `gene_neighbors`. Networks see the same training cells; GRNBoost2 has at most 400 of them and 200
-trees a gene (50 on reconstructions, where boosting does not stop of itself).
+else the default of `gene_neighbors`. Networks see the same training cells; GRNBoost2 has at most 300 of them and 150
+trees a gene (40 on reconstructions, where boosting does not stop of itself).
 """
 
 from __future__ import annotations
