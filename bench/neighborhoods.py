@@ -21,7 +21,7 @@ from scipy.cluster.hierarchy import leaves_list, ward
 from scipy.spatial.distance import squareform
 
 from bench import _common, _data, _figures, _inference, _measures, _spaces
-from sivae.graph._compare import jaccard, pair_correlation
+from sivae.graph._compare import jaccard
 from sivae.graph._implied import unit_factors
 
 SIZES = (50, 20)
@@ -43,13 +43,23 @@ def row(known: _spaces.Known) -> dict[str, Any]:
     for size in SIZES:
         near = [known.spaces[name].neighbors(min(size, g // 3)) for name in names]
         overlap = np.array([[jaccard(a, b).mean() for b in near] for a in near])
-        pairs = np.array([[pair_correlation(factor_gm, a, b).mean() for b in near] for a in near])
+        pairs = pair_correlations(factor_gm, near)
         found[f"groups{size}"] = {"jaccard": grouped(overlap, found["kinds"]), "pairs": grouped(pairs, found["kinds"])}
         if size == SIZES[0]:
             found["jaccard50"] = overlap.round(3).tolist()
             found["within50"] = pairs.diagonal().round(4).tolist()
     found["each"] = {name: one(known, known.spaces[name], truth) for name in names}
     return found
+
+
+def pair_correlations(factor_gm: np.ndarray, near: list[np.ndarray]) -> np.ndarray:
+    """`pair_correlation` of every two methods, mean over genes, (methods, methods): quicker for a few hundred genes."""
+    size_gg = np.abs(factor_gm @ factor_gm.T)
+    shown = [np.zeros_like(size_gg) for _ in near]
+    for mark_gg, index in zip(shown, near, strict=True):
+        np.put_along_axis(mark_gg, index, 1 / index.shape[1], axis=1)
+    reached = [mark_gg @ size_gg for mark_gg in shown]
+    return np.array([[(a * b).sum() / len(b) for b in shown] for a in reached])
 
 
 def grouped(value_mm: np.ndarray, kinds: list[str]) -> dict[str, float]:

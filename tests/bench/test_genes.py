@@ -8,12 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from sivae.graph._compare import pair_correlation
+
 ROOT = Path(__file__).parents[2]
 if not (ROOT / "bench" / "queries.py").exists():
     pytest.skip("this release comes without bench/", allow_module_level=True)
 sys.path.append(str(ROOT))
 
-from bench import _networks, _spaces, hubs, neighborhoods, queries  # noqa: E402
+from bench import _measures, _networks, _spaces, hubs, neighborhoods, queries  # noqa: E402
 
 
 def test_holm_multiplies_by_what_is_left_and_never_falls():
@@ -42,6 +44,14 @@ def test_groups_leave_a_method_with_itself_out():
     value = np.array([[1.0, 0.2, 0.4, 0.1], [0.2, 1.0, 0.6, 0.3], [0.4, 0.6, 1.0, 0.5], [0.1, 0.3, 0.5, 1.0]])
     found = neighborhoods.grouped(value, ["DR", "GRN", "GRN", "DR"])
     assert found == {"DR with DR": 0.1, "GRN with GRN": 0.6, "DR with GRN": pytest.approx((0.2 + 0.4 + 0.3 + 0.5) / 4)}
+
+
+def test_pair_correlations_are_those_of_the_package(rng):
+    unit = rng.normal(size=(20, 7))
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    near = [_measures.highest(rng.random((20, 20)), n) for n in (4, 4, 6)]
+    expected = [[pair_correlation(unit, a, b).mean() for b in near] for a in near]
+    np.testing.assert_allclose(neighborhoods.pair_correlations(unit, near), expected)
 
 
 def test_truth_tells_edges_from_shared_regulators():
