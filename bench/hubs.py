@@ -60,7 +60,7 @@ def one(
         "rho": _rho(score_g, power_g),
         "given expression": round(float(partial), 4),
         "top50": round(_measures.top_power(score_g, power_g), 4),
-        "mean PVE of top 50": round(float(power_g[best].mean()), 5),
+        "mean PVE of top 50, %": round(100 * float(power_g[best].mean()), 3),
     }
     if targets_g is not None:
         found["targets"] = _rho(score_g, targets_g)
