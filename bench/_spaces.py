@@ -209,7 +209,15 @@ def _network(name: str, make: Callable[[], np.ndarray], *, fill: np.ndarray | No
 
 
 def truth(data: _heldout.Data) -> dict[str, np.ndarray] | None:
-    """Known pairs, (g, g): "edge", one regulates the other; "shared", both have a regulator in common, and no edge."""
+    """Known pairs, (g, g), or None.
+
+    "edge", one regulates the other; "shared", both have a regulator in common, and no edge; "module", both follow the
+    same planted factor.
+    """
+    if "module" in data.counts.var:
+        module_g = data.counts.var["module"].to_numpy(str)
+        same_gg = (module_g[:, None] == module_g) & (module_g != "none")
+        return {"module": same_gg & ~np.eye(len(module_g), dtype=bool)}
     if "edges" not in data.counts.uns:
         return None
     place = {name: position for position, name in enumerate(data.counts.var_names)}

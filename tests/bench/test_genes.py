@@ -56,7 +56,8 @@ def test_pair_correlations_are_those_of_the_package(rng):
 
 def test_truth_tells_edges_from_shared_regulators():
     edges = pd.DataFrame({"regulator": ["a", "a", "a", "x"], "target": ["b", "c", "gone", "c"]})
-    counts = SimpleNamespace(uns={"edges": edges}, var_names=pd.Index(["a", "b", "c", "d"]))
+    names = ["a", "b", "c", "d"]
+    counts = SimpleNamespace(uns={"edges": edges}, var=pd.DataFrame(index=names), var_names=pd.Index(names))
     truth = _spaces.truth(SimpleNamespace(counts=counts))
     edge, shared = np.zeros((4, 4), bool), np.zeros((4, 4), bool)
     edge[0, [1, 2]] = edge[[1, 2], 0] = True
@@ -64,6 +65,8 @@ def test_truth_tells_edges_from_shared_regulators():
     assert (truth["edge"] == edge).all() and (truth["shared"] == shared).all()
     counts.uns = {}
     assert _spaces.truth(SimpleNamespace(counts=counts)) is None
+    counts.var["module"] = ["one", "none", "one", "none"]
+    assert np.argwhere(_spaces.truth(SimpleNamespace(counts=counts))["module"]).tolist() == [[0, 2], [2, 0]]
 
 
 def test_cumulated_power_ends_at_all_of_it(rng):
