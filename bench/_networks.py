@@ -25,7 +25,8 @@ def predicted(
     """What a perceptron learns of y (n, targets) from x (n, inputs), on test cells.
 
     ReLU, but for hidden layer `latent`, which is linear; a tenth of the units of the other hidden layers dropped;
-    squared error plus `l2` times half the squared weights; Adam at 1e-3 times `decay` every 1,000 steps; Glorot weights.
+    squared error plus `l2` times half the squared weights; Adam at 1e-3, times `decay` every 1,000 steps; weights as
+    Glorot's.
     """
     sizes = (x_train.shape[1], *widths, y_train.shape[1])
     generator = torch_generator(seed, "small network")
