@@ -52,12 +52,9 @@ def main(settings: _common.Settings) -> None:
         find("null", null, "planted", method)
     asked = settings.data or (("planted",) if quick else (*DATA, *HUMAN))
     names = [source.name for source in _data.sources(asked)]
-    for name in [name for name in names if name not in HUMAN]:
-        for part, work, method in _asked(quick=quick):
+    for name in names:
+        for part, work, method in _pathways() if name in HUMAN else _asked(quick=quick):
             find(part, work, name, method)
-    for name in [name for name in names if name in HUMAN]:
-        for method in (*(method.name for method in _methods.named(("siVAE", "LDVAE", "PCA"))), RAW):
-            find("pathways", pathways, name, method)
     for name in [name for name in names if name in SLOW and not quick]:
         find("seeds", seeds, name, "published")
     rows.write(n_axes=N_AXES, n_genes=N_GENES, n_cells=N_CELLS, published_steps=_spaces.PUBLISHED_STEPS)
@@ -71,6 +68,11 @@ def _asked(*, quick: bool) -> Iterator[tuple[str, Callable[..., dict[str, Any]],
             yield "halves", halves, method
     for method in () if quick else _methods.named(SEEDED):
         yield "seeds", seeds, method.name
+
+
+def _pathways() -> Iterator[tuple[str, Callable[..., dict[str, Any]], str]]:
+    for method in (*(method.name for method in _methods.named(("siVAE", "LDVAE", "PCA"))), RAW):
+        yield "pathways", pathways, method
 
 
 @cache

@@ -7,7 +7,7 @@ Methods are compared in pairs over these genes by Wilcoxon's signed-rank test (t
 pairs, or over all genes for siVAE with each) and by the correlation of their accuracies. "along" cumulates the mean R2
 along siVAE's centrality.
 
-For ten query genes of two data sets the published small networks (20-20-20-5, 3,000 iterations) are trained as well, on
+For ten query genes of one data set the published small networks (20-20-20-5, 3,000 iterations) are trained as well, on
 the neighbors of two methods, and ranked against the closed form.
 """
 
@@ -26,7 +26,7 @@ SHOWN = (
     "siVAE", "siVAE, gamma 0", "published, Euclidean", "published", "LDVAE", "PCA", "Pearson", "CLR", "MRNET", "ARACNE",
     "GRNBoost2", "CLR of siVAE", "MRNET of siVAE", "GRNBoost2 of siVAE",
 )  # fmt: skip
-TRAINED_DATA, TRAINED, TRAINED_GENES, ITERATIONS = ("network", "pbmc700"), ("siVAE", "CLR"), 10, 3000
+TRAINED_DATA, TRAINED, TRAINED_GENES, ITERATIONS = ("pbmc700",), ("siVAE", "CLR"), 10, 3000
 SEQUENCE = (5, 10, 20, 30, 40)
 
 
@@ -103,7 +103,7 @@ def networks(
     known: _spaces.Known, order: np.ndarray, near: dict[str, np.ndarray], r2: dict[str, np.ndarray], *, quick: bool
 ) -> dict[str, Any] | None:
     """The published networks beside the closed form; in few data sets, for time."""
-    if known.data.name not in TRAINED_DATA:
+    if known.data.name not in TRAINED_DATA and not quick:
         return None
     genes = order[np.linspace(0, len(order) - 1, 2 if quick else TRAINED_GENES).round().astype(int)]
     names = [name for name in TRAINED if name in near]
