@@ -131,14 +131,16 @@ def _range(values: list[float]) -> str:
 
 
 def figures(result: dict[str, Any]) -> dict[str, Any]:
-    """Cumulative predictive power along each ranking; data sets that ship alone."""
+    """Cumulative predictive power along each ranking, over the best ranking's; data sets that ship alone."""
     shipped = {source.name for source in _data.SHIPPED}
     points = [
-        {"data": row["data"], "score": name, "rank": rank, "share": share}
+        {"data": row["data"], "score": name, "rank": rank, "share": share / best}
         for row in result["rows"]
         if row["data"] in shipped
         for name, shares in row["curves"].items()
-        for rank, share in zip(RANKS, shares, strict=False)
+        if name != "best possible"
+        for rank, share, best in zip(RANKS, shares, row["curves"]["best possible"], strict=False)
     ]
-    words = ("genes, most central first", "share of all predictive power")
-    return {"hubs": _figures.lines(points, panels="data", x="rank", value="share", hue="score", words=words)}
+    words = ("genes, most central first", "share of the best ranking's power")
+    figure = _figures.lines(points, panels="data", x="rank", value="share", hue="score", words=words, log="x")
+    return {"hubs": _figures.legend_beside(figure)}

@@ -188,4 +188,5 @@ def figures(result: dict[str, Any]) -> dict[str, Any]:
         for n, value in zip(SEQUENCE, values, strict=False)
     ]
     words = ("query genes, most central first", "mean R2 of 20 neighbors")
-    return {"queries": _figures.lines(points, panels="data", x="n", value="r2", hue="method", words=words)}
+    figure = _figures.lines(points, panels="data", x="n", value="r2", hue="method", words=words)
+    return {"queries": _figures.legend_beside(figure)}
