@@ -7,7 +7,8 @@ neighbors among all genes, beside the same genes trained in, neighbors by raw co
 correlation of loadings axis by axis as they come, and after the best pairing of axes. The published recipe has 300
 steps in each phase.
 "pathways": share of gene sets (Hallmark, Reactome, complexes, five genes here or more) that are coherent at a false
-discovery rate of 5 %, and the median z, by `gene_set_coherence`; human data, 600 genes.
+discovery rate of 5 %, and the median z, by `gene_set_coherence`; human data, 600 genes. Random sets are matched by how
+much of a gene is signal, which raw correlation does not tell: its sets of well-measured genes meet an easier null.
 "halves": 90 % intervals of the difference of loadings between models of disjoint halves of the cells, one turned and
 scaled onto the other by half of the genes and judged on the other half; "null": p-values of connection on planted data,
 for genes that follow nothing and for genes that follow a factor.
