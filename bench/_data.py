@@ -55,6 +55,8 @@ def _file(path: str) -> Callable[[], anndata.AnnData]:
     def read() -> anndata.AnnData:
         adata = anndata.read_h5ad(FOLDER / path)
         adata.X = sparse.csr_matrix(adata.X)
+        if "grn_edges" in adata.uns:
+            adata.uns["edges"] = adata.uns["grn_edges"]
         return adata
 
     return read

@@ -58,6 +58,13 @@ def dots(rows: Iterable[dict[str, Any]], *, panels: str, groups: str, value: str
     return figure
 
 
+def legend_beside(figure: Any) -> Any:
+    """The same figure with its legend to the right of the last panel, where it hides no line."""
+    figure.axes[0].get_legend().remove()
+    figure.axes[-1].legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1.02, 0.5))
+    return figure
+
+
 def lines(
     rows: Iterable[dict[str, Any]], *, panels: str, x: str, value: str, hue: str, words: tuple[str, str], log: str = ""
 ) -> Any:

@@ -10,7 +10,10 @@ from typing import Any
 from bench import _figures
 from bench._common import HERE, RESULTS, table
 
-NAMES = ("cells", "hidden", "growth", "steps", "loss", "ldvae", "attribution", "null_hubs", "planted_hubs")
+NAMES = (
+    "cells", "hidden", "neighborhoods", "queries", "hubs", "gene_space", "attribution", "null_hubs", "planted_hubs",
+    "steps", "loss", "ldvae", "growth",
+)  # fmt: skip
 DOCS = HERE.parent / "docs"
 PAGE, FIGURES, README = DOCS / "benchmarks.md", DOCS / "figures", HERE.parent / "README.md"
 START, END = "<!-- results: written by python -m bench -->", "<!-- end of results -->"
