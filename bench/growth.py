@@ -1,12 +1,12 @@
 """Seconds and memory as cells, genes and axes grow: the published design, the default, scvi-tools' LDVAE and scVI.
 
 Each method runs in a process of its own: a training with few steps to warm up, the same again, and one with more; the
-difference of these is the time of a step, the rest is what comes before (reading, decomposition, start) and after. "training" is that plus the steps that each
-prescribes, none left out by early stopping: ours 2,500 (or a quarter of the cells), published 2,000 in each of three
-phases, scvi-tools its 400 epochs (8 million cells, if fewer). The published gene encoder reads at most 10,000 cells, as
-in its runs. All take 128 cells a step. Memory is the peak of the process above that before the model is made. Cells are
-resampled from 3,000 simulated ones, and thinned. The exponent is the slope of the logarithm over that of the size
-between the last two sizes, because small ones are all overhead.
+difference of these is the time of a step, the rest is what comes before (reading, decomposition, start) and after.
+"training" is that plus the steps that each prescribes, none left out by early stopping: ours 2,500 (or a quarter of the
+cells), published 2,000 in each of three phases, scvi-tools its 400 epochs (8 million cells, if fewer). The published
+gene encoder reads at most 10,000 cells, as in its runs. All take 128 cells a step. Memory is the peak of the process
+above that before the model is made. Cells are resampled from 3,000 simulated ones, and thinned. The exponent is the
+slope of the logarithm over that of the size between the last two sizes, because small ones are all overhead.
 """
 
 from __future__ import annotations
