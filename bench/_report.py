@@ -9,7 +9,10 @@ from typing import Any
 from bench import _figures
 from bench._common import HERE, RESULTS
 
-NAMES = ("cells", "steps", "loss", "ldvae", "attribution", "null_hubs", "planted_hubs")
+NAMES = (
+    "cells", "images", "gammas", "sizes", "batches", "logic", "profiles", "recipe",
+    "steps", "loss", "ldvae", "attribution", "null_hubs", "planted_hubs",
+)  # fmt: skip
 DOCS = HERE.parent / "docs"
 PAGE, FIGURES = DOCS / "benchmarks.md", DOCS / "figures"
 START, END = "<!-- results: written by python -m bench -->", "<!-- end of results -->"
