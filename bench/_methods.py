@@ -85,7 +85,10 @@ def fit_published(
     batch: bool = False,
     **settings: Any,
 ) -> Fit:
-    """The published recipe; `batch` joins the batch to the cell tower, `steps` sets each of its three phases, 2,000 if None, and the warm-up at half of them."""
+    """The published recipe; `batch` joins the batch to the cell tower.
+
+    `steps` sets each of its three phases, 2,000 if None, and the warm-up at half of them.
+    """
     from dataclasses import replace
 
     published = replace(sivae.PublishedOptions.preset(preset), **settings)  # type: ignore[arg-type]

@@ -1,24 +1,22 @@
 """Images: pixels for genes, pictures for cells. Do loadings look like what tells digits apart?
 
 The published image experiment (Choi, Li, Quon 2023, doi 10.1186/s13059-023-02850-y) on scikit-learn's digits (1,797 of
-8 x 8 pixels, drawn below) and 2,000 of MNIST (28 x 28, numbers alone): values between 0 and 1 with `normalize="none"`,
-20 axes, and 2 axes for ones and sixes. A pixel that is constant over the training images is 0 on the standardised scale
+8 x 8 pixels, drawn below) and 2,000 of MNIST (28 x 28, numbers alone): values between 0 and 1, taken as they are, 20
+axes, and 2 axes for ones and sixes. A pixel that is constant over the training images is 0 on the standardised scale
 and stays at the origin. The published recipe has its preset "images", weight 0.1, for few steps a phase (in the table)
 instead of its 2,000; siVAE has at most 500 steps. All learn from the same four fifths of the images.
 
 "r2" is the share of the held-out images' variance that the reconstruction explains, in gray levels and with every
 pixel scaled to variance 1 (a pixel that is almost always black then counts as much as one in the middle). "knn" is
 the accuracy of labels from 15 neighbors. Awareness: the share of a class's squared scaled values that the layer
-explains beyond the mean image, on validation images. Attributions against loadings: absolute rank correlation over pixels, mean
-over axes, 100 images.
+explains beyond the mean image, on validation images. Attributions against loadings: absolute rank correlation over
+pixels, mean over axes, 100 images.
 """
 
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import anndata
@@ -27,7 +25,6 @@ import pandas as pd
 
 import sivae
 from bench import _common, _data, _figures, _heldout, _measures, _methods
-from sivae._rng import name_fractions
 
 STEPS = {"digits": 500, "mnist": 200}
 OWN_STEPS = 500
@@ -80,22 +77,16 @@ def _pair(name: str, images_ng: np.ndarray, labels: np.ndarray) -> _heldout.Data
 
 
 def _set(name: str, images_ng: np.ndarray, labels: np.ndarray) -> _heldout.Data:
-    """Images as cells; `scaled_ng` as the model scales them, constant pixels 0."""
+    """Images as cells, pixels as genes."""
     names = [f"image{i}" for i in range(len(images_ng))]
-    test = name_fractions(names, 1) < 0.2
     x_ng = images_ng.astype(np.float32)
     adata = anndata.AnnData(x_ng, obs=pd.DataFrame({"digit": labels.astype(str)}, index=names))
     adata.var_names = [f"pixel{g}" for g in range(x_ng.shape[1])]
-    mean_g, sd_g = x_ng[~test].mean(axis=0), x_ng[~test].std(axis=0)
-    sd_g[sd_g < 1e-6] = np.inf
-    scaled_ng = np.clip((x_ng - mean_g) / sd_g, -_heldout.CLIP, _heldout.CLIP)
-    return _heldout.Data(name, adata, labels.astype(str), test, scaled_ng, mean_g, sd_g)
+    return _heldout.of_values(name, adata, labels)
 
 
 def row(data: _heldout.Data, name: str, k: int) -> dict[str, Any]:
-    training = data.training
-    sivae.SiVAE.setup_anndata(training, normalize="none")
-    fit = _methods.fit_pca(data, k, 0) if name == "PCA" else FITS[name](data, training, k)
+    fit = FITS[name](data, k)
     found = {
         "knn": _measures.knn(fit.z_nk, data.labels),
         "knn_test": _measures.knn_held(fit.z_nk, data.labels, data.test),
@@ -106,6 +97,8 @@ def row(data: _heldout.Data, name: str, k: int) -> dict[str, Any]:
         "constant": int(np.isinf(data.sd_g).sum()),
     }
     if fit.model is not None:
+        training = data.training
+        sivae.SiVAE.setup_anndata(training)
         fit.model.annotate(training)
         found["agreement"] = _agreement(training, fit.model)
         if name == "siVAE":
@@ -122,37 +115,21 @@ def _ordered(v_gk: np.ndarray) -> np.ndarray:
     return np.asarray(v_gk * np.where((v_gk**3).sum(axis=0) < 0, -1, 1))
 
 
-def _sivae(data: _heldout.Data, training: anndata.AnnData, k: int, **settings: Any) -> _methods.Fit:
-    started = time.perf_counter()
-    model = sivae.SiVAE(training, n_latent=k, seed=0, **settings)
-    model.train(accelerator="cpu", progress=False, options=sivae.TrainOptions(max_steps=OWN_STEPS))
-    return _of(data, model, time.perf_counter() - started)
+def _sivae(data: _heldout.Data, k: int, **settings: Any) -> _methods.Fit:
+    return _methods.fit_sivae(data, k, 0, options=sivae.TrainOptions(max_steps=OWN_STEPS), **settings)
 
 
-def _published(data: _heldout.Data, training: anndata.AnnData, k: int) -> _methods.Fit:
-    steps = STEPS[data.name.split(",")[0]]
-    published = replace(sivae.PublishedOptions.preset("images"), iterations=steps)
-    started = time.perf_counter()
-    model = sivae.SiVAE(
-        training, n_latent=k, seed=0, recipe="choi2023", published=published, gamma=0.1, n_profile=FEATURE_IMAGES
-    )
-    options = sivae.TrainOptions(validation_fraction=0.1)  # awareness and r2 of the report need some; nothing is chosen
-    model.train(accelerator="cpu", progress=False, early_stopping=False, options=options)
-    return _of(data, model, time.perf_counter() - started)
+def _published(data: _heldout.Data, k: int) -> _methods.Fit:
+    steps, profile = STEPS[data.name.split(",")[0]], {"n_profile": FEATURE_IMAGES}
+    return _methods.fit_published(data, k, 0, preset="images", steps=steps, gamma=0.1, profile=profile)
 
 
-FITS: dict[str, Callable[[_heldout.Data, anndata.AnnData, int], _methods.Fit]] = {
+FITS: dict[str, Callable[[_heldout.Data, int], _methods.Fit]] = {
     "siVAE": _sivae,
-    "siVAE, gamma 0": lambda data, training, k: _sivae(data, training, k, gamma=0.0),
+    "siVAE, gamma 0": lambda data, k: _sivae(data, k, gamma=0.0),
     "published": _published,
+    "PCA": lambda data, k: _methods.fit_pca(data, k, 0),
 }
-
-
-def _of(data: _heldout.Data, model: sivae.SiVAE, seconds: float) -> _methods.Fit:
-    gray_ng = model.get_normalized_expression(data.counts).to_numpy()
-    v_gk = model.get_feature_representation().loc[list(data.counts.var_names)].to_numpy()
-    scaled_ng = (gray_ng - data.mean_g) / data.sd_g
-    return _methods.Fit(model.get_latent_representation(data.counts), v_gk, scaled_ng, seconds, model=model)
 
 
 def _reconstructed(data: _heldout.Data, fit: _methods.Fit) -> dict[str, float]:

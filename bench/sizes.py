@@ -2,9 +2,9 @@
 
 The published sweep (fetal liver; Choi, Li, Quon 2023, doi 10.1186/s13059-023-02850-y) on other data. There siVAE was
 scored on all cells, PCA and UMAP on a fold alone; here every method learns from the same training cells and is scored
-on the same cells. 500 genes, at most 600 cells, three seeds. siVAE has at most 300 steps. The plain VAE is the first phase
-of the published recipe and has 300 steps, a seventh of its own; the published recipe has 300 steps a phase and runs for 2
-and 20 axes. Both run once.
+on the same cells: 500 genes, at most 600 cells, three seeds. siVAE has at most 300 steps. The plain VAE is the first
+phase of the published recipe and has 300 steps, a seventh of its own; the published recipe has 300 steps a phase and
+runs for 2 and 20 axes. Both run once.
 
 "knn" is the accuracy of labels from 15 neighbors in five folds of all cells, "knn_test" of held-out cells from training
 cells, "r2" the held-out share of variance explained of the 300 genes of highest connectivity.
@@ -56,7 +56,7 @@ def main(settings: _common.Settings) -> None:
 
 
 def _names(k: int, seed: int) -> list[str]:
-    """Those that are at hand and run with this size and seed; principal components have no seed, and the published ones run once."""
+    """Those that are at hand and run with this size and seed: principal components and the published ones run once."""
     at_hand = [name for name in FITS if name != "UMAP" or _methods.BY_NAME["UMAP"].at_hand()]
     left_out = ({"PCA", "VAE", "published"} if seed else set()) | (set() if k in PUBLISHED_SIZES else {"published"})
     return [name for name in at_hand if name not in left_out]
