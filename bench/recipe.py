@@ -3,7 +3,7 @@
 500, 1,000 and 2,000 steps (the published number) a phase of the published recipe (Choi, Li, Quon 2023, doi
 10.1186/s13059-023-02850-y), preset "fetal liver", gamma 0.05; its first phase alone, which is the plain VAE; and the
 joint phase alone, without the two before (`pretrain=False`). Beside them siVAE's default, principal components, and the
-default stopped at its start (the factor model, 1 step). 300 genes, at most 600 cells, 2 axes, one seed.
+default stopped at its start (the factor model, 1 step). 200 genes, at most 400 cells, 2 axes, one seed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from bench import _common, _data, _heldout, _measures, _methods
 
 SETS = ("pbmc700",)
 STEPS = (500, 1000, 2000)
-N_GENES, N_CELLS, N_LATENT = 300, 600, 2
+N_GENES, N_CELLS, N_LATENT = 200, 400, 2
 MEASURES = ("knn", "knn_test", "r2", "neighbors", "hub", "seconds")
 FITS: dict[str, Callable[[_heldout.Data, int], _methods.Fit]] = {
     "published": lambda data, steps: _methods.fit_published(data, N_LATENT, 0, steps=steps),
