@@ -84,7 +84,7 @@ def regressed(data: _heldout.Data, fit: _methods.Fit) -> float:
 
 
 def table(result: dict[str, Any]) -> str:
-    parts = [_common.conditions(result) + "\n"]
+    parts = [_common.conditions(result) + "\n", *_means(result["rows"])]
     groups = dict.fromkeys((r["recipe"], r["data"], r["k"]) for r in result["rows"])
     for recipe, data, k in groups:
         own = [r for r in result["rows"] if (r["recipe"], r["data"], r["k"]) == (recipe, data, k)]
@@ -93,6 +93,19 @@ def table(result: dict[str, Any]) -> str:
         parts.append(f"**{data}, {k} axes, {recipe} recipe** ({size}{steps})\n")
         parts.append(_common.table(("gamma", *MEASURES), [[f"{r['gamma']:g}", *(r[m] for m in MEASURES)] for r in own]))
     return "\n".join(parts)
+
+
+def _means(rows: list[dict[str, Any]]) -> list[str]:
+    """What a weight does on average: means over data sets, each weight on the same sets."""
+    parts = []
+    for k in SIZES:
+        own = [r for r in rows if r["recipe"] == "default" and r["k"] == k]
+        sets = len({r["data"] for r in own})
+        parts.append(f"**Mean over {sets} data sets, {k} axes, default recipe**\n")
+        at = {gamma: [r for r in own if r["gamma"] == gamma] for gamma in GAMMAS}
+        lines = [[f"{gamma:g}", *(_common.mean(found, m) for m in MEASURES)] for gamma, found in at.items()]
+        parts.append(_common.table(("gamma", *MEASURES), lines))
+    return parts
 
 
 def figures(result: dict[str, Any]) -> dict[str, Any]:
