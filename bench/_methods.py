@@ -68,6 +68,15 @@ def fit_sivae(
     return of_model(data, model, seconds, batch=batch)
 
 
+def short(steps: int) -> sivae.TrainOptions:
+    """A training of so many steps, of which the best weights are kept.
+
+    It does not stop early: patience counts checks, of which there are sixty whatever the steps, so that a short
+    training would end within its warm-up.
+    """
+    return sivae.TrainOptions(max_steps=steps, patience=sivae.TrainOptions().checks)
+
+
 PUBLISHED_STEPS = 1000
 """Steps of each published phase here: half of the published 2,000, for time. What the other half is worth: `recipe`."""
 

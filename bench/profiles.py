@@ -1,8 +1,8 @@
 """How little may the gene encoder see? Profiles of genes from some cells, some components, or cells of one kind.
 
 The published grid (fetal liver; Choi, Li, Quon 2023, doi 10.1186/s13059-023-02850-y) at a smaller size: 300 genes, at
-most 500 cells, 10 axes, one seed. The default recipe (400 steps at most) with `profiles="principal"` of 1, 10, 50 or
-128 components and with `profiles="cells"` of 50, 200 or all training cells; the published recipe (200 steps a phase, a
+most 500 cells, 10 axes, one seed. The default recipe (400 steps) with `profiles="principal"` of 1, 10, 50 or 128
+components and with `profiles="cells"` of 50, 200 or all training cells; the published recipe (200 steps a phase, a
 tenth of its own) with cells, components, and the cells of the most frequent label alone, on the data that ship. PCA and
 LDVAE have no such choice.
 
@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 
-import sivae
 from bench import _common, _data, _heldout, _measures, _methods
 
 SETS = ("pbmc700", "pbmc3k")
@@ -60,7 +59,7 @@ def _quick() -> list[Run]:
 
 
 def _runs(data: _heldout.Data, name: str) -> list[Run]:
-    options = sivae.TrainOptions(max_steps=OWN)
+    options = _methods.short(OWN)
     runs: list[Run] = [("siVAE", said(p), partial(_methods.fit_sivae, options=options, **p)) for p in PROFILES]
     if name == SHIPPED:
         published = partial(_methods.fit_published, steps=PUBLISHED)
