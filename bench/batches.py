@@ -22,7 +22,7 @@ import sivae
 from bench import _common, _data, _figures, _heldout, _measures, _methods
 
 SETS = ("cell_lines", "pancreas", "pbmc7")
-PUBLISHED_SETS = ("planted batches",)
+PLANTED = "planted batches"
 N_GENES, N_CELLS, N_LATENT = 300, 500, 10
 OWN, PUBLISHED = 400, 250
 NEAR = 10
@@ -49,8 +49,9 @@ def _sivae(data: _heldout.Data, *, batch: bool, **settings: Any) -> _methods.Fit
 def main(settings: _common.Settings) -> None:
     rows = _common.Rows("batches", ("data", "method", "batch_key"), quick=settings.quick)
     quick = settings.quick
-    wanted = settings.data or (() if quick else SETS)
-    for source in (_data.Source("planted batches", planted, "group", "batch"), *_data.sources(wanted)):
+    wanted = () if quick else SETS if settings.data is None else settings.data
+    files = tuple(name for name in wanted if name != PLANTED)
+    for source in (_data.Source(PLANTED, planted, "group", "batch"), *_data.sources(files)):
         data = _heldout.of(source, n_genes=60 if quick else N_GENES, n_cells=250 if quick else N_CELLS)
         for name, batch in _runs(source.name, quick=quick):
             rows.find(lambda d=data, name=name, batch=batch: row(d, name, batch=batch), **{
@@ -71,7 +72,7 @@ def _runs(data: str, *, quick: bool) -> list[tuple[str, bool]]:
     runs = []
     for name in ("siVAE", "PCA") if quick else METHODS:
         at_hand = name not in _methods.BY_NAME or _methods.BY_NAME[name].at_hand()
-        if at_hand and (name != "published" or data in PUBLISHED_SETS):
+        if at_hand and (name != "published" or data == PLANTED):
             runs += [(name, False)] if name == "PCA" else [(name, False), (name, True)]
     return runs
 
@@ -87,7 +88,7 @@ def row(data: _heldout.Data, name: str, *, batch: bool) -> dict[str, Any]:
         "cells": data.counts.n_obs,
         "genes": data.counts.n_vars,
     }
-    if data.name == "planted batches" and name == "siVAE":
+    if data.name == PLANTED and name == "siVAE":
         centered_nk = fit.z_nk.astype(float) - fit.z_nk.mean(axis=0)
         axes_kk = np.linalg.svd(centered_nk, full_matrices=False)[2]
         found["map"] = np.round(centered_nk @ axes_kk[:2].T, 2).tolist()

@@ -7,11 +7,11 @@ and stays at the origin. The published recipe has its preset "images", weight 0.
 instead of its 2,000; siVAE has 500 steps, a fifth of its default. All learn from the same four fifths of the images.
 
 "r2" is the share of the held-out images' variance that the reconstruction explains, in gray levels and with every pixel
-scaled to variance 1 (a pixel that is almost always black then counts as much as one in the middle). "knn" is the
-accuracy of labels from 15 neighbors. Awareness: the share of a class's squared scaled values that the layer explains
-beyond the mean image, on validation images. Attributions against loadings: absolute rank correlation over pixels, mean
-over axes, 100 images. The pictures are the ten longest of the 20 axes; for each class its mean, what the latent layer
-is aware of and the first direction in which its images differ; and the two axes of ones and sixes.
+scaled to variance 1 (a pixel that is almost always black then counts as much as one in the middle). "axes" are those in
+use, "knn" is the accuracy of labels from 15 neighbors. Awareness: the share of a class's squared scaled values that the
+layer explains beyond the mean image, on validation images. Attributions against loadings: absolute rank correlation
+over pixels, mean over axes, 100 images. The pictures are the ten longest of the 20 axes; for each class its mean, what
+the latent layer is aware of and the first direction in which its images differ; and the two axes of ones and sixes.
 """
 
 from __future__ import annotations
@@ -32,12 +32,14 @@ OWN_STEPS = 500
 FEATURE_IMAGES = 1000
 N_MNIST, N_PAIR = 1000, 600
 FULL, PAIR = 20, 2
+LEAST = 0.01
+"""Length of the loadings of an axis in use."""
 DRAWN = ("siVAE", "siVAE, gamma 0", "published", "PCA")
 ATTRIBUTIONS = (
     ("encoder", "gradient"), ("encoder", "integrated_gradients"), ("decoder", "saliency"),
     ("decoder", "gradient_x_input"), ("decoder", "integrated_gradients"),
 )  # fmt: skip
-MEASURES = ("knn", "knn_test", "r2 gray", "r2 scaled", "seconds")
+MEASURES = ("axes", "knn", "knn_test", "r2 gray", "r2 scaled", "seconds")
 AWARE = ("latent", "full", "pca")
 
 
@@ -105,6 +107,7 @@ def row(data: _heldout.Data, name: str, k: int) -> dict[str, Any]:
         if name == "siVAE":
             found |= _classes(training, fit.model)
     assert fit.v_gk is not None
+    found["axes"] = int((np.linalg.norm(fit.v_gk, axis=0) > LEAST).sum())
     if data.name.startswith("digits"):
         found["loadings"] = np.round(_ordered(fit.v_gk).T, 3).tolist()
     return {key: round(value, 4) if isinstance(value, float) else value for key, value in found.items()}
@@ -191,7 +194,7 @@ def table(result: dict[str, Any]) -> str:
             f"**{data}, {first['k']} axes** ({first['images']} images of {first['pixels']} pixels, {first['constant']} "
             f"constant; published: {result['steps'][data.split(',')[0]]} steps a phase)\n"
         )
-        parts.append(_common.table(("method", *MEASURES), [[r["method"], *(r[m] for m in MEASURES)] for r in own]))
+        parts.append(_common.table(("method", *MEASURES), [[r["method"], *(r.get(m) for m in MEASURES)] for r in own]))
         aware = first["awareness"]
         lines = [[layer, *(aware[digit][layer] for digit in aware)] for layer in AWARE]
         parts.append("Awareness by class (siVAE, and as many principal components):\n")
