@@ -9,6 +9,9 @@ phase, a seventh of its own, for 2 axes.
 for the published recipe, whose prediction has no linear part of its own, that of a regression of its predictions on the
 position; "neighbors" the held-out R2 of a gene on its 20 nearest by cosine of loadings, "hub" the rank correlation of
 the norm of a loading with connectivity on held-out cells, "top50" what the 50 longest loadings explain of the best 50.
+
+In short, with 20 axes: labels of cells are best kept by 0.1 to 0.5 and lost above 1, held-out expression is best at 0.5
+and hardly moves, hubs and the longest loadings gain up to 0.5 and little beyond. The default is 1.
 """
 
 from __future__ import annotations
