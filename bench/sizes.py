@@ -8,6 +8,10 @@ the whole recipe is in `cells` and `recipe`.
 
 "knn" is the accuracy of labels from 15 neighbors in five folds of all cells, "knn_test" of held-out cells from training
 cells, "r2" the held-out share of variance explained of the 300 genes of highest connectivity.
+
+A held-out cell is reconstructed from its own values, so that an axis that follows a single gene raises r2 as well: on
+the planted data, of ten factors, that of PCA grows beyond ten axes. siVAE closes axes in which it finds nothing but
+noise.
 """
 
 from __future__ import annotations
