@@ -88,3 +88,28 @@ def lines(
     axes[0].set_ylabel(words[1])
     axes[0].legend(frameon=False, fontsize=7)
     return figure
+
+
+def pictures(rows: list[tuple[str, list[list[float]]]], *, columns: list[str], side: int) -> Any:
+    """A grid of square images with `side` pixels, one row for each name; 0 is white, red above it and blue below.
+
+    Colors of a row go up to its largest value.
+    """
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(0.75 * len(columns) + 0.9, 0.75 * len(rows) + 0.4), layout="constrained")
+        FigureCanvasAgg(figure)
+        grid = figure.subplots(len(rows), len(columns), squeeze=False)
+        for at, (name, images) in enumerate(rows):
+            most = max(float(np.abs(image).max()) for image in images)
+            for ax, image in zip(grid[at], images, strict=True):
+                ax.imshow(np.reshape(image, (side, side)), cmap="RdBu_r", vmin=-most, vmax=most)
+                ax.set(xticks=[], yticks=[])
+                ax.spines[:].set_visible(False)
+            grid[at][0].set_ylabel(name, fontsize=7, rotation=0, ha="right", va="center")
+        for ax, name in zip(grid[0], columns, strict=True):
+            ax.set_title(name, fontsize=7)
+        return figure

@@ -31,6 +31,8 @@ class Data:
     scaled_ng: np.ndarray
     mean_g: np.ndarray
     sd_g: np.ndarray
+    log: bool = True
+    """Whether the values are counts, scaled as log1p of counts per 10,000; otherwise they are taken as they are."""
 
     @property
     def training(self) -> anndata.AnnData:
@@ -41,7 +43,9 @@ class Data:
         return self.counts.obs["batch"].to_numpy() if "batch" in self.counts.obs else None
 
     def scale(self, rate_ng: np.ndarray) -> np.ndarray:
-        """The standardised scale of shares of a cell's counts."""
+        """The standardised scale of shares of a cell's counts, or of values."""
+        if not self.log:
+            return (np.asarray(rate_ng) - self.mean_g) / self.sd_g
         return (np.log1p(TARGET * np.asarray(rate_ng)) - self.mean_g) / self.sd_g
 
 
@@ -92,6 +96,16 @@ def prepare(
     for key in adata.varm:
         bare.varm[key] = adata.varm[key]
     return Data(name, bare, adata.obs[label].astype(str).to_numpy(), test, scaled_ng, mean_g, sd_g)
+
+
+def of_values(name: str, adata: anndata.AnnData, labels: np.ndarray, *, held_out: float = 0.2) -> Data:
+    """Values that are no counts, taken as they are; what is constant over the training cells is scaled to 0."""
+    test = name_fractions(list(adata.obs_names), 1) < held_out
+    x_ng = np.asarray(adata.X)
+    mean_g, sd_g = x_ng[~test].mean(axis=0), x_ng[~test].std(axis=0)
+    sd_g[sd_g < 1e-6] = np.inf
+    scaled_ng = np.clip((x_ng - mean_g) / sd_g, -CLIP, CLIP)
+    return Data(name, adata, np.asarray(labels).astype(str), test, scaled_ng, mean_g, sd_g, log=False)
 
 
 def log_values(counts_ng: Any, library_n: np.ndarray) -> np.ndarray:

@@ -68,6 +68,15 @@ def fit_sivae(
     return of_model(data, model, seconds, batch=batch)
 
 
+def short(steps: int) -> sivae.TrainOptions:
+    """A training of so many steps, of which the best weights are kept.
+
+    It does not stop early: patience counts checks, of which there are sixty whatever the steps, so that a short
+    training would end within its warm-up.
+    """
+    return sivae.TrainOptions(max_steps=steps, patience=sivae.TrainOptions().checks)
+
+
 PUBLISHED_STEPS = 1000
 """Steps of each published phase here: half of the published 2,000, for time. What the other half is worth: `recipe`."""
 
@@ -82,16 +91,20 @@ def fit_published(
     gamma: float = 0.05,
     profile: dict[str, Any] | None = None,
     likelihood: str = "auto",
+    batch: bool = False,
     **settings: Any,
 ) -> Fit:
-    """The published recipe; `steps` sets each of its three phases, 2,000 if None, and the warm-up at half of them."""
+    """The published recipe; `batch` joins the batch to the cell tower.
+
+    `steps` sets each of its three phases, 2,000 if None, and the warm-up at half of them.
+    """
     from dataclasses import replace
 
     published = replace(sivae.PublishedOptions.preset(preset), **settings)  # type: ignore[arg-type]
     if steps is not None:
         published = replace(published, iterations=steps, kl_warmup=steps // 2)
     training = data.training
-    sivae.SiVAE.setup_anndata(training)
+    sivae.SiVAE.setup_anndata(training, batch_key="batch" if batch else None)
     started = time.perf_counter()
     model = sivae.SiVAE(
         training, n_latent=k, seed=seed, recipe="choi2023", published=published, gamma=gamma,

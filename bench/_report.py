@@ -11,8 +11,8 @@ from bench import _figures
 from bench._common import HERE, RESULTS, table
 
 NAMES = (
-    "cells", "hidden", "neighborhoods", "queries", "hubs", "gene_space", "attribution", "null_hubs", "planted_hubs",
-    "steps", "loss", "ldvae", "growth",
+    "cells", "hidden", "sizes", "gammas", "recipe", "profiles", "neighborhoods", "queries", "hubs", "gene_space",
+    "attribution", "images", "logic", "batches", "null_hubs", "planted_hubs", "steps", "loss", "ldvae", "growth",
 )  # fmt: skip
 DOCS = HERE.parent / "docs"
 PAGE, FIGURES, README = DOCS / "benchmarks.md", DOCS / "figures", HERE.parent / "README.md"
