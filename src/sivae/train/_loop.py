@@ -255,7 +255,8 @@ class _Keeper:
             best = {name: value.detach().clone() for name, value in self.module.state_dict().items()}
             self.seen = _Seen(rows, loss, step, 0, best)
         else:
-            self.seen = replace(seen, rows=rows, waited=seen.waited + 1)
+            warm = step > self.job.options.warmup_steps  # at a low rate no gain says little
+            self.seen = replace(seen, rows=rows, waited=seen.waited + warm)
 
     def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         """The best weights, and the rest, for a checkpoint."""

@@ -34,7 +34,7 @@ class TrainOptions:
     checks
         Number of times that the validation loss is looked at.
     patience
-        Checks without a better validation loss after which training stops.
+        Checks without a better validation loss, after the warm-up, after which training stops.
     min_improvement
         Smallest relative gain of the validation loss that counts.
     max_steps
