@@ -3,8 +3,8 @@
 The published grid (fetal liver; Choi, Li, Quon 2023, doi 10.1186/s13059-023-02850-y) at a smaller size: 300 genes, at
 most 500 cells, 10 axes, one seed. The default recipe (400 steps) with `profiles="principal"` of 10, 20, 50 or 128
 components (fewer than axes are refused) and with `profiles="cells"` of 50, 200 or all training cells; the published
-recipe (200 steps a phase, a tenth of its own) with cells, components, and the cells of the most frequent label alone, on
-the data that ship. PCA and LDVAE have no such choice.
+recipe (200 steps a phase, a tenth of its own) with cells, components, and the cells of the most frequent label alone,
+on the data that ship. PCA and LDVAE have no such choice.
 
 "knn" is the accuracy of cell labels from 15 neighbors, "neighbors" the held-out R2 of a gene on its 20 nearest by
 cosine. "markers" is the accuracy of marker sets from the 5 nearest genes by direction, five folds. A label's markers
