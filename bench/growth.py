@@ -26,10 +26,10 @@ from bench._methods import BY_NAME
 from bench._one_fit import BATCH
 from sivae.train._options import default_steps
 
-CELLS, GENES, AXES = (1_000, 3_000, 10_000, 30_000, 100_000), (500, 2_000, 5_000, 20_000), (2, 10, 50)
+CELLS, GENES, AXES = (1_000, 10_000, 100_000), (500, 2_000, 20_000), (2, 50)
 BASE = {"cells": 3_000, "genes": 2_000, "axes": 10}
 METHODS = ("siVAE", "published", "LDVAE", "scVI")
-FEW = {"siVAE": (20, 120), "published": (1, 4), "LDVAE": (20, 120), "scVI": (20, 120)}
+FEW = {"siVAE": (20, 100), "published": (1, 3), "LDVAE": (20, 100), "scVI": (20, 100)}
 PUBLISHED_PHASE, SCVI_CELLS, SCVI_EPOCHS = 2_000, 8_000_000, 400
 
 
