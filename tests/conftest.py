@@ -28,6 +28,8 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 def pytest_runtest_setup():
     # Numba, which scanpy runs, sets the threads of OpenMP and so of torch; more of them than cores spin for each other.
     torch.set_num_threads(1)
+    if "matplotlib.pyplot" in sys.modules:  # tests count the figures that they leave open
+        sys.modules["matplotlib.pyplot"].close("all")
 
 
 def pytest_configure(config):

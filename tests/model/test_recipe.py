@@ -413,7 +413,7 @@ def test_a_column_that_is_not_there_is_named():
 def test_what_each_recipe_does_where_nothing_is_asked():
     chosen = ("gamma", "decoder", "kl_scale", "profiles", "dispersion")
     own = {
-        ("default", "normal"): (1.0, "residual", "bound", "principal", "gene"),
+        ("default", "normal"): (0.5, "residual", "bound", "principal", "gene"),
         ("choi2023", "normal"): (0.05, "published", "published", "cells", "cell"),
         ("choi2023", "nb"): (0.05, "published", "published", "cells", "gene"),
     }

@@ -232,7 +232,13 @@ def test_an_ended_training_leaves_nothing_to_go_on_from(counts_adata, tmp_path):
 
 @pytest.mark.parametrize("early", [False, True])
 def test_a_kept_checkpoint_gives_the_ended_model_at_once(counts_adata, tmp_path, monkeypatch, early):
-    options = {"keep_checkpoint": True, "early_stopping": early, "patience": 1, "min_improvement": 0.5}
+    options = {
+        "keep_checkpoint": True,
+        "early_stopping": early,
+        "patience": 1,
+        "min_improvement": 0.5,
+        "warmup_steps": 0,
+    }
     model = make(counts_adata)
     go(model, tmp_path, seconds=1e6, **options)
     assert model.history.attrs["stopped"] == ("plateau" if early else "all steps done")
