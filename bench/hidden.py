@@ -99,3 +99,14 @@ def figures(result: dict[str, Any]) -> dict[str, Any]:
     ]
     words = "explained variance, held-out cells"
     return {"hidden": _figures.dots(rows, panels="data", groups="method", value="value", hue="gene", words=words)}
+
+
+def headlines(result: dict[str, Any]) -> list[list[str]]:
+    lines = []
+    for gene, words in (("seen", ""), ("hidden", ", the gene itself hidden")):
+        own = {
+            m: [r[gene] for r in result["rows"] if (r["method"], r["k"]) == (m, SIZES[-1])] for m in ("PCA", "siVAE")
+        }
+        question = f"held-out variance explained, {SIZES[-1]} axes, mean of {len(own['PCA'])} data sets{words}"
+        lines.append([question, f"PCA: {np.mean(own['PCA']):.3f}", f"{np.mean(own['siVAE']):.3f}", ""])
+    return lines
