@@ -17,7 +17,7 @@ SIZES = (2, 20)
 N_GENES, N_CELLS = 500, 1000
 SEEDS = 3
 """Of `REPEATED` on data that ship; everything else runs once."""
-MAIN = ("siVAE", "siVAE, nb", "siVAE, gamma 0", "published", "VAE", "PCA", "UMAP", "LDVAE", "scVI")
+MAIN = ("siVAE", "siVAE, nb", "siVAE, gamma 0", "published", "VAE", "PCA", "UMAP", "LDVAE", "scVI", "DRVI")
 REPEATED = ("siVAE",)
 COLUMNS = (
     "knn", "logistic", "perceptron", "nmi", "ari", "silhouette", "knn_test",
