@@ -55,8 +55,8 @@ class SiVAE:
         on every data set measured (docs/defaults.md).
     gamma
         Weight of the interpretability term, the same likelihood under the linear predictor alone; 0 leaves it out. The
-        default is 0.5, by measurement (docs/defaults.md). The paper's 0.05, the default of recipe "choi2023", belongs to a
-        squared error and is not comparable.
+        default is 0.5, by measurement (docs/defaults.md). The paper's 0.05, the default of recipe "choi2023", belongs
+        to a squared error and is not comparable.
     decoder
         "residual" (the default): bias + z.v + h.w; "published": the paper's bias + h.w.
     kl_scale
