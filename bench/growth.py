@@ -97,7 +97,7 @@ def _run(name: str, path: Path, axes: int, *steps: int) -> list[dict[str, Any]]:
 
 def exponent(rows: list[dict[str, Any]], along: str, key: str) -> float | None:
     """Slope of log(value) over log(size) between the two largest sizes."""
-    last = sorted(rows, key=lambda row: row[along])[-2:]
+    last = sorted((row for row in rows if row[key] is not None), key=lambda row: row[along])[-2:]
     if len(last) < 2 or min(row[key] for row in last) <= 0:
         return None
     (a, b), (x, y) = ([row[name] for row in last] for name in (key, along))
@@ -105,7 +105,7 @@ def exponent(rows: list[dict[str, Any]], along: str, key: str) -> float | None:
 
 
 def table(result: dict[str, Any]) -> str:
-    parts = [_common.conditions(result) + "\n"]
+    parts = [_common.conditions(result) + " " + result.get("said", "") + "\n"]
     for along in ("cells", "genes", "axes"):
         rows = [row for row in result["rows"] if row["along"] == along]
         fixed = ", ".join(f"{size:,} {name}" for name, size in BASE.items() if name != along)
@@ -115,6 +115,8 @@ def table(result: dict[str, Any]) -> str:
             ("training_s", "seconds of a training"),
             ("peak_mb", "peak memory, MB"),
         ):
+            if not any(row[key] is not None for row in rows):
+                continue
             lines = []
             for name in METHODS:
                 own = [row for row in rows if row["method"] == name]
