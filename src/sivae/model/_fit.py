@@ -77,14 +77,13 @@ def fit(
     shown = _recipe.profile_cells(options, adata, train_rows)
     checkpoint = None
     if training.checkpoint_dir is not None:
-        names = adata.obs_names[train_rows], adata.obs_names[validation_rows]
         chosen = {"recipe": options.recipe} | asdict(options)
         if shown is not None:
             chosen["cells_shown"] = _identity.of_names(adata.obs_names[train_rows[shown]])
-        identity = {"model": chosen, "train": training.identity(), "setup": setup.to_record()}
-        identity |= _identity.of_data(genes, *names, _identity.of_values(known, held_out, stored_gq))
+        names = adata.obs_names[train_rows], adata.obs_names[validation_rows]
+        data = _identity.of_data(genes, *names, _identity.of_values(known, held_out, stored_gq))
         noted = _identity.noted(accelerator.device, versions())
-        checkpoint = Checkpoint(training.checkpoint_dir, identity, noted, seconds=o.checkpoint_seconds)
+        checkpoint = _checkpoint(training, {"model": chosen, "setup": setup.to_record(), **data}, noted)
     state = None if checkpoint is None else checkpoint.read()
     n_batches = setup.n_batches
     check_covariates(reader.design, known.design_nb, setup)
@@ -128,6 +127,13 @@ def fit(
         reader, table, linear, covariance, spectrum, history.to_dict(), facts, rotation_kk, stored_gq=stored_gq,
         validation_m=split.named_m,
     )  # fmt: skip
+
+
+def _checkpoint(training: Training, same: dict[str, Any], noted: dict[str, Any]) -> Checkpoint:
+    """The checkpoint in the named folder; `same` is what a continued training shares besides its options."""
+    assert training.checkpoint_dir is not None
+    identity = {**same, "train": training.identity()}
+    return Checkpoint(training.checkpoint_dir, identity, noted, seconds=training.options.checkpoint_seconds)
 
 
 def _spectrum(options: _build.Options, known: Expression, effect: CovariateEffect) -> Spectrum:

@@ -70,7 +70,8 @@ def hubs(adata: AnnData, *, n_labels: int = 12, ax: Axes | None = None) -> Axes:
         rows = known_g & (kind_g == kind)
         if rows.any():
             size = _style.point_size(int(known_g.sum())) * (1.6 if kind == "hub" else 1.0)
-            _points.scatter(ax, xy_g2[rows], size=size, c=color, marker=marker, label=f"{kind} ({rows.sum()})")
+            look = _points.Look(marker, label=f"{kind} ({rows.sum()})")
+            _points.scatter(ax, xy_g2[rows], size=size, color=color, look=look)
     if name != "rank" and (connected_g & known_g).any():
         ax.axvline(x_g[connected_g & known_g].min(), color=_style.FAINT, linewidth=0.9, linestyle="--", zorder=0)
     ax.margins(0.1)

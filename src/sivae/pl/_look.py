@@ -36,12 +36,12 @@ class Look:
         if self.column is not None:
             return _points.categories(ax, xy_n2, self.column, size=size)
         if self.value_n is None:
-            return _points.scatter(ax, xy_n2, size=size, c=_style.HIGH)
-        how: dict[str, Any] = {"vmin": self.low}
+            return _points.scatter(ax, xy_n2, size=size, color=_style.HIGH)
+        scale = _points.Scale(low=self.low)
         if self.around_zero:
             most = float(np.nanmax(np.abs(self.value_n), initial=0.0)) or 1.0
-            how = {"cmap": _style.CHANGES, "vmin": -most, "vmax": most}
-        return _points.values(ax, xy_n2, self.value_n, size=size, **how)
+            scale = _points.Scale(_style.CHANGES, -most, most)
+        return _points.values(ax, xy_n2, self.value_n, scale, size=size)
 
     def explain(self, ax: Axes, drawn: Any, *, inside: bool = False) -> None:
         """Say beside the axes what colors mean; `inside` axes that are kept free for it."""

@@ -79,7 +79,8 @@ def modules(adata: AnnData, *, n_genes: int = 800, n_edges: int = 4, seed: int =
     for number, (color, marker) in enumerate(styles):
         mine = module_g[rows] == number
         if mine.any():
-            _points.scatter(ax, xy_f2[mine], size=size, color=color, marker=marker, zorder=2, label=names[number])
+            look = _points.Look(marker, zorder=2, label=names[number])
+            _points.scatter(ax, xy_f2[mine], size=size, color=color, look=look)
     present = [number for number in range(len(names)) if (module_g[rows] == number).any()]
     middle = np.array([np.median(xy_f2[module_g[rows] == number], axis=0) for number in present]).reshape(-1, 2)
     words = [f"{names[number]} ({int((module_g == number).sum())})" for number in present]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -19,22 +20,49 @@ GREY_NAMES: Final = ("unassigned", "none")
 """Categories that stand for no category: grey, behind the others, last in the legend."""
 
 
-def scatter(ax: Axes, xy_n2: NDArray[np.float64], *, size: float | None = None, **how: Any) -> Any:
-    """Draw points, those of large data as one picture."""
-    area = _style.point_size(len(xy_n2)) if size is None else size
-    return ax.scatter(xy_n2[:, 0], xy_n2[:, 1], s=area, linewidths=0, rasterized=len(xy_n2) > 2000, **how)
+@dataclass(frozen=True)
+class Look:
+    """How points look: a marker, how opaque, in front of what, and their name in a legend."""
+
+    marker: str = "o"
+    alpha: float | None = None
+    zorder: float | None = None
+    label: str | None = None
+
+
+PLAIN: Final = Look()
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How values become colors: a color map, and the values at its ends (those of the data if None)."""
+
+    cmap: Any = _style.VALUES
+    low: float | None = None
+    high: float | None = None
+
+
+def scatter(ax: Axes, xy_n2: NDArray[np.float64], *, color: Any, size: float | None = None, look: Look = PLAIN) -> Any:
+    """Draw points in a color, or in one each; those of large data as one picture."""
+    return _draw(ax, xy_n2, size, look, c=color)
 
 
 def values(
-    ax: Axes, xy_n2: NDArray[np.float64], value_n: NDArray[np.float64], *, size: float | None = None, **how: Any
+    ax: Axes, xy_n2: NDArray[np.float64], value_n: NDArray[np.float64], scale: Scale, *, size: float | None = None
 ) -> Any:
     """Draw points with values, the highest last; points without a value are grey, behind them."""
     known, size = np.isfinite(value_n), _style.point_size(len(xy_n2)) if size is None else size
     if not known.all():
-        scatter(ax, xy_n2[~known], size=size, c=MISSING)
+        scatter(ax, xy_n2[~known], size=size, color=MISSING)
     order = np.argsort(value_n[known], kind="stable")
-    how = {"cmap": _style.VALUES} | how
-    return scatter(ax, xy_n2[known][order], size=size, c=value_n[known][order], **how)
+    colors = {"c": value_n[known][order], "cmap": scale.cmap, "vmin": scale.low, "vmax": scale.high}
+    return _draw(ax, xy_n2[known][order], size, PLAIN, **colors)
+
+
+def _draw(ax: Axes, xy_n2: NDArray[np.float64], size: float | None, look: Look, **colors: Any) -> Any:
+    area = _style.point_size(len(xy_n2)) if size is None else size
+    named = {name: value for name, value in vars(look).items() if value is not None}
+    return ax.scatter(xy_n2[:, 0], xy_n2[:, 1], s=area, linewidths=0, rasterized=len(xy_n2) > 2000, **named, **colors)
 
 
 def categorical(column: pd.Series[Any]) -> pd.Categorical[Any]:
@@ -65,13 +93,14 @@ def categories(
     styles = category_styles(names)
     behind = (label.codes < 0) | np.isin(label.codes, [i for i, name in enumerate(names) if name in GREY_NAMES])
     if behind.any():
-        scatter(ax, xy_n2[behind], size=area, c=MISSING)
+        scatter(ax, xy_n2[behind], size=area, color=MISSING)
     order = np.random.default_rng(SHUFFLE_SEED).permutation(len(xy_n2))
     order = order[~behind[order]]
     for marker in dict.fromkeys(marker for _, marker in styles):
         rows = order[np.isin(label.codes[order], [i for i, style in enumerate(styles) if style[1] == marker])]
         if len(rows):
-            scatter(ax, xy_n2[rows], size=area, c=[styles[code][0] for code in label.codes[rows]], marker=marker)
+            colors = [styles[code][0] for code in label.codes[rows]]
+            scatter(ax, xy_n2[rows], size=area, color=colors, look=Look(marker))
     return label
 
 

@@ -189,7 +189,7 @@ def _against(ax: Axes | None, xy_g2: Array, names: Sequence[str], *, n_labels: i
     xy_g2, names = xy_g2[known], [names[row] for row in known.tolist()]
     ax = _style.new_axes(ax, (3.6, 3.4))
     _style.origin_lines(ax)
-    _points.scatter(ax, xy_g2, c=_style.HIGH, alpha=0.7)
+    _points.scatter(ax, xy_g2, color=_style.HIGH, look=_points.Look(alpha=0.7))
     ax.margins(0.1)
     far_g = np.abs(xy_g2[:, 1] - xy_g2[:, 0]) if equal else np.abs(xy_g2[:, 0])
     if equal and len(xy_g2):

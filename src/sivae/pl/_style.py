@@ -143,12 +143,10 @@ def legend(ax: Axes, handles: Sequence[Any], names: Sequence[object], *, title: 
     box.set_alignment("left")
 
 
-def small_legend(ax: Axes, **how: Any) -> None:
+def small_legend(ax: Axes) -> None:
     """Write a legend of what was drawn with a label into the emptiest corner."""
     handles, names = ax.get_legend_handles_labels()
-    box = ax.legend(
-        handles, [f"line {i}" for i in range(len(handles))], frameon=False, fontsize=7.5, handletextpad=0.3, **how
-    )
+    box = ax.legend(handles, [f"line {i}" for i in range(len(handles))], frameon=False, fontsize=7.5, handletextpad=0.3)
     for text, name in zip(box.get_texts(), names, strict=True):
         text.set_parse_math(False)
         text.set_text(name)

@@ -9,7 +9,7 @@ import numpy as np
 from sivae import _keys
 from sivae.pl import _loadings, _read
 from sivae.report._facts import number
-from sivae.report._gene_space import sets_of
+from sivae.report._gene_space import group_means, sets_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 N_GENES: Final = 8
 N_GROUPS: Final = 3
-LEAST_CELLS: Final = 5
-"""Smaller groups are not named as the highest or lowest."""
 N_BEST: Final = 20
 
 
@@ -66,18 +64,10 @@ def group_ends(adata: AnnData, axis: int, label: str | None) -> tuple[list[tuple
     """Return the groups with the highest and with the lowest mean position, with that mean."""
     if label is None or adata.obs[label].dtype.kind in "fiu":
         return [], []
-    mean: pd.Series[Any] = _means(adata, axis, label)
+    mean = group_means(adata, _read.cell_positions(adata)[:, axis], label)
     n = min(N_GROUPS, len(mean) // 2)
     pairs = [(str(name), number(float(value), 2)) for name, value in mean.items()]
     return pairs[:n], pairs[::-1][:n]
-
-
-def _means(adata: AnnData, axis: int, label: str) -> pd.Series[Any]:
-    import pandas as pd
-
-    position = pd.Series(_read.cell_positions(adata)[:, axis])
-    grouped = position.groupby(adata.obs[label].astype(str).to_numpy())
-    return grouped.mean()[grouped.size() >= LEAST_CELLS].sort_values(ascending=False, kind="stable")
 
 
 def best_explained(adata: AnnData) -> list[tuple[str, str, str, str]]:

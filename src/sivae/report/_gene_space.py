@@ -22,6 +22,7 @@ N_MODULES: Final = 30
 N_FIRST: Final = 12
 N_SETS: Final = 3
 LEAST_CELLS: Final = 5
+"""Smaller groups are not named as the highest or lowest."""
 ENRICHED: Final = 0.05
 """Largest q-value of a gene set that is named."""
 UNASSIGNED: Final = "unassigned"
@@ -134,10 +135,15 @@ def _groups(adata: AnnData, members: np.ndarray, label: str | None) -> tuple[str
     """The groups of cells in which the module is highest and lowest, by the mean position of its genes."""
     if label is None or adata.obs[label].dtype.kind in "fiu":
         return "–", "–"
-    score_c = pd.Series(_read.cell_positions(adata) @ np.nan_to_num(_read.gene_positions(adata)[members]).mean(axis=0))
-    grouped = score_c.groupby(adata.obs[label].astype(str).to_numpy())
-    mean = grouped.mean()[grouped.size() >= LEAST_CELLS].sort_values(ascending=False, kind="stable")
+    score_c = _read.cell_positions(adata) @ np.nan_to_num(_read.gene_positions(adata)[members]).mean(axis=0)
+    mean = group_means(adata, score_c, label)
     return ("–", "–") if len(mean) < 2 else (str(mean.index[0]), str(mean.index[-1]))
+
+
+def group_means(adata: AnnData, value_c: np.ndarray, label: str) -> pd.Series[Any]:
+    """Mean of a number per cell, (cells,), in each group of at least `LEAST_CELLS`, the highest first."""
+    grouped = pd.Series(value_c).groupby(adata.obs[label].astype(str).to_numpy())
+    return grouped.mean()[grouped.size() >= LEAST_CELLS].sort_values(ascending=False, kind="stable")
 
 
 def sets_of(table: pd.DataFrame | None, group: str, *, end: str = "") -> list[str]:

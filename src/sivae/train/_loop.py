@@ -174,10 +174,12 @@ class _Trainer:
         """A copy of everything that the rest of the training depends on, just after a check."""
         best, record = self.keeper.state()
         tensors = pack(
-            weights=self.job.module.state_dict(),
-            average=self.keeper.module.state_dict(),
-            optimizer=moments(self.optimizer),
-            best=best,
+            {
+                "weights": self.job.module.state_dict(),
+                "average": self.keeper.module.state_dict(),
+                "optimizer": moments(self.optimizer),
+                "best": best,
+            }
         )
         return State(self.step, tensors, record)
 

@@ -267,7 +267,9 @@ class _Stage:
 
     def state(self) -> State:
         """A copy of everything that the rest of the training depends on, just after a check."""
-        tensors = pack(weights=self.job.module.state_dict(), optimizer=moments(self.optimizer), best=self.best)
+        tensors = pack(
+            {"weights": self.job.module.state_dict(), "optimizer": moments(self.optimizer), "best": self.best}
+        )
         own = {"stage": self.name, "stage_step": self.step, "best_loss": self.best_loss, "waited": self.waited}
         own["stage_seconds"] = time.perf_counter() - self.started
         return State(self.record.step, tensors, self.record.state() | own)

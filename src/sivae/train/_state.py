@@ -12,7 +12,7 @@ from sivae._errors import ArtefactError
 Tensors = dict[str, torch.Tensor]
 
 
-def pack(**parts: Mapping[str, torch.Tensor]) -> Tensors:
+def pack(parts: Mapping[str, Mapping[str, torch.Tensor]]) -> Tensors:
     """Copies of all tensors in main memory, named part/name."""
     return {
         f"{part}/{name}": value.detach().to("cpu", copy=True).contiguous()
