@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sivae import datasets, explorer, pl, pp, report, tl
+    from sivae import cohort, datasets, explorer, pl, pp, report, tl
     from sivae.model._ensemble import ensemble
     from sivae.model._sivae import SiVAE
     from sivae.nn._module import Architecture
@@ -23,6 +23,7 @@ __all__ = [
     "SiVAE",
     "TrainOptions",
     "__version__",
+    "cohort",
     "datasets",
     "ensemble",
     "explorer",
