@@ -1,0 +1,141 @@
+"""How central a gene is in each of many individuals, from positions in common axes. Arrays only.
+
+`s` are individuals. Positions carry the noise of few cells; what is linear in an individual's position is unbiased at any
+number of cells, and squares come as products of different parts of the cells.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sivae.graph._neighbors import BLOCK_VALUES
+from sivae.graph._read_out import Sums
+
+Array = NDArray[np.float64]
+
+
+def whitening(reading_kk: Array, *, least: float = 1e-6) -> Array:
+    """Symmetric W (k, k) with W Cov W = 1, so that readings vary alike along every axis; unused axes stay 0."""
+    value_k, vector_kk = np.linalg.eigh((reading_kk + reading_kk.T) / 2)
+    used_k = value_k > least * max(float(value_k.max(initial=0.0)), np.finfo(float).tiny)
+    return np.asarray((vector_kk[:, used_k] / np.sqrt(value_k[used_k])) @ vector_kk[:, used_k].T)
+
+
+def standardised(sums_s: list[Sums], white_kk: Array) -> tuple[Array, Array]:
+    """Positions as if all individuals had the cohort's composition, (s, g, k), and each one's shift, (s, g, k).
+
+    With P_st the sums of cell type t (the parts of `sums_s`) and D_st their freedom, cohort means of a type
+    m_t = sum_s P_st / sum_s D_st and cohort shares w_t, the shift is sum_t (D_st / D_s - w_t) m_t and
+
+        position_s = sum_t P_st / D_s - shift_s
+
+    (direct standardisation: a type's typical covariance counts as often in every individual.)
+    """
+    freedom_st = np.array([sums.freedom_p for sums in sums_s])
+    product_sgk = np.array([sums.product_pgk.sum(axis=0) for sums in sums_s])
+    typical_tgk = sum(sums.product_pgk for sums in sums_s) / np.maximum(freedom_st.sum(axis=0), 1.0)[:, None, None]
+    total_s = np.maximum(freedom_st.sum(axis=1), 1.0)
+    share_t = freedom_st.sum(axis=0) / max(freedom_st.sum(), 1.0)
+    excess_st = freedom_st / total_s[:, None] - share_t
+    shift_sgk = np.tensordot(excess_st, typical_tgk, axes=1)
+    return (product_sgk / total_s[:, None, None] - shift_sgk) @ white_kk, shift_sgk @ white_kk
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """What all individuals share: directions, signs and how much positions differ between individuals."""
+
+    total_gk: Array
+    """Sum over individuals of position times weight."""
+    weight_s: Array
+    """Degrees of freedom of each individual."""
+    length_g: Array
+    """Length of the gene's mean position, without what noise adds to it."""
+    direction_gk: Array
+    """Sum over the other genes h of sign(mean_g . mean_h) mean_h."""
+    spread_g: Array
+    """Variance of a coordinate between individuals beyond the noise of their cells."""
+
+    @property
+    def mean_gk(self) -> Array:
+        """Mean position."""
+        return self.total_gk / self.weight_s.sum()
+
+    def others_gk(self, position_gk: Array, s: int) -> Array:
+        """Mean position in all individuals but one."""
+        weight = self.weight_s[s]
+        return np.asarray((self.total_gk - weight * position_gk) / (self.weight_s.sum() - weight))
+
+    def shrink(self, position_gk: Array, noise_g: Array) -> Array:
+        """Position drawn to the cohort's by how much of the difference is noise (empirical Bayes)."""
+        share_g = self.spread_g / np.maximum(self.spread_g + noise_g, np.finfo(float).tiny)
+        return np.asarray(self.mean_gk + share_g[:, None] * (position_gk - self.mean_gk))
+
+
+def cohort_of(position_sgk: Array, weight_s: Array, noise_sg: Array) -> Cohort:
+    """Summaries of positions with their noise variance per coordinate."""
+    total_gk = np.einsum("s,sgk->gk", weight_s, position_sgk)
+    mean_gk = total_gk / weight_s.sum()
+    own_g = np.einsum("s,sgk,sgk->g", weight_s**2, position_sgk, position_sgk)
+    between = weight_s.sum() ** 2 - (weight_s**2).sum()
+    square_g = ((total_gk**2).sum(axis=1) - own_g) / between
+    typical = np.sqrt(np.median(np.maximum(square_g, 0.0))) if len(square_g) else 0.0
+    length_g = np.sqrt(np.maximum(square_g, (0.05 * typical) ** 2))
+    k, n = position_sgk.shape[2], len(weight_s)
+    apart_g = ((position_sgk - mean_gk) ** 2).sum(axis=(0, 2)) / (k * max(n - 1, 1))
+    spread_g = np.maximum(apart_g - noise_sg.mean(axis=0), 0.0)
+    return Cohort(total_gk, weight_s, np.where(length_g > 0, length_g, 1.0), signed_sum(mean_gk, mean_gk), spread_g)
+
+
+def projection(position_gk: Array, others_gk: Array, length_g: Array) -> Array:
+    """Length of a position along the gene's direction in the other individuals, (g,): position . others / |others|.
+
+    Both factors come from different cells, so that the expectation is the same at any number of cells; it may be negative.
+    """
+    return np.asarray((position_gk * others_gk).sum(axis=1) / length_g)
+
+
+def signed_sum(mean_gk: Array, vector_hk: Array) -> Array:
+    """Sum over the other genes h of sign(mean_g . mean_h) vector_h, (g, k); in blocks of rows."""
+    step = max(1, BLOCK_VALUES // max(len(mean_gk), 1))
+    parts = []
+    for start in range(0, len(mean_gk), step):
+        sign_bh = np.sign(mean_gk[start : start + step] @ mean_gk.T)
+        sign_bh[np.arange(len(sign_bh)), start + np.arange(len(sign_bh))] = 0.0
+        parts.append(sign_bh @ vector_hk)
+    return np.concatenate(parts)
+
+
+def strength(position_gk: Array, cohort: Cohort) -> Array:
+    """Mean over the other genes of the gene's correlation with their mean position, the cohort's sign taken off, (g,).
+
+    position . sum_h sign(m_g . m_h) m_h / (G - 1), m the cohort's mean positions: linear in the position, so that noise
+    does not add to it; what the other genes lost is theirs alone.
+    """
+    return np.asarray((position_gk * cohort.direction_gk).sum(axis=1) / max(len(position_gk) - 1, 1))
+
+
+def unbiased_square(part_jgk: Array, freedom_j: Array) -> Array:
+    """Squared length of a position, (g,), from products of different parts of the cells; may be negative.
+
+    With S_j the sums and D_j the freedom of part j: (|sum S_j|^2 - sum |S_j|^2) / ((sum D_j)^2 - sum D_j^2).
+    """
+    total_gk = part_jgk.sum(axis=0)
+    between_g = (total_gk**2).sum(axis=1) - np.einsum("jgk,jgk->g", part_jgk, part_jgk)
+    return np.asarray(between_g / max(float(freedom_j.sum() ** 2 - (freedom_j**2).sum()), 1.0))
+
+
+def jackknife(value_j: Array) -> Array:
+    """Standard error from estimates with one part of the cells left out each, first axis the parts."""
+    n = len(value_j)
+    return np.asarray(np.sqrt((n - 1) / n * ((value_j - value_j.mean(axis=0)) ** 2).sum(axis=0)))
+
+
+def linearised(position_gk: Array, mean_gk: Array, first_e: NDArray[np.intp], second_e: NDArray[np.intp]) -> Array:
+    """Correlation of pairs of genes in an individual, linear in what it differs by from the cohort, (e,)."""
+    own_e = (position_gk[first_e] * mean_gk[second_e]).sum(axis=1)
+    other_e = (mean_gk[first_e] * position_gk[second_e]).sum(axis=1)
+    return np.asarray(own_e + other_e - (mean_gk[first_e] * mean_gk[second_e]).sum(axis=1))
