@@ -1,5 +1,5 @@
 """Many individuals: one gene space each, and what of it goes with a phenotype."""
 
-from __future__ import annotations
+from sivae.cohort._connectivity import connectivity
 
-__all__: list[str] = []
+__all__ = ["connectivity"]

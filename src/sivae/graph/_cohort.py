@@ -1,11 +1,12 @@
 """How central a gene is in each of many individuals, from positions in common axes. Arrays only.
 
-`s` are individuals. Positions carry the noise of few cells; what is linear in an individual's position is unbiased at any
-number of cells, and squares come as products of different parts of the cells.
+`s` are individuals. Positions carry the noise of few cells; what is linear in an individual's position is unbiased at
+any number of cells, and squares come as products of different parts of the cells.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,24 +25,36 @@ def whitening(reading_kk: Array, *, least: float = 1e-6) -> Array:
     return np.asarray((vector_kk[:, used_k] / np.sqrt(value_k[used_k])) @ vector_kk[:, used_k].T)
 
 
-def standardised(sums_s: list[Sums], white_kk: Array) -> tuple[Array, Array]:
-    """Positions as if all individuals had the cohort's composition, (s, g, k), and each one's shift, (s, g, k).
+@dataclass(frozen=True)
+class Composition:
+    """Typical positions of each cell type, and how often it counts."""
 
-    With P_st the sums of cell type t (the parts of `sums_s`) and D_st their freedom, cohort means of a type
-    m_t = sum_s P_st / sum_s D_st and cohort shares w_t, the shift is sum_t (D_st / D_s - w_t) m_t and
+    typical_tgk: Array
+    """Mean over the cohort of a type's products."""
+    share_t: Array
+    """Share of each type in the cohort's degrees of freedom."""
 
-        position_s = sum_t P_st / D_s - shift_s
+    def shift(self, freedom_t: Array) -> Array:
+        """What an individual's own composition adds to its positions, (g, k): sum_t (D_t / D - w_t) m_t."""
+        excess_t = freedom_t / max(float(freedom_t.sum()), 1.0) - self.share_t
+        return np.asarray(np.tensordot(excess_t, self.typical_tgk, axes=1))
 
-    (direct standardisation: a type's typical covariance counts as often in every individual.)
+
+def composition_of(sums_s: Sequence[Sums]) -> Composition:
+    """Typical positions from sums over cell types (the parts) of every individual."""
+    freedom_t = np.sum([sums.freedom_p for sums in sums_s], axis=0)
+    product_tgk = np.sum([sums.product_pgk for sums in sums_s], axis=0)
+    return Composition(product_tgk / np.maximum(freedom_t, 1.0)[:, None, None], freedom_t / max(freedom_t.sum(), 1.0))
+
+
+def position(sums: Sums, freedom_t: Array, composition: Composition) -> Array:
+    """Position of each gene as if the individual had the cohort's composition, (g, k).
+
+    With P_t the sums of cell type t and D_t their freedom: sum_t P_t / D - shift (direct standardization: a type's
+    typical covariance counts as often in every individual).
     """
-    freedom_st = np.array([sums.freedom_p for sums in sums_s])
-    product_sgk = np.array([sums.product_pgk.sum(axis=0) for sums in sums_s])
-    typical_tgk = sum(sums.product_pgk for sums in sums_s) / np.maximum(freedom_st.sum(axis=0), 1.0)[:, None, None]
-    total_s = np.maximum(freedom_st.sum(axis=1), 1.0)
-    share_t = freedom_st.sum(axis=0) / max(freedom_st.sum(), 1.0)
-    excess_st = freedom_st / total_s[:, None] - share_t
-    shift_sgk = np.tensordot(excess_st, typical_tgk, axes=1)
-    return (product_sgk / total_s[:, None, None] - shift_sgk) @ white_kk, shift_sgk @ white_kk
+    total = max(float(sums.freedom_p.sum()), 1.0)
+    return np.asarray(sums.product_pgk.sum(axis=0) / total - composition.shift(freedom_t))
 
 
 @dataclass(frozen=True)
@@ -62,7 +75,7 @@ class Cohort:
     @property
     def mean_gk(self) -> Array:
         """Mean position."""
-        return self.total_gk / self.weight_s.sum()
+        return np.asarray(self.total_gk / self.weight_s.sum())
 
     def others_gk(self, position_gk: Array, s: int) -> Array:
         """Mean position in all individuals but one."""
@@ -93,7 +106,7 @@ def cohort_of(position_sgk: Array, weight_s: Array, noise_sg: Array) -> Cohort:
 def projection(position_gk: Array, others_gk: Array, length_g: Array) -> Array:
     """Length of a position along the gene's direction in the other individuals, (g,): position . others / |others|.
 
-    Both factors come from different cells, so that the expectation is the same at any number of cells; it may be negative.
+    Both factors come from different cells, so that the expectation is the same at any number of cells. May be negative.
     """
     return np.asarray((position_gk * others_gk).sum(axis=1) / length_g)
 
@@ -132,6 +145,17 @@ def jackknife(value_j: Array) -> Array:
     """Standard error from estimates with one part of the cells left out each, first axis the parts."""
     n = len(value_j)
     return np.asarray(np.sqrt((n - 1) / n * ((value_j - value_j.mean(axis=0)) ** 2).sum(axis=0)))
+
+
+def smooth_error(error_sg: Array, noise_sg: Array) -> Array:
+    """Standard errors without their own noise, (s, g): a gene's mean error times the noise expected of an individual.
+
+    A weight that is an individual's own estimated error goes with the estimate itself, and tests by such weights find
+    too much (docs/individuals.md has the measurement).
+    """
+    mean_g = np.sqrt((error_sg**2).mean(axis=0))
+    relative_sg = noise_sg / np.maximum(noise_sg.mean(axis=0), np.finfo(float).tiny)
+    return np.asarray(mean_g * np.sqrt(relative_sg))
 
 
 def linearised(position_gk: Array, mean_gk: Array, first_e: NDArray[np.intp], second_e: NDArray[np.intp]) -> Array:

@@ -58,8 +58,17 @@ def degree(factor_gm: Array, *, share: float = 0.01) -> Array:
     """Edges of a gene in the graph of the `share` of pairs with the largest absolute correlation, (g,).
 
     The published graph joins the closest pairs by Euclidean distance (paper, C.13), and genes at the origin lie close
-    together; by correlation they have no edges. Pairs of correlation 0 are never joined. One pass over blocks of rows
-    keeps the best pairs so far.
+    together; by correlation they have no edges. Pairs of correlation 0 are never joined.
+    """
+    g = len(factor_gm)
+    row_e, column_e = top_pairs(factor_gm, share=share)
+    return (np.bincount(row_e, minlength=g) + np.bincount(column_e, minlength=g)).astype(np.float64)
+
+
+def top_pairs(factor_gm: Array, *, share: float = 0.01) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The `share` of pairs with the largest absolute correlation, (e,) and (e,), the first gene before the second.
+
+    One pass over blocks of rows keeps the best pairs so far; pairs of correlation 0 are left out.
     """
     g = len(factor_gm)
     n_edges = max(1, round(share * g * (g - 1) / 2))
@@ -77,7 +86,7 @@ def degree(factor_gm: Array, *, share: float = 0.01) -> Array:
             value_e, row_e, column_e = value_e[kept], row_e[kept], column_e[kept]
             cut = np.nextafter(cut, 0.0)
         start += len(size_bg)
-    return (np.bincount(row_e, minlength=g) + np.bincount(column_e, minlength=g)).astype(np.float64)
+    return row_e, column_e
 
 
 def _products(a_gm: Array, b_hm: Array) -> Iterator[Array]:

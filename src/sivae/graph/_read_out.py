@@ -132,9 +132,7 @@ def sums(cells: Cells, scale: Scale, encoder_gk: Array, *, part_c: Labels, n_par
     product_pgk = product_gq.reshape(len(factor_g), n_parts, k).transpose(1, 0, 2) * factor_g[:, None]
     product_pgk -= square_pg[:, :, None] * encoder_gk
     freedom_t = np.maximum(count_t - 1, 0) / np.maximum(count_t, 1.0)
-    return Sums(
-        product_pgk, (type_ct.T @ part_cp).T @ freedom_t, square_pg.sum(axis=0), reading_ck.T @ reading_ck
-    )
+    return Sums(product_pgk, (type_ct.T @ part_cp).T @ freedom_t, square_pg.sum(axis=0), reading_ck.T @ reading_ck)
 
 
 def _part_squares(cells: Cells, part_cp: Array, mean_tg: Array, type_ct: Array) -> Array:

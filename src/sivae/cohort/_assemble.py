@@ -1,0 +1,79 @@
+"""Gene spaces of individuals as an AnnData: individuals x genes."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from sivae import _keys
+from sivae.graph import _cohort, _hubs
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from sivae.cohort._shared import Spaces
+
+    Array = NDArray[np.float64]
+
+logger = logging.getLogger("sivae")
+MOST_EDGES = 100_000
+"""Edges that are kept, at most: those that most individuals have."""
+
+
+def assemble(
+    spaces: Spaces,
+    obs: pd.DataFrame,
+    var: pd.DataFrame,
+    *,
+    controls: dict[str, Array],
+    composition: pd.DataFrame | None,
+    edge_share: float,
+    record: dict[str, Any],
+) -> ad.AnnData:
+    """Make the AnnData that `connectivity` returns; its docstring says what is where."""
+    samples = ad.AnnData(spaces.layer[_keys.PROJECTION].copy(), obs=obs, var=var)
+    for name, values in (spaces.layer | controls).items():
+        samples.layers[name] = values
+    if composition is not None:
+        samples.obsm[_keys.COMPOSITION] = composition
+    samples.obsm[_keys.POSITIONS] = spaces.position_sgk.astype(np.float32)
+    samples.obsm[_keys.MATCHED] = spaces.matched_sgr.astype(np.float32)
+    first_e, second_e, present_se = individual_edges(spaces.position_sgk, edge_share)
+    samples.obsm[_keys.EDGES] = present_se
+    samples.obsm[_keys.EDGE_STRENGTH] = np.array(
+        [_cohort.linearised(v_gk, spaces.mean_gk, first_e, second_e) for v_gk in spaces.raw_sgk], np.float32
+    )
+    names = np.asarray(samples.var_names, dtype=object)
+    edges = pd.DataFrame(
+        {"gene_a": names[first_e], "gene_b": names[second_e]}, index=[str(e) for e in range(len(first_e))]
+    )
+    samples.uns[_keys.COHORT] = record | {"matched_cells": spaces.matched_cells, "edges": edges}
+    return samples
+
+
+def individual_edges(position_sgk: Array, share: float) -> tuple[NDArray[np.intp], NDArray[np.intp], sparse.csr_matrix]:
+    """The edges that any individual has, their two genes, (e,) each, and who has them, (s, e)."""
+    n_genes = position_sgk.shape[1]
+    pair_s = []
+    for v_gk in position_sgk:
+        first_e, second_e = _hubs.top_pairs(v_gk, share=share)
+        pair_s.append(np.sort(first_e.astype(np.int64) * n_genes + second_e))
+    every, count = np.unique(np.concatenate(pair_s), return_counts=True)
+    if len(every) > MOST_EDGES:
+        logger.info("%d edges in all; the %d that most individuals have are kept", len(every), MOST_EDGES)
+        every = np.sort(every[np.lexsort((every, -count))[:MOST_EDGES]])
+    rows, columns = [], []
+    for s, pairs in enumerate(pair_s):
+        kept = pairs[np.isin(pairs, every, assume_unique=True)]
+        rows.append(np.full(len(kept), s))
+        columns.append(np.searchsorted(every, kept))
+    row, column = np.concatenate(rows), np.concatenate(columns)
+    present_se = sparse.csr_matrix(
+        (np.ones(len(row), np.float32), (row, column)), shape=(len(pair_s), len(every)), dtype=np.float32
+    )
+    return (every // n_genes).astype(np.intp), (every % n_genes).astype(np.intp), present_se
