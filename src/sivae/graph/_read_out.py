@@ -23,7 +23,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 Array = NDArray[np.float64]
 Labels = NDArray[np.intp]
@@ -150,11 +149,11 @@ def _means(cells: Cells, n_types: int) -> tuple[Array, Array]:
     type_ct = _indicator(cells.type_c, n_types)
     count_t = type_ct.sum(axis=0)
     total_tg = _transposed_product(cells.rate_cg, type_ct).T
-    return total_tg / np.maximum(count_t, 1.0)[:, None], count_t
+    return np.asarray(total_tg / np.maximum(count_t, 1.0)[:, None]), np.asarray(count_t)
 
 
 def _indicator(label_c: Labels, n: int) -> Array:
-    return (label_c[:, None] == np.arange(n)).astype(np.float64)
+    return np.asarray(label_c[:, None] == np.arange(n), np.float64)
 
 
 def _transposed_product(matrix_cg: Any, weight_cq: Array) -> Array:
@@ -162,8 +161,8 @@ def _transposed_product(matrix_cg: Any, weight_cq: Array) -> Array:
 
 
 def _squared(matrix_cg: Any) -> Any:
-    if sparse.issparse(matrix_cg):
-        result = matrix_cg.copy()
-        result.data = result.data**2
-        return result
-    return matrix_cg**2
+    if isinstance(matrix_cg, np.ndarray):
+        return np.square(matrix_cg)
+    result = matrix_cg.copy()
+    result.data = result.data**2
+    return result
