@@ -61,5 +61,5 @@ def dies_once(payload: dict) -> tuple[dict, dict]:
 
 def stuck(payload: dict) -> tuple[dict, dict]:
     if payload.get("stuck"):
-        time.sleep(30)
+        time.sleep(60)
     return {"x": np.arange(3)}, {}

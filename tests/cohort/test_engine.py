@@ -220,9 +220,9 @@ def test_a_killed_process_of_this_machine(tmp_path):
 @pytest.mark.slow
 def test_a_wait_is_bounded():
     began = time.monotonic()
-    outcome = run_all(tasks.stuck, jobs(**{"donor/1": {"stuck": True}}), n_jobs=2, timeout=4)
-    assert time.monotonic() - began < 25
-    assert outcome.failed == {"donor/1": "TimeoutError: nothing had finished for 4 seconds"}
+    outcome = run_all(tasks.stuck, jobs(**{"donor/1": {"stuck": True}}), n_jobs=2, timeout=12)
+    assert time.monotonic() - began < 35
+    assert outcome.failed == {"donor/1": "TimeoutError: nothing had finished for 12 seconds"}
     assert list(outcome.results) == ["donor 3", "donor_2", "Ä"]
 
 
