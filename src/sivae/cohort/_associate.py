@@ -65,8 +65,8 @@ def associate(
 
         c_s = a + effect x_s + covariates_s . b + noise
 
-    by least squares, weighted by precision; p by permuting residuals over individuals. The individual is the unit of
-    evidence, however many cells it has.
+    by least squares, weighted by precision; p by permuting residuals, with their weights, over individuals. The
+    individual is the unit of evidence, however many cells it has.
 
     The verdict is the first of these that holds. `"untested"`: too few individuals have a finite value.
     `"not associated"`: q above `fdr`. `"follows ..."`: with this control among the covariates, the effect is less than
@@ -170,8 +170,7 @@ def associate(
     table = _table(columns, method=method, fdr=fdr, controls=controls)
     table.index = pd.Index(np.asarray(samples.var_names, str), name="gene")
     table.attrs.update(_attrs(design, exact=exact) | {"layer": name, "method": method, "fdr": fdr})
-    plain = design.covariates_sc is None and (method == "rank" or work.se_sg is None)
-    for note in design.notes + _too_few(design, plain=plain):
+    for note in design.notes + _too_few(design):
         warn(note)
     return table
 
@@ -184,9 +183,9 @@ def _standard_errors(samples: AnnData, layer: str, rows: NDArray[np.intp]) -> Ar
     return dense(samples.layers[key])[rows] if key in samples.layers else None
 
 
-def _too_few(design: Design, *, plain: bool) -> list[str]:
+def _too_few(design: Design) -> list[str]:
     """Words where no p-value can be small."""
-    few = few_orders(design.x_s, plain=plain)
+    few = few_orders(design.x_s, plain=design.covariates_sc is None)
     if few is None:
         return []
     least = (2 if _symmetric(design.x_s) else 1) / len(few)
