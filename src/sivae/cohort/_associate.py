@@ -126,7 +126,8 @@ def associate(
         number of cells as logarithms, composition as one or two principal components of centered log ratios. NaN
         without the control, or where it leaves no degree of freedom.
     `effect_matched`, `p_matched`
-        Mean effect and median p over draws of equally many cells; NaN for other layers than `"projection"`.
+        Mean effect and median p over draws of equally many cells, without weights; NaN for other layers than
+        `"projection"`.
     `verdict`
         As above.
 
@@ -147,6 +148,21 @@ def associate(
     Freedman and Lane 1983, permutation, doi 10.1080/07350015.1983.10509354. DerSimonian and Laird 1986, variance
     between individuals, doi 10.1016/0197-2456(86)90046-2. Choi, Li and Quon 2023 correlate centralities with
     phenotypes, doi 10.1186/s13059-023-02850-y.
+
+    Examples
+    --------
+    >>> import anndata, numpy as np, pandas as pd, sivae
+    >>> names = [f"donor{number}" for number in range(9)]
+    >>> obs = pd.DataFrame({"severity": np.linspace(0, 1, 9)}, index=names)
+    >>> connectivity = np.column_stack([2 - obs["severity"], np.cos(5 * np.arange(9))])
+    >>> connectivity[:, 0] += 0.05 * np.sin(np.arange(9))
+    >>> samples = anndata.AnnData(connectivity, obs=obs, var=pd.DataFrame(index=["HUB", "OTHER"]))
+    >>> samples.layers["projection"] = connectivity
+    >>> table = sivae.cohort.associate(samples, "severity")
+    >>> table["verdict"].tolist()
+    ['associated', 'not associated']
+    >>> table["effect"].round(1).tolist()[0]
+    -1.0
     """
     covariates = covariates if isinstance(covariates, str) else list(covariates)
     one_of("method", method, ("regression", "rank"))
