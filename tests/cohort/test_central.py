@@ -29,14 +29,14 @@ def test_lists_are_counted(samples, layer):
 
 
 def test_ties_and_genes_without_a_value(samples):
-    samples.X = np.tile(np.arange(60.0)[::-1], (16, 1))
-    samples.X[:, 2] = samples.X[:, 1]
-    samples.X[:8, 0] = np.nan
+    samples.layers["projection"] = np.tile(np.arange(60.0)[::-1], (16, 1))
+    samples.layers["projection"][:, 2] = samples.layers["projection"][:, 1]
+    samples.layers["projection"][:8, 0] = np.nan
     found = central_genes(samples, n_top=2)
     assert found.loc["gene000"].to_list() == [8, 1.0, 1.0]
     assert found.loc["gene001"].to_list() == found.loc["gene002"].to_list() == [16, 1.0, (8 * 1.5 + 8 * 2.5) / 16]
     assert len(found) == 3
-    samples.X[:, 0] = np.nan
+    samples.layers["projection"][:, 0] = np.nan
     assert "gene000" not in central_genes(samples, n_top=59).index
 
 
@@ -51,7 +51,7 @@ def test_refusals(samples):
         central_genes(samples, n_top=60)
     with pytest.raises(OptionError, match="min_individuals is 17; expected at most the 16"):
         central_genes(samples, n_top=5, min_individuals=17)
-    with pytest.raises(SetupError, match="Found no layer 'pagerank', expected one of projection"):
+    with pytest.raises(SetupError, match="Found no layer 'pagerank'"):
         central_genes(samples, n_top=5, layer="pagerank")
     del samples.uns["sivae_cohort"]
     with pytest.raises(SetupError, match=r"Make them with samples = sivae\.cohort\.connectivity"):

@@ -5,7 +5,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from sivae.graph._between import group_products, group_signs
+from sivae.graph._between import group_products, group_signs, mean_positions
 
 
 def pair_means(position_gk, group_g, sign_g, n_groups):
@@ -25,7 +25,9 @@ def test_equals_the_mean_over_pairs(rng):
     position = rng.standard_normal((5, 20, 3)).astype(np.float32)
     position[2, 4] = np.nan
     group = np.array([0] * 7 + [1] * 5 + [2] + [-1] * 7)
-    sign = group_signs(np.nanmean(position, axis=0), group)
+    mean = mean_positions(position)
+    np.testing.assert_allclose(mean, np.nanmean(position, axis=0), rtol=1e-5, atol=1e-7)
+    sign = group_signs(mean, group)
     found = group_products(position, group, sign, n_groups=4)
     for s in range(5):
         np.testing.assert_allclose(found[s], pair_means(position[s], group, sign, 4), rtol=1e-5, atol=1e-7)
@@ -49,3 +51,9 @@ def test_groups_that_oppose_each_other_are_negative():
     group = np.array([0, 0, 1, 1])
     found = group_products(mean[None], group, group_signs(mean, group), n_groups=2)[0]
     np.testing.assert_allclose(found, [[2, -3], [-3, 3]])
+
+
+def test_a_gene_without_a_position_anywhere_lies_at_the_origin(rng):
+    position = rng.standard_normal((3, 4, 2))
+    position[:, 1] = np.nan
+    assert (mean_positions(position)[1] == 0).all()

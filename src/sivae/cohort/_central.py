@@ -10,7 +10,8 @@ from scipy.stats import rankdata
 
 from sivae._checks import whole_number
 from sivae._errors import OptionError
-from sivae.cohort._samples import check_samples, read_layer
+from sivae.cohort._phenotype import read_layer
+from sivae.cohort._samples import check_samples
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -31,7 +32,7 @@ def central_genes(
     n_top
         Length of an individual's list. Genes that are as central as the last of it are on it too.
     layer
-        Which connectivity; X if not given.
+        Which connectivity; `"projection"` if not given.
     min_individuals
         Individuals whose list a gene must be on.
 
@@ -57,6 +58,7 @@ def central_genes(
     --------
     >>> import anndata, numpy, sivae
     >>> samples = anndata.AnnData(numpy.array([[3.0, 2.0, 1.0], [3.0, 1.0, 2.0]]), uns={"sivae_cohort": {}})
+    >>> samples.layers["projection"] = samples.X
     >>> sivae.cohort.central_genes(samples, n_top=1)
        count  share  mean_rank
     0      2    1.0        1.0
@@ -68,7 +70,7 @@ def central_genes(
     least = whole_number("min_individuals", min_individuals, least=1, hint="1 takes every list.")
     if least > samples.n_obs:
         raise OptionError(f"min_individuals is {least}; expected at most the {samples.n_obs} individuals.")
-    value_sg = read_layer(samples, layer)
+    _, value_sg = read_layer(samples, layer)
     known_sg = np.isfinite(value_sg)
     low_sg = np.where(known_sg, value_sg, -np.inf)
     # "min" gives equal values the best of their ranks, so that ties at the end of the list are all on it.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from scipy import sparse
 
     Array: TypeAlias = NDArray[np.float64]
+    Labels: TypeAlias = "str | Mapping[str, str] | pd.Series[str]"
 
 MADE_BY = "Make them with samples = sivae.cohort.connectivity(adata, sample_key)."
 
@@ -33,28 +35,15 @@ def check_samples(samples: object) -> None:
         If it is no AnnData, has no record of a cohort, or names of individuals or genes occur twice.
     """
     check_adata(samples)
-    if _keys.COHORT not in samples.uns:  # type: ignore[attr-defined]
+    adata: Any = samples
+    if _keys.COHORT not in adata.uns:
         raise SetupError(f"Found no uns[{_keys.COHORT!r}], expected individuals x genes. {MADE_BY}")
-    check_names(samples, "obs_names", "var_names")  # type: ignore[arg-type]
+    check_names(adata, "obs_names", "var_names")
 
 
-def read_layer(samples: AnnData, layer: str | None) -> Array:
-    """Connectivity of each gene in each individual, (s, g); X if no layer is named.
-
-    Raises
-    ------
-    SetupError
-        If there is no such layer.
-    """
-    if layer is not None and layer not in samples.layers:
-        raise SetupError(
-            f"Found no layer {layer!r}, expected one of {some(samples.layers, 20)}. Name one of these, or leave "
-            "layer out."
-        )
-    values = samples.X if layer is None else samples.layers[layer]
-    if values is None:
-        raise SetupError(f"Found no X, expected connectivity. Name a layer: {some(samples.layers, 20)}.")
-    return np.asarray(values.toarray() if hasattr(values, "toarray") else values, np.float64)
+def lacking(values_sg: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Individuals without any value, (s,)."""
+    return np.asarray(~np.isfinite(values_sg).any(axis=1), np.bool_)
 
 
 def read_edges(samples: AnnData) -> tuple[pd.DataFrame, sparse.csr_matrix]:
@@ -73,21 +62,51 @@ def read_edges(samples: AnnData) -> tuple[pd.DataFrame, sparse.csr_matrix]:
             f"Found no edges (uns[{_keys.COHORT!r}]['edges'] and obsm[{_keys.EDGES!r}]), expected a graph of genes "
             f"for each individual. {MADE_BY}"
         )
-    frame = pd.DataFrame(record["edges"])[["gene_a", "gene_b"]].astype(str)
+    frame = pd.DataFrame(record["edges"])[["gene_a", "gene_b"]].astype(str).reset_index(drop=True)
     return frame, sparse.csr_matrix(samples.obsm[_keys.EDGES], dtype=np.float64)
 
 
-def read_array(samples: AnnData, key: str, what: str) -> NDArray[np.floating]:
-    """Read an array of `obsm`.
+def read_strength(samples: AnnData) -> NDArray[np.floating]:
+    """Correlation of the two genes of each edge in each individual, (s, e).
 
     Raises
     ------
     SetupError
         If it is not there.
     """
-    if key not in samples.obsm:
-        raise SetupError(f"Found no obsm[{key!r}], expected {what}. {MADE_BY}")
-    return np.asarray(samples.obsm[key])
+    if _keys.EDGE_STRENGTH not in samples.obsm:
+        raise SetupError(f"Found no obsm[{_keys.EDGE_STRENGTH!r}], expected the strength of each edge. {MADE_BY}")
+    return np.asarray(samples.obsm[_keys.EDGE_STRENGTH])
+
+
+def read_positions(samples: AnnData) -> NDArray[np.floating]:
+    """Position of each gene in each individual, genes as in `samples`, (s, g, k).
+
+    AnnData carries the genes of an array of `obsm` along with individuals alone: where the record of the cohort holds
+    the names of genes (`uns["sivae_cohort"]["genes"]`), they are taken by name.
+
+    Raises
+    ------
+    SetupError
+        If they are not there, or their genes are not those of `samples`.
+    """
+    if _keys.POSITIONS not in samples.obsm:
+        raise SetupError(
+            f"Found no obsm[{_keys.POSITIONS!r}], expected the position of each gene in each individual. {MADE_BY}"
+        )
+    position_sgk = np.asarray(samples.obsm[_keys.POSITIONS])
+    listed = dict(samples.uns[_keys.COHORT]).get("genes")
+    own = samples.var_names.astype(str)
+    if listed is not None and len(listed) == position_sgk.shape[1]:
+        at = pd.Index(np.asarray(listed, str)).get_indexer(own)
+        if (at >= 0).all():
+            return position_sgk[:, at]
+    elif position_sgk.shape[1] == samples.n_vars:
+        return position_sgk
+    raise SetupError(
+        f"obsm[{_keys.POSITIONS!r}] has {position_sgk.shape[1]} genes and samples has {samples.n_vars}; expected the "
+        "same. Pass all the genes that sivae.cohort.connectivity returned."
+    )
 
 
 def find_genes(samples: AnnData, genes: Iterable[str], *, argument: str = "genes") -> NDArray[np.intp]:
@@ -110,3 +129,32 @@ def find_genes(samples: AnnData, genes: Iterable[str], *, argument: str = "genes
         hint = f"Did you mean {' or '.join(near)}?" if near else "Check how genes are named in samples.var_names."
         raise GeneMismatchError(f"Found no gene {some(unknown)} among {samples.n_vars} genes. {hint}")
     return np.asarray(at, np.intp)
+
+
+def read_labels(samples: AnnData, labels: Labels, argument: str, hint: str) -> dict[str, str]:
+    """Label of each gene that has one, from a column of `var`, a mapping or a series.
+
+    Raises
+    ------
+    SetupError
+        If there is no such column.
+    OptionError
+        If this is none of these, or no gene has a label.
+    """
+    if isinstance(labels, str) and labels not in samples.var:
+        columns = some(samples.var.columns, 20) or "no column"
+        raise SetupError(f"{argument} is {labels!r}; expected a column of var, which has {columns}. {hint}")
+    values: object = samples.var[labels] if isinstance(labels, str) else labels
+    if not isinstance(values, Mapping | pd.Series):
+        raise OptionError(
+            f"{argument} is of type {type(values).__name__}; expected a column of var, or a mapping or series by gene. "
+            f"{hint}"
+        )
+    given = {str(gene): str(label) for gene, label in values.items() if not pd.isna(label)}
+    found = {gene: given[gene] for gene in samples.var_names.astype(str) if gene in given}
+    if not found:
+        raise OptionError(
+            f"{argument} has {some(given, 3) or 'nothing'}, none of the {samples.n_vars} genes "
+            f"({some(samples.var_names, 3)}). Index it by the names in samples.var_names."
+        )
+    return found

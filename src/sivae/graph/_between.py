@@ -13,6 +13,13 @@ from numpy.typing import NDArray
 Array: TypeAlias = NDArray[np.float64]
 
 
+def mean_positions(position_sgk: NDArray[np.floating]) -> Array:
+    """Mean over the individuals in which a gene has a finite position, (g, k); 0 where it has none."""
+    known_sg = np.isfinite(position_sgk).all(axis=2)
+    total_gk = np.where(known_sg[:, :, None], position_sgk, 0.0).sum(axis=0, dtype=np.float64)
+    return np.asarray(total_gk / np.maximum(known_sg.sum(axis=0), 1)[:, None], np.float64)
+
+
 def group_signs(mean_gk: NDArray[np.floating], group_g: NDArray[np.integer]) -> Array:
     """1 or -1 for each gene in a group, 0 for the others, (g,): which way it points along its group.
 
