@@ -77,10 +77,9 @@ def test_order_of_individuals_and_genes(rng):
 
 
 def test_nothing_is_found_in_nothing():
-    p = []
+    samples, p = with_modules(loss=0.0), []
     for seed in range(60):
-        samples = with_modules(seed, loss=0.0, n=10)
-        samples.obs["noise"] = np.random.default_rng(seed + 100).standard_normal(10)
+        samples.obs["noise"] = np.random.default_rng(seed).standard_normal(16)
         table = modules(samples, "noise", n_permutations=199).set_index(["module_a", "module_b"])
         p.append(table.loc[("module2", "module2"), "p"])
     assert kstest(p, "uniform").pvalue > 0.01

@@ -5,7 +5,6 @@ import pandas as pd
 import pytest
 from individuals import made_samples
 from scipy.stats import kstest, spearmanr
-from sklearn.linear_model import Ridge
 from sklearn.metrics import roc_auc_score
 
 from sivae._errors import OptionError
@@ -23,6 +22,13 @@ def samples(made):
     return made.copy()
 
 
+def solved(x, y, penalty):
+    """Ridge with a constant that is not penalised, as a function of new rows."""
+    mean = x.mean(axis=0)
+    w = np.linalg.solve((x - mean).T @ (x - mean) + penalty * np.eye(x.shape[1]), (x - mean).T @ (y - y.mean()))
+    return lambda rows: (rows - mean) @ w + y.mean()
+
+
 def ridge_by_hand(x, y, design, fold):
     """Penalties tried one by one, each judged by leaving out one training individual after the other."""
     base, gain = np.empty(len(y)), np.empty(len(y))
@@ -35,12 +41,12 @@ def ridge_by_hand(x, y, design, fold):
         errors = []
         for penalty in PENALTIES * x.shape[1]:
             held = [
-                Ridge(penalty).fit(np.delete(train, i, 0), np.delete(target, i)).predict(train[[i]])[0] - target[i]
+                solved(np.delete(train, i, 0), np.delete(target, i), penalty)(train[[i]])[0] - target[i]
                 for i in range(len(target))
             ]
             errors.append(np.mean(np.square(held)))
         best = PENALTIES[int(np.argmin(errors))] * x.shape[1]
-        gain[out] = Ridge(best).fit(train, target).predict(genes[out])
+        gain[out] = solved(train, target, best)(genes[out])
         base[out] = design[out] @ coefficients[:, -1]
     return base, gain
 
@@ -95,7 +101,7 @@ def test_two_categories(samples):
 def test_what_covariates_tell_is_not_credited_to_genes(samples):
     rng = np.random.default_rng(5)
     samples.obs["noise"] = rng.standard_normal(24)
-    samples.obs["outcome"] = samples.obs["noise"] + 0.3 * rng.standard_normal(24)
+    samples.obs["outcome"] = samples.obs["noise"] + 0.5 * rng.standard_normal(24)
     samples.layers["projection"] = rng.standard_normal((24, 40)) + samples.obs["noise"].to_numpy()[:, None]
     assert predict(samples, "outcome", n_permutations=99).p <= 0.05
     given = predict(samples, "outcome", covariates=["noise"], n_permutations=99)
@@ -119,7 +125,7 @@ def test_genes_without_variance_or_values_have_no_coefficient(samples):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("model", "n", "n_permutations"), [("ridge", 100, 99), ("lasso", 25, 19)])
+@pytest.mark.parametrize(("model", "n", "n_permutations"), [("ridge", 100, 99), ("lasso", 12, 19)])
 def test_nothing_is_found_in_nothing(model, n, n_permutations):
     p = []
     for seed in range(n):
