@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 
 from sivae import _keys
-from sivae._checks import check_adata, check_names, number, one_of, whole_number
+from sivae._checks import check_names, number, one_of, whole_number
 from sivae._errors import warn
 from sivae._rng import numpy_generator
 from sivae.cohort._controls import CONTROLS, NOMINAL, read_controls, verdicts
 from sivae.cohort._phenotype import LEAST_FREEDOM, dense, read_design, read_layer, told
 from sivae.stats._association import associate as association
 from sivae.stats._fdr import adjust
-from sivae.stats._given import given
+from sivae.stats._given import Given, given
 from sivae.stats._orders import few_orders
 from sivae.stats._precision import precision_weights
 
@@ -59,7 +59,7 @@ def associate(
     n_permutations: int = 100_000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Table of genes: does connectivity go with a phenotype over individuals, and is it connectivity?
+    """Table of genes: whether connectivity goes with a phenotype over individuals, and whether something else does.
 
     For each gene, with c_s its connectivity in individual s and x_s the phenotype,
 
@@ -69,13 +69,15 @@ def associate(
     evidence, however many cells it has.
 
     The verdict is the first of these that holds. `"untested"`: too few individuals have a finite value.
-    `"not associated"`: q above `fdr`. `"follows ..."`: with this control among the covariates the effect is less than
-    half of what it was and no longer nominally significant (p above 0.05); both are asked for, because a control that
-    goes with the phenotype by chance takes power from every gene but takes the effect of those alone that follow it.
-    `"not with equal numbers of cells"`: the same with equally many cells drawn from every individual. `"associated"`:
-    none of these. A gene whose expression goes with the phenotype as closely as its connectivity does cannot be told
-    from one that follows expression, and is called so; a control that is itself measured with much error takes too
-    little.
+    `"not associated"`: q above `fdr`. `"follows ..."`: with this control among the covariates, the effect is less than
+    half of what it was; or the control itself goes with the phenotype (p below 0.01) and the effect is no longer
+    nominally significant (p above 0.05). The first of the controls in the order of the columns is named.
+    `"not with equal numbers of cells"`: with equally many cells drawn from every individual, the effect is less than
+    half of what it was, and p above 0.05. `"associated"`: none of these.
+
+    So a control that goes with the phenotype by chance, as one of few individuals may, does not turn true genes away by
+    the power that it costs. Where gene and control both go with the phenotype so closely that the data cannot tell, the
+    gene is said to follow. What this cannot see: a control that is measured with much error takes too little.
 
     Parameters
     ----------
@@ -152,23 +154,23 @@ def associate(
     fdr = number("fdr", fdr, allowed=lambda x: 0 < x < 1, expected="a number between 0 and 1", hint="0.05 is usual.")
     n_permutations = whole_number("n_permutations", n_permutations, least=99, hint="100000 is the default.")
     seed = whole_number("seed", seed, least=0)
-    layer, values_sg = read_layer(samples, layer)
+    name, values_sg = read_layer(samples, layer)
     check_names(samples, "var_names")
-    design = read_design(samples, phenotype, covariates, lacking_s=~np.isfinite(values_sg).any(axis=1))
+    design = read_design(samples, phenotype, covariates, lacking_s=np.asarray(~np.isfinite(values_sg).any(axis=1)))
     notes = design.notes + _too_few(design)
     work = _Work(
         design=design,
         values_sg=values_sg[design.rows],
-        se_sg=_standard_errors(samples, layer, design.rows) if weights == "precision" else None,
+        se_sg=_standard_errors(samples, name, design.rows) if weights == "precision" else None,
         controls=read_controls(samples, design.rows) if controls else {},
-        matched_sgr=_matched(samples, layer, design.rows) if controls else None,
+        matched_sgr=_matched(samples, name, design.rows) if controls else None,
         n_permutations=n_permutations,
         seed=seed,
     )
     columns, exact = _tested(work)
     table = _table(columns, method=method, fdr=fdr, controls=controls)
     table.index = pd.Index(np.asarray(samples.var_names, str), name="gene")
-    table.attrs = _attrs(design, exact=exact) | {"layer": layer, "method": method, "fdr": fdr}
+    table.attrs.update(_attrs(design, exact=exact) | {"layer": name, "method": method, "fdr": fdr})
     for note in notes:
         warn(note)
     return table
@@ -199,8 +201,8 @@ def _too_few(design: Design) -> list[str]:
     if least <= NOMINAL:
         return []
     return [
-        f"With these {len(design.rows)} individuals no p-value can be below {least:.2g}: there are {len(few)} arrangements "
-        f"of {design.phenotype!r}, and nothing can be found by them. Add individuals."
+        f"With these {len(design.rows)} individuals no p-value can be below {least:.2g}: there are {len(few)} "
+        f"arrangements of {design.phenotype!r}. Nothing can be found by so few. Add individuals."
     ]
 
 
@@ -322,17 +324,18 @@ def _given(work: _Work, name: str, control_sgm: Array, *, weights_sg: Array | No
     """Effect and p given a control; NaN where it is not known in all the individuals."""
     n_genes = work.values_sg.shape[1]
     known_g = np.broadcast_to(np.isfinite(control_sgm).all(axis=(0, 2)), n_genes)
-    effect_g, p_g = np.full(n_genes, np.nan), np.full(n_genes, np.nan)
-    own = control_sgm.shape[1] > 1 or n_genes == 1
+    columns = {f"{what}_given_{name}": np.full(n_genes, np.nan) for what in ("effect", "p", "control_p")}
     if known_g.any():
-        effect_g[known_g], p_g[known_g] = given(
+        left = given(
             work.values_sg[:, known_g],
             work.design.x_s,
-            control_sgm[:, known_g] if own else control_sgm,
+            control_sgm[:, known_g] if control_sgm.shape[1] == n_genes else control_sgm,
             covariates_sc=work.design.covariates_sc,
             weights_sg=None if weights_sg is None else weights_sg[:, known_g],
         )
-    return {f"effect_given_{name}": effect_g, f"p_given_{name}": p_g}
+        for column, values_g in zip(columns.values(), (left.effect_g, left.p_g, left.control_p_g), strict=True):
+            column[known_g] = values_g
+    return columns
 
 
 def _control_itself(work: _Work, name: str) -> Columns:
@@ -370,12 +373,16 @@ def _table(columns: Columns, *, method: Method, fdr: float, controls: bool) -> p
         columns["relative_effect"] = np.where(mean_g > 0, columns["effect"] / mean_g, np.nan)
     columns["p"] = columns["p_rank" if method == "rank" else "p_regression"]
     columns["q"] = adjust(columns["p"])
-    known = [name for name in CONTROLS if f"effect_given_{name}" in columns]
+    left = {
+        name: Given(*(columns[f"{what}_given_{name}"] for what in ("effect", "p", "control_p")))
+        for name in CONTROLS
+        if f"p_given_{name}" in columns
+    }
     verdict_g = verdicts(
         columns["effect"],
         columns["q"],
         fdr=fdr,
-        given={name: (columns[f"effect_given_{name}"], columns[f"p_given_{name}"]) for name in known},
+        given=left,
         matched=(columns["effect_matched"], columns["p_matched"]) if "p_matched" in columns else None,
     )
     last = SHOWN.index("mean_connectivity")

@@ -1,8 +1,8 @@
-"""Is it connectivity, or what goes with it: expression, detection, depth, number of cells, composition?"""
+"""Whether it is connectivity, or what goes with it: expression, detection, depth, number of cells, composition."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
 
@@ -12,6 +12,8 @@ from sivae.cohort._phenotype import dense
 if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
+
+    from sivae.stats._given import Given
 
     Array: TypeAlias = NDArray[np.float64]
 
@@ -30,7 +32,9 @@ UNTESTED: Final = "untested"
 VERDICTS: Final = (ASSOCIATED, NOT_ASSOCIATED, *CONTROLS.values(), NOT_MATCHED, UNTESTED)
 
 NOMINAL: Final = 0.05
-"""p above which an effect given a control is no longer seen."""
+"""p above which an effect is not seen."""
+CANDIDATE: Final = 0.01
+"""p below which a control goes with the phenotype, so that it may stand behind it."""
 HALF: Final = 0.5
 """Share of the effect that has to remain given a control."""
 MANY: Final = 12
@@ -81,10 +85,15 @@ def verdicts(
     q_g: Array,
     *,
     fdr: float,
-    given: dict[str, tuple[Array, Array]],
+    given: dict[str, Given],
     matched: tuple[Array, Array] | None = None,
 ) -> NDArray[np.str_]:
     """One word or a few for each gene, (g,).
+
+    A gene that is associated follows a control if the effect given it is less than half of what it was, or if the
+    control itself goes with the phenotype (p below 0.01) and the effect given it is not nominally significant (p above
+    0.05). Half alone keeps genes that cannot be told from followers, where control and phenotype nearly coincide;
+    p alone turns away true genes whose control goes with the phenotype by chance, and keeps one follower in twenty.
 
     Parameters
     ----------
@@ -93,7 +102,7 @@ def verdicts(
     fdr
         False discovery rate.
     given
-        By control, effect and p given the control.
+        By control, what is left given it.
     matched
         Effect and p with equal numbers of cells.
     """
@@ -101,9 +110,15 @@ def verdicts(
     open_g = np.isfinite(q_g) & (q_g <= fdr)
     result[~open_g] = NOT_ASSOCIATED
     result[~np.isfinite(q_g)] = UNTESTED
-    found: list[tuple[str, Any]] = [(CONTROLS[name], given[name]) for name in CONTROLS if name in given]
-    for words, (other_g, p_g) in [*found, *([] if matched is None else [(NOT_MATCHED, matched)])]:
-        gone_g = open_g & (p_g > NOMINAL) & (other_g * np.sign(effect_g) < HALF * np.abs(effect_g))
-        result[gone_g] = words
-        open_g &= ~gone_g
+    for name in [name for name in CONTROLS if name in given]:
+        left = given[name]
+        unclear_g = (left.control_p_g < CANDIDATE) & (left.p_g > NOMINAL)
+        gone_g = open_g & (_less_than_half(left.effect_g, effect_g) | unclear_g)
+        result[gone_g], open_g = CONTROLS[name], open_g & ~gone_g
+    if matched is not None:
+        result[open_g & _less_than_half(matched[0], effect_g) & (matched[1] > NOMINAL)] = NOT_MATCHED
     return result.astype(str)
+
+
+def _less_than_half(left_g: Array, effect_g: Array) -> NDArray[np.bool_]:
+    return np.asarray(left_g * np.sign(effect_g) < HALF * np.abs(effect_g))
