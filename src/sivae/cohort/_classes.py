@@ -11,7 +11,6 @@ from scipy import sparse
 
 from sivae._checks import whole_number
 from sivae._errors import warn
-from sivae._rng import numpy_generator
 from sivae.cohort._phenotype import read_design
 from sivae.cohort._samples import check_samples, read_edges, read_labels
 from sivae.cohort._tables import association_columns, design_attrs, pair_name, pairs_of
@@ -113,7 +112,7 @@ def edge_classes(
     """
     check_samples(samples)
     n_permutations = whole_number("n_permutations", n_permutations, least=1)
-    generator = numpy_generator(whole_number("seed", seed, least=0), "edge classes")
+    seed = whole_number("seed", seed, least=0)
     names, present_se = read_edges(samples)
     class_of = read_labels(samples, classes, "classes", CLASSES)
     levels = sorted(set(class_of.values()))
@@ -128,7 +127,7 @@ def edge_classes(
     count_sp = count_sp[design.rows].toarray()
     seen = np.flatnonzero(count_sp.any(axis=0))
     found = association_columns(
-        count_sp[:, seen], design.x_s, design.covariates_sc, n_permutations=n_permutations, generator=generator,
+        count_sp[:, seen], design.x_s, design.covariates_sc, n_permutations=n_permutations, seed=seed, purpose="edge classes",
         ranks=True,
     )  # fmt: skip
     found.insert(0, "mean", count_sp[:, seen].mean(axis=0))

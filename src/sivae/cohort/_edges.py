@@ -10,7 +10,6 @@ from scipy import sparse
 
 from sivae._checks import number, one_of, whole_number
 from sivae._errors import OptionError, warn
-from sivae._rng import numpy_generator
 from sivae.cohort._phenotype import read_design
 from sivae.cohort._samples import check_samples, find_genes, lacking, read_edges, read_strength
 from sivae.cohort._tables import association_columns, design_attrs
@@ -104,7 +103,7 @@ def edges(
     fdr = number("fdr", fdr, allowed=lambda x: 0 < x < 1, expected="a number between 0 and 1", hint="0.05 is usual.")
     share = number("min_share", min_share, allowed=lambda x: 0 <= x <= 0.5, expected="a number from 0 to 0.5")
     n_permutations = whole_number("n_permutations", n_permutations, least=1)
-    generator = numpy_generator(whole_number("seed", seed, least=0), "edges")
+    seed = whole_number("seed", seed, least=0)
     names, present_se = read_edges(samples)
     kept = _among(samples, names, samples.var_names if genes is None else genes)
     strength_se = read_strength(samples)
@@ -113,14 +112,14 @@ def edges(
         warn(note)
     rows = design.rows
     present_se = sparse.csr_matrix(present_se[rows][:, kept])
-    strength_se = np.asarray(strength_se[rows][:, kept], np.float64)
+    strength_se = strength_se[np.ix_(rows, kept)]
     columns = association_columns(
-        strength_se, design.x_s, design.covariates_sc, n_permutations=n_permutations, generator=generator
+        strength_se, design.x_s, design.covariates_sc, n_permutations=n_permutations, seed=seed, purpose="edges"
     )
     least = max(2, int(np.ceil(share * len(rows))))
     presence = _presence(present_se, design.x_s, least)
     frame = pd.concat([names.iloc[kept].reset_index(drop=True), presence[["share"]], columns], axis=1)
-    frame.insert(3, "mean", strength_se.mean(axis=0))
+    frame.insert(3, "mean", strength_se.mean(axis=0, dtype=np.float64))
     frame = pd.concat([frame, presence.drop(columns="share")], axis=1)
     p, q = DECIDES[test]
     frame["associated"] = frame[q] <= fdr

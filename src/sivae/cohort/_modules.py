@@ -10,7 +10,6 @@ import pandas as pd
 from sivae import _keys
 from sivae._checks import whole_number
 from sivae._errors import OptionError, warn
-from sivae._rng import numpy_generator
 from sivae.cohort._phenotype import read_design
 from sivae.cohort._samples import check_samples, lacking, read_labels, read_positions
 from sivae.cohort._tables import association_columns, design_attrs, pair_name, pairs_of
@@ -90,7 +89,7 @@ def modules(
     """
     check_samples(samples)
     n_permutations = whole_number("n_permutations", n_permutations, least=1)
-    generator = numpy_generator(whole_number("seed", seed, least=0), "modules of individuals")
+    seed = whole_number("seed", seed, least=0)
     names, group_g = _read_modules(samples, modules)
     position_sgk = read_positions(samples)
     sign_g = group_signs(mean_positions(position_sgk), group_g)
@@ -105,7 +104,12 @@ def modules(
     for note in design.notes:
         warn(note)
     found = association_columns(
-        value_sp[design.rows], design.x_s, design.covariates_sc, n_permutations=n_permutations, generator=generator
+        value_sp[design.rows],
+        design.x_s,
+        design.covariates_sc,
+        n_permutations=n_permutations,
+        seed=seed,
+        purpose="modules of individuals",
     )
     ends = {
         "module_a": [names[a] for a, _ in pairs], "module_b": [names[b] for _, b in pairs],
