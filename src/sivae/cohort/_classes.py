@@ -127,8 +127,8 @@ def edge_classes(
     count_sp = count_sp[design.rows].toarray()
     seen = np.flatnonzero(count_sp.any(axis=0))
     found = association_columns(
-        count_sp[:, seen], design.x_s, design.covariates_sc, n_permutations=n_permutations, seed=seed, purpose="edge classes",
-        ranks=True,
+        count_sp[:, seen], design.x_s, design.covariates_sc, n_permutations=n_permutations, seed=seed,
+        purpose="edge classes", ranks=True,
     )  # fmt: skip
     found.insert(0, "mean", count_sp[:, seen].mean(axis=0))
     found.insert(0, "class_b", [levels[pairs[p][1]] for p in seen])

@@ -110,24 +110,20 @@ def edges(
     design = read_design(samples, phenotype, covariates, lacking_s=lacking(strength_se))
     for note in design.notes:
         warn(note)
-    rows = design.rows
-    present_se = sparse.csr_matrix(present_se[rows][:, kept])
-    strength_se = strength_se[np.ix_(rows, kept)]
+    strength_se = strength_se[np.ix_(design.rows, kept)]
     columns = association_columns(
         strength_se, design.x_s, design.covariates_sc, n_permutations=n_permutations, seed=seed, purpose="edges"
     )
-    least = max(2, int(np.ceil(share * len(rows))))
-    presence = _presence(present_se, design.x_s, least)
-    frame = pd.concat([names.iloc[kept].reset_index(drop=True), presence[["share"]], columns], axis=1)
-    frame.insert(3, "mean", strength_se.mean(axis=0, dtype=np.float64))
-    frame = pd.concat([frame, presence.drop(columns="share")], axis=1)
-    p, q = DECIDES[test]
-    frame["associated"] = frame[q] <= fdr
-    frame = frame.iloc[np.lexsort((frame["gene_b"], frame["gene_a"], frame[p]))].reset_index(drop=True)
-    frame.attrs |= design_attrs(design) | {
-        "test": test, "fdr": fdr, "least_individuals": least,
-        "n_presence_untested": int(frame["p_presence"].isna().sum()),
-    }  # fmt: skip
+    columns.insert(0, "mean", strength_se.mean(axis=0, dtype=np.float64))
+    least = max(2, int(np.ceil(share * len(design.rows))))
+    presence = _presence(sparse.csr_matrix(present_se[design.rows][:, kept]), design.x_s, least)
+    ends = names.iloc[kept].reset_index(drop=True)
+    frame = pd.concat([ends, presence[["share"]], columns, presence.drop(columns="share")], axis=1)
+    by_p, by_q = DECIDES[test]
+    frame["associated"] = frame[by_q] <= fdr
+    frame = frame.iloc[np.lexsort((frame["gene_b"], frame["gene_a"], frame[by_p]))].reset_index(drop=True)
+    frame.attrs |= design_attrs(design) | {"test": test, "fdr": fdr, "least_individuals": least}
+    frame.attrs["n_presence_untested"] = int(frame["p_presence"].isna().sum())
     return frame
 
 

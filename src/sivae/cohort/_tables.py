@@ -45,8 +45,8 @@ def association_columns(
     """Effect with its interval, partial Spearman correlation, t, permutation p and q of each column of `y_se`.
 
     p is of t, or with `ranks` of the partial Spearman correlation. There may be very many columns, so they come in
-    blocks: all get 999 permutations, and those with p up to 0.02 then `n_permutations` others. What is found of a column
-    does not depend on the others but for q. Columns with a value that is not finite are not tested: NaN. Individuals
+    blocks: all get 999 permutations, and those with p up to 0.02 then `n_permutations` others. But for q, what is found
+    of a column does not depend on the others. Columns with a value that is not finite are not tested: NaN. Individuals
     come sorted by name, so that nothing depends on their order.
     """
     table_ec, exact = np.full((y_se.shape[1], len(COLUMNS)), np.nan), False
