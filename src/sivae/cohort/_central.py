@@ -59,9 +59,8 @@ def central_genes(
     >>> import anndata, numpy, sivae
     >>> samples = anndata.AnnData(numpy.array([[3.0, 2.0, 1.0], [3.0, 1.0, 2.0]]), uns={"sivae_cohort": {}})
     >>> samples.layers["projection"] = samples.X
-    >>> sivae.cohort.central_genes(samples, n_top=1)
-       count  share  mean_rank
-    0      2    1.0        1.0
+    >>> sivae.cohort.central_genes(samples, n_top=1).loc["0"].to_list()
+    [2.0, 1.0, 1.0]
     """
     check_samples(samples)
     n_top = whole_number("n_top", n_top, least=1, hint="100 is the default.")

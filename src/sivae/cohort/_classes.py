@@ -106,9 +106,14 @@ def edge_classes(
     Examples
     --------
     >>> import sivae
-    >>> samples = sivae.datasets.planted_cohort()  # doctest: +SKIP
-    >>> classes = sivae.cohort.gene_classes(samples.var_names)  # doctest: +SKIP
-    >>> sivae.cohort.edge_classes(samples, classes, phenotype="severity")  # doctest: +SKIP
+    >>> adata = sivae.datasets.planted_cohort(n_individuals=8, n_cells=60)
+    >>> sivae.SiVAE.setup_anndata(adata)
+    >>> model = sivae.SiVAE(adata, n_latent=5)
+    >>> history = model.train(max_epochs=2, progress=False)
+    >>> samples = sivae.cohort.connectivity(adata, "donor", model=model)
+    >>> classes = sivae.cohort.gene_classes(samples.var_names)
+    >>> sivae.cohort.edge_classes(samples, classes).columns.to_list()
+    ['other-other']
     """
     check_samples(samples)
     n_permutations = whole_number("n_permutations", n_permutations, least=1)

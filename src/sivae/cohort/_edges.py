@@ -95,8 +95,14 @@ def edges(
     Examples
     --------
     >>> import sivae
-    >>> samples = sivae.datasets.planted_cohort()  # doctest: +SKIP
-    >>> sivae.cohort.edges(samples, "severity", covariates=["sex"])  # doctest: +SKIP
+    >>> adata = sivae.datasets.planted_cohort(n_individuals=8, n_cells=60)
+    >>> sivae.SiVAE.setup_anndata(adata)
+    >>> model = sivae.SiVAE(adata, n_latent=5)
+    >>> history = model.train(max_epochs=2, progress=False)
+    >>> samples = sivae.cohort.connectivity(adata, "donor", model=model)
+    >>> table = sivae.cohort.edges(samples, "severity", test="presence", n_permutations=999)
+    >>> table.columns.to_list()[:4]
+    ['gene_a', 'gene_b', 'share', 'mean']
     """
     check_samples(samples)
     one_of("test", test, DECIDES)

@@ -109,8 +109,15 @@ def gene_sets(
     Examples
     --------
     >>> import sivae
-    >>> samples = sivae.datasets.planted_cohort()  # doctest: +SKIP
-    >>> sivae.cohort.gene_sets(samples, "severity", "sets.gmt")  # doctest: +SKIP
+    >>> adata = sivae.datasets.planted_cohort(n_individuals=8, n_cells=60)
+    >>> sivae.SiVAE.setup_anndata(adata)
+    >>> model = sivae.SiVAE(adata, n_latent=5)
+    >>> history = model.train(max_epochs=2, progress=False)
+    >>> samples = sivae.cohort.connectivity(adata, "donor", model=model)
+    >>> sets = {"first": samples.var_names[:20], "last": samples.var_names[-20:]}
+    >>> table = sivae.cohort.gene_sets(samples, "severity", sets, n_permutations=99)
+    >>> sorted(table.index)
+    ['first', 'last']
     """
     check_samples(samples)
     weight = number("weight", weight, allowed=lambda x: 0 <= x < np.inf, expected="a number of 0 or more")

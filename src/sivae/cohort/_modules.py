@@ -84,8 +84,14 @@ def modules(
     Examples
     --------
     >>> import sivae
-    >>> samples = sivae.datasets.planted_cohort()  # doctest: +SKIP
-    >>> sivae.cohort.modules(samples, "severity", "module")  # doctest: +SKIP
+    >>> adata = sivae.datasets.planted_cohort(n_individuals=8, n_cells=60)
+    >>> sivae.SiVAE.setup_anndata(adata)
+    >>> model = sivae.SiVAE(adata, n_latent=5)
+    >>> history = model.train(max_epochs=2, progress=False)
+    >>> samples = sivae.cohort.connectivity(adata, "donor", model=model)
+    >>> halves = {gene: "first" if i < 100 else "second" for i, gene in enumerate(samples.var_names)}
+    >>> sivae.cohort.modules(samples, modules=halves).shape
+    (8, 3)
     """
     check_samples(samples)
     n_permutations = whole_number("n_permutations", n_permutations, least=1)

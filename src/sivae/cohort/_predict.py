@@ -115,8 +115,14 @@ def predict(
     Examples
     --------
     >>> import sivae
-    >>> samples = sivae.datasets.planted_cohort()  # doctest: +SKIP
-    >>> sivae.cohort.predict(samples, "severity").p  # doctest: +SKIP
+    >>> adata = sivae.datasets.planted_cohort(n_individuals=8, n_cells=60)
+    >>> sivae.SiVAE.setup_anndata(adata)
+    >>> model = sivae.SiVAE(adata, n_latent=5)
+    >>> history = model.train(max_epochs=2, progress=False)
+    >>> samples = sivae.cohort.connectivity(adata, "donor", model=model)
+    >>> found = sivae.cohort.predict(samples, "severity", n_folds=8, n_permutations=99)
+    >>> found.coefficients.shape, 0 < found.p <= 1
+    ((200,), True)
     """
     check_samples(samples)
     one_of("model", model, get_args(Model))
