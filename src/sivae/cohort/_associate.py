@@ -12,7 +12,7 @@ from sivae import _keys
 from sivae._checks import check_names, number, one_of, whole_number
 from sivae._errors import warn
 from sivae._rng import numpy_generator
-from sivae.cohort._controls import CONTROLS, NOMINAL, read_controls, verdicts
+from sivae.cohort._controls import CONTROLS, NOMINAL, read_controls, read_draws, verdicts
 from sivae.cohort._phenotype import LEAST_FREEDOM, dense, read_design, read_layer, told
 from sivae.stats._association import associate as association
 from sivae.stats._fdr import adjust
@@ -65,8 +65,8 @@ def associate(
 
         c_s = a + effect x_s + covariates_s . b + noise
 
-    by least squares, weighted by precision; p by permuting residuals over individuals. The individual is the unit of
-    evidence, however many cells it has.
+    by least squares, weighted by precision; p by permuting residuals, with their weights, over individuals. The
+    individual is the unit of evidence, however many cells it has.
 
     The verdict is the first of these that holds. `"untested"`: too few individuals have a finite value.
     `"not associated"`: q above `fdr`. `"follows ..."`: with this control among the covariates, the effect is less than
@@ -157,13 +157,12 @@ def associate(
     name, values_sg = read_layer(samples, layer)
     check_names(samples, "var_names")
     design = read_design(samples, phenotype, covariates, lacking_s=np.asarray(~np.isfinite(values_sg).any(axis=1)))
-    notes = design.notes + _too_few(design)
     work = _Work(
         design=design,
         values_sg=values_sg[design.rows],
         se_sg=_standard_errors(samples, name, design.rows) if weights == "precision" else None,
         controls=read_controls(samples, design.rows) if controls else {},
-        matched_sgr=_matched(samples, name, design.rows) if controls else None,
+        matched_sgr=read_draws(samples, design.rows) if controls and name == _keys.PROJECTION else None,
         n_permutations=n_permutations,
         seed=seed,
     )
@@ -171,7 +170,7 @@ def associate(
     table = _table(columns, method=method, fdr=fdr, controls=controls)
     table.index = pd.Index(np.asarray(samples.var_names, str), name="gene")
     table.attrs.update(_attrs(design, exact=exact) | {"layer": name, "method": method, "fdr": fdr})
-    for note in notes:
+    for note in design.notes + _too_few(design):
         warn(note)
     return table
 
@@ -182,14 +181,6 @@ def associate(
 def _standard_errors(samples: AnnData, layer: str, rows: NDArray[np.intp]) -> Array | None:
     key = layer + _keys.SE_SUFFIX
     return dense(samples.layers[key])[rows] if key in samples.layers else None
-
-
-def _matched(samples: AnnData, layer: str, rows: NDArray[np.intp]) -> NDArray[np.floating] | None:
-    """Individuals x genes x draws; the draws are of the projection alone."""
-    if layer != _keys.PROJECTION or _keys.MATCHED not in samples.obsm:
-        return None
-    matched_sgr = np.asarray(samples.obsm[_keys.MATCHED])[rows]
-    return matched_sgr if matched_sgr.shape[2] else None
 
 
 def _too_few(design: Design) -> list[str]:

@@ -216,7 +216,7 @@ def phenotype_numbers(column: pd.Series[Any], name: str) -> tuple[Array, Kind, t
     column = _plain(column, name)
     if column.nunique() < 2:
         raise SetupError(
-            f"The phenotype {name!r} is {column.iloc[0]!r} in all {len(column)} individuals; expected it to vary. "
+            f"The phenotype {name!r} is {str(column.iloc[0])!r} in all {len(column)} individuals; expected it to vary. "
             "Choose another column, or add individuals with another value."
         )
     if pd.api.types.is_bool_dtype(column.dtype):
@@ -303,7 +303,7 @@ def _check_confounding(phenotype: str, x_s: Array, parts: dict[str, Array]) -> l
     if n - 2 - rank < LEAST_FREEDOM:
         raise SetupError(
             f"The covariates {said} make {rank} independent columns, too many for {n} individuals: expected at most "
-            f"{n - 2 - LEAST_FREEDOM}, so that {LEAST_FREEDOM} degrees of freedom remain beside a constant and "
+            f"{max(n - 2 - LEAST_FREEDOM, 0)}, so that {LEAST_FREEDOM} degrees of freedom remain beside a constant and "
             f"{phenotype!r}. Name fewer covariates, or join levels of those with many."
         )
     if share > 1 - 1e-9:
