@@ -100,8 +100,9 @@ def edge_classes(
     Notes
     -----
     Choi, Li and Quon 2023 (doi 10.1186/s13059-023-02850-y) correlate the counts of mitochondrial and ribosomal edges
-    with the phenotype. Every individual has as many edges as any other, so that one pair can only gain what others
-    lose: the rows are one finding in several forms.
+    with the phenotype. The graph of every individual has equally many edges, so that one pair can only gain what others
+    lose: the rows are one finding in several forms. Counted are the edges that `samples` holds, which in a large cohort
+    are the most common ones.
 
     Examples
     --------
