@@ -90,7 +90,8 @@ def edges(
     Notes
     -----
     Choi, Li and Quon 2023 (doi 10.1186/s13059-023-02850-y) compare by rank sums having and lacking an edge among the
-    mitochondrial genes. The graph of every individual has equally many edges, so an edge can be lost to others that grew.
+    mitochondrial genes. The graph of every individual has equally many edges, so an edge can be lost to others that
+    grew.
 
     Examples
     --------
