@@ -99,6 +99,6 @@ def test_p_values_are_uniform_where_genes_are_correlated(rng):
 @pytest.mark.slow
 def test_a_thousand_permutations_of_a_hundred_sets(rng):
     member = sets_of(rng, 100, 2000, 20, 300)
-    start = time.perf_counter()
+    start = time.process_time()
     enrichment_scores(rng.standard_normal((1000, 2000)), member)
-    assert time.perf_counter() - start < 30
+    assert time.process_time() - start < 30
