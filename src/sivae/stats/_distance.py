@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import final
+from typing import Final, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from sivae.stats._reduced import VALUES, basis
 
 Array = NDArray[np.float64]
 
-TIE = 1e-9
+TIE: Final = 1e-9
 """Shares this close are equal."""
 
 
@@ -75,33 +76,39 @@ def distance_regression(
     McArdle and Anderson 2001, doi 10.1890/0012-9658(2001)082[0290:FMMTCD]2.0.CO;2. Freedman and Lane 1983, doi
     10.1080/07350015.1983.10509354.
     """
-    x_s = np.asarray(x_s, np.float64)
-    basis_sc = basis(x_s, None if covariates_sc is None else np.asarray(covariates_sc, np.float64))
-    freedom = len(x_s) - basis_sc.shape[1] - 2
+    value_s: Array = np.asarray(x_s, np.float64)
+    basis_sc = basis(value_s, None if covariates_sc is None else np.asarray(covariates_sc, np.float64))
+    freedom = len(value_s) - basis_sc.shape[1] - 2
     if freedom < 1:
-        raise ValueError(f"{len(x_s)} individuals leave {freedom} degrees of freedom; expected at least 1.")
+        raise ValueError(f"{len(value_s)} individuals leave {freedom} degrees of freedom; expected at least 1.")
     residual_ss = product_ss - basis_sc @ (basis_sc.T @ product_ss)
     residual_ss = residual_ss - (residual_ss @ basis_sc) @ basis_sc.T
-    total, all_of_it = float(np.trace(residual_ss)), float(np.trace(product_ss))
-    if total <= TIE * np.abs(product_ss).max(initial=0.0) * len(x_s):
+    total = float(np.trace(residual_ss))
+    if total <= TIE * np.abs(product_ss).max(initial=0.0) * len(value_s):
         raise ValueError("Individuals do not differ once the covariates are known; expected distances above 0.")
-    left_s = x_s - x_s.mean()
+    left_s = value_s - value_s.mean()
     left_s = left_s - basis_sc @ (basis_sc.T @ left_s)
     design_sc = np.column_stack([left_s / np.linalg.norm(left_s), basis_sc])
-    observed = float(_shares(residual_ss, design_sc, np.arange(len(x_s))[None])[0])
-    few = few_orders(x_s, plain=basis_sc.shape[1] == 0)
-    rows = max(1, VALUES // len(x_s))
-    if few is not None:
-        orders = (few[start : start + rows] for start in range(0, len(few), rows))
-    else:
-        orders = random_orders(len(x_s), n_permutations, seed=int(generator.integers(2**63 - 1)), rows=rows)
-    exceedances = sum(int((_shares(residual_ss, design_sc, o) >= observed - TIE).sum()) for o in orders)
-    p = exceedances / len(few) if few is not None else (1 + exceedances) / (1 + n_permutations)
-    explained = observed * total
-    rest = total - explained
-    pseudo_f = explained * freedom / rest if rest > TIE * total else float("inf")
+    share = float(_shares(residual_ss, design_sc, np.arange(len(value_s))[None])[0])
+    few = few_orders(value_s, plain=basis_sc.shape[1] == 0)
     n = n_permutations if few is None else len(few)
-    return DistanceRegression(pseudo_f, explained / all_of_it, p, n, few is not None)
+    seed = int(generator.integers(2**63 - 1))
+    exceedances = sum(
+        int((_shares(residual_ss, design_sc, order_bs) >= share - TIE).sum())
+        for order_bs in _blocks(few, len(value_s), n, seed=seed)
+    )
+    p = (1 + exceedances) / (1 + n) if few is None else exceedances / n
+    pseudo_f = share * freedom / (1 - share) if abs(1 - share) > TIE else float("inf")
+    return DistanceRegression(pseudo_f, share * total / float(np.trace(product_ss)), p, n, few is not None)
+
+
+def _blocks(few: Orders | None, n_individuals: int, n_orders: int, *, seed: int) -> Iterator[Orders]:
+    rows = max(1, VALUES // n_individuals)
+    if few is None:
+        yield from random_orders(n_individuals, n_orders, seed=seed, rows=rows)
+        return
+    for start in range(0, n_orders, rows):
+        yield few[start : start + rows]
 
 
 def _shares(residual_ss: Array, design_sc: Array, order_bs: Orders) -> Array:
