@@ -78,10 +78,10 @@ def test_ranks_are_spearmans():
 # ------------------------------------------------------------------------------------------------------- permutations
 
 
-@pytest.mark.parametrize("x_s", [[0, 0, 0, 0, 1, 1, 1, 1], [0, 1, 1, 2, 2, 2, 3.5], [0.1, 0.5, 2, 3, 4, 9]])
+@pytest.mark.parametrize("x_s", [[0, 0, 0, 1, 1, 1], [0, 1, 1, 2, 2, 3.5], [0.1, 0.5, 2, 3, 4]])
 def test_the_exact_test_is_scipys(x_s):
     x_s = np.array(x_s, float)
-    y_sg = np.random.default_rng(0).normal(size=(len(x_s), 6)) + np.array([0, 0, 0, 0, 1, 3]) * x_s[:, None]
+    y_sg = np.random.default_rng(0).normal(size=(len(x_s), 3)) + np.array([0, 1, 3]) * x_s[:, None]
     found = run(y_sg, x_s)
     assert found.exact
     for g, y_s in enumerate(y_sg.T):
@@ -241,7 +241,8 @@ def test_a_null_gives_uniform_or_larger_p(kind, setting):
     y_sg = noise(kind, rng, (n, N_NULL))
     options = {}
     if setting in ("covariates", "both", "ranks", "few"):
-        y_sg = y_sg + covariates_sc[:, :1] * rng.normal(size=N_NULL)
+        # Ranks of a sum are no sum of ranks: partial Spearman correlation promises less where the covariate acts.
+        y_sg = y_sg + (setting != "ranks") * covariates_sc[:, :1] * rng.normal(size=N_NULL)
         options["covariates_sc"] = covariates_sc[:, :1] if setting == "few" else covariates_sc
     if setting in ("weights", "both"):
         options["weights_sg"] = np.exp(rng.normal(0, 0.7, (n, N_NULL)))

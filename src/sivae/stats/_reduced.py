@@ -30,18 +30,15 @@ class Reduced:
     """Orthonormal columns that the residuals have none of; without weights the constant is left out of them."""
     freedom: int
     """Degrees of freedom left once the phenotype is fitted too."""
-
-    @property
-    def shared(self) -> bool:
-        """Whether all genes have the same design."""
-        return self.x_sg.shape[1] == 1
+    shared: bool
+    """Whether all genes have the same design; one gene with weights of its own has not."""
 
     def genes(self, chosen_g: NDArray[np.intp]) -> Reduced:
         """Some of the genes."""
         if self.shared:
             return replace(self, y_sg=self.y_sg[:, chosen_g])
         parts = self.y_sg[:, chosen_g], self.x_sg[:, chosen_g], self.basis_gsc[chosen_g]
-        return Reduced(*parts, self.freedom)
+        return Reduced(*parts, self.freedom, self.shared)
 
     def correlation(self) -> Array:
         """Partial correlation of each gene with the phenotype, (g,); 0 where nothing is left of the gene."""
@@ -112,7 +109,8 @@ def reduced(y_sg: Array, x_s: Array, covariates_sc: Array | None = None, *, weig
         basis_gsc = np.linalg.qr(root_sg.T[:, :, None] * design_sc)[0]
         y_sg, x_sg = root_sg * y_sg, root_sg * x_s[:, None]
         left_sg, left_x_sg = taken_off(y_sg, basis_gsc), taken_off(x_sg, basis_gsc)
-    return Reduced(without_rounding(left_sg, y_sg), without_rounding(left_x_sg, x_sg), basis_gsc, freedom)
+    left_sg, left_x_sg = without_rounding(left_sg, y_sg), without_rounding(left_x_sg, x_sg)
+    return Reduced(left_sg, left_x_sg, basis_gsc, freedom, weights_sg is None)
 
 
 def basis(x_s: Array, covariates_sc: Array | None) -> Array:
