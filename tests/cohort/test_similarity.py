@@ -9,8 +9,8 @@ from individuals import made_samples
 from scipy.spatial.distance import cdist
 from scipy.stats import spearmanr
 
-from sivae._errors import GeneMismatchError, OptionError, SetupError
-from sivae.cohort._similarity import METHODS, expression_tracking, similarity
+from sivae._errors import GeneMismatchError, OptionError, SetupError, SiVAEWarning
+from sivae.cohort._similarity import METHODS, similarity
 from sivae.graph import _graph_kernels as kernels
 
 
@@ -90,6 +90,15 @@ def test_noise_is_taken_off_where_its_size_is_known(samples, rng):
     assert spearmanr(with_noise[pairs], far)[0] < -0.9 and abs(spearmanr(without[pairs], far)[0]) < 0.5
 
 
+def test_genes_that_an_individual_lacks_are_left_out(samples):
+    expected = similarity(samples, method="positions", leave_out=["gene005", "gene007"])
+    samples.obsm["sivae_positions"][3, 5] = samples.obsm["sivae_positions"][2, 7, 1] = np.nan
+    with pytest.warns(SiVAEWarning, match=r"2 of 60 genes have no position in some individual.*\(gene005, gene007\)"):
+        found = similarity(samples, method="positions")
+    pd.testing.assert_frame_equal(found, expected)
+    assert samples.uns["sivae_cohort"]["similarity"]["n_genes"] == 58
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_permuting_individuals_or_genes_permutes_alone(samples, method, rng):
     found = similarity(samples, method=method)
@@ -143,10 +152,9 @@ def test_errors_name_what_is_missing(samples):
     with pytest.raises(SetupError, match=r"has the shape \(16, 60, 4\); expected individuals x 30 genes x axes"):
         similarity(samples[:, :30].copy(), method="positions")
     broken = samples.copy()
-    broken.obsm["sivae_positions"][3, 5] = np.nan
-    with pytest.raises(SetupError, match="not finite in donor03; expected numbers"):
+    broken.obsm["sivae_positions"][3, 1:] = np.nan
+    with pytest.raises(SetupError, match=r"1 of 60 genes have a position \(and a standard error\) in every individual"):
         similarity(broken, method="positions")
-    similarity(broken, method="positions", genes=list(broken.var_names[6:]))  # the others can be compared
     broken.obsm["sivae_positions"][:] = 0
     with pytest.raises(SetupError, match="expected more than noise. Compare other genes"):
         similarity(broken, method="positions")
@@ -161,26 +169,3 @@ def test_errors_name_what_is_missing(samples):
         similarity(broken)
     with pytest.raises(SetupError, match="Found DataFrame, expected an AnnData"):
         similarity(samples.obs)
-
-
-def test_expression_that_tracks_the_phenotype_is_found(samples):
-    found = expression_tracking(samples, "severity")
-    p = [spearmanr(column, samples.obs["severity"]).pvalue for column in samples.layers["mean_expression"].T]
-    assert found == [name for name, value in zip(samples.var_names, p, strict=True) if value < 0.05 / 60]
-    assert set(samples.var_names[5:10]) >= set(found) and len(found) >= 3
-    assert expression_tracking(samples, "severity", alpha=1.0) == list(samples.var_names)
-    loose = expression_tracking(samples, "phenotype", alpha=0.05)
-    case = (samples.obs["phenotype"] == "case").to_numpy()
-    p = [spearmanr(column, case).pvalue for column in samples.layers["mean_expression"].T]
-    assert loose == [name for name, value in zip(samples.var_names, p, strict=True) if value < 0.05]
-    samples.layers["mean_expression"][:, 7] = 1.0  # constant: tracks nothing
-    samples.layers["mean_expression"][2, 6] = np.nan
-    assert not {"gene006", "gene007"} & set(expression_tracking(samples, "severity", alpha=1.0))
-
-
-def test_errors_of_expression_tracking(samples):
-    with pytest.raises(OptionError, match="alpha is 2; expected a number above 0 and at most 1"):
-        expression_tracking(samples, "severity", alpha=2)
-    del samples.layers["mean_expression"]
-    with pytest.raises(SetupError, match="layers has no 'mean_expression'"):
-        expression_tracking(samples, "severity")

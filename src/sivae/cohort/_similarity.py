@@ -10,7 +10,7 @@ from scipy import sparse
 
 from sivae import _keys
 from sivae._checks import check_adata, check_names, names, one_of, whole_number
-from sivae._errors import GeneMismatchError, OptionError, SetupError, some
+from sivae._errors import GeneMismatchError, OptionError, SetupError, some, warn
 from sivae.graph import _graph_kernels as kernels
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 Method = Literal["edges", "vertex", "weisfeiler-lehman", "positions"]
 METHODS: Final[tuple[str, ...]] = get_args(Method)
+KERNELS: Final = ("vertex", "weisfeiler-lehman")
 
 
 def similarity(
@@ -70,6 +71,11 @@ def similarity(
 
     A map of an earlier similarity is taken out of `obsm`.
 
+    Warns
+    -----
+    SiVAEWarning
+        Naming genes that have no position in some individual: `"positions"` leaves them out.
+
     Raises
     ------
     OptionError
@@ -100,7 +106,14 @@ def similarity(
     _check_options(samples, method, iterations=iterations, by_name=by_name, noise_layer=noise_layer)
     rows = _chosen(samples, genes, leave_out)
     if method == "positions":
-        similarity_ss = _of_positions(samples, rows, noise_layer)
+        position_sgk, variance_sg, known_g = _positions(samples, rows, noise_layer)
+        if not known_g.all():
+            warn(
+                f"{int((~known_g).sum())} of {len(rows)} genes have no position in some individual and are left out "
+                f"({some(samples.var_names[rows[~known_g]])})."
+            )
+        rows = rows[known_g]
+        similarity_ss = _of_positions(position_sgk, variance_sg)
     else:
         present_se, ends_2e = _graphs(samples, rows)
         if method == "edges":
@@ -111,13 +124,7 @@ def similarity(
             similarity_ss = kernels.weisfeiler_lehman(
                 present_se, ends_2e, len(rows), iterations=int(iterations), names=by_name
             )
-    record: dict[str, Any] = {"method": method, "n_genes": len(rows)}
-    if method in ("vertex", "weisfeiler-lehman"):
-        record["by_name"] = by_name
-    if method == "weisfeiler-lehman":
-        record["iterations"] = int(iterations)
-    if method == "positions":
-        record["noise_layer"] = noise_layer or ""
+    record = _record(method, len(rows), iterations=iterations, by_name=by_name, noise_layer=noise_layer)
     samples.obsp[_keys.SIMILARITY] = similarity_ss
     if _keys.MAP in samples.obsm:
         del samples.obsm[_keys.MAP]
@@ -153,7 +160,7 @@ def _check_options(samples: AnnData, method: str, *, iterations: int, by_name: b
     check_names(samples, "obs_names", "var_names")
     one_of("method", method, METHODS)
     whole_number("iterations", iterations, least=0, hint="5 is usual.")
-    if by_name and method not in ("vertex", "weisfeiler-lehman"):
+    if by_name and method not in KERNELS:
         raise OptionError(
             f"by_name is True, and method={method!r} knows genes by name in any case; expected it with 'vertex' or "
             "'weisfeiler-lehman'. Leave it out."
@@ -221,8 +228,10 @@ def _graphs(samples: AnnData, rows: NDArray[np.intp]) -> tuple[sparse.csr_matrix
     return present_se, ends_2e[:, kept_e]
 
 
-def _of_positions(samples: AnnData, rows: NDArray[np.intp], noise_layer: str | None) -> Array:
-    """1 - D^2 / (2 c), (s, s)."""
+def _positions(
+    samples: AnnData, rows: NDArray[np.intp], noise_layer: str | None
+) -> tuple[Array, Array | None, NDArray[np.bool_]]:
+    """Positions of the chosen genes, (s, g, k), their sampling variance, (s, g), and which of them all have, (g,)."""
     if _keys.POSITIONS not in samples.obsm:
         raise SetupError(
             f"obsm has no {_keys.POSITIONS!r}; expected positions of genes. Make them with cohort.connectivity, or "
@@ -235,21 +244,39 @@ def _of_positions(samples: AnnData, rows: NDArray[np.intp], noise_layer: str | N
             "genes x axes. Choose genes with the argument genes instead of from the AnnData."
         )
     position_sgk = position_sgk[:, rows]
-    variance_sg = None if noise_layer is None else np.asarray(samples.layers[noise_layer], np.float64)[:, rows] ** 2
-    unknown_s = ~np.isfinite(position_sgk).all(axis=(1, 2))
-    if variance_sg is not None:
-        unknown_s |= ~np.isfinite(variance_sg).all(axis=1)
-    if unknown_s.any():
+    known_g = np.isfinite(position_sgk).all(axis=(0, 2))
+    variance_sg = None
+    if noise_layer is not None:
+        variance_sg = np.asarray(samples.layers[noise_layer], np.float64)[:, rows] ** 2
+        known_g &= np.isfinite(variance_sg).all(axis=0)
+    if known_g.sum() < 2:
         raise SetupError(
-            f"Positions or their standard errors are not finite in {some(samples.obs_names[unknown_s])}; expected "
-            "numbers. Leave these individuals out, or name with genes those that all have."
+            f"{int(known_g.sum())} of {len(rows)} genes have a position (and a standard error) in every individual; "
+            "expected two or more. Leave out the individuals that lack them."
         )
+    return position_sgk[:, known_g], None if variance_sg is None else variance_sg[:, known_g], known_g
+
+
+def _of_positions(position_sgk: Array, variance_sg: Array | None) -> Array:
+    """1 - D^2 / (2 c), (s, s)."""
     noise = 0.0 if variance_sg is None else float(variance_sg.mean())
     scale = float((position_sgk**2).sum(axis=2).mean()) - noise
     if scale <= 0:
         raise SetupError(
-            f"Genes lie at {scale + noise:.3g} from the origin in the mean square, and their noise is {noise:.3g}; "
-            "expected more than noise. " + ("Leave noise_layer out." if noise else "Compare other genes.")
+            f"The mean square of genes' distances from the origin is {scale + noise:.3g}, that of their noise "
+            f"{noise:.3g}; expected more than noise. " + ("Leave noise_layer out." if noise else "Compare other genes.")
         )
     distance_ss = kernels.position_distance(position_sgk, variance_sg)
     return np.asarray(1 - distance_ss**2 / (2 * scale), np.float64)
+
+
+def _record(method: str, n_genes: int, *, iterations: int, by_name: bool, noise_layer: str | None) -> dict[str, Any]:
+    """What is written of the method: the options that it has a use for."""
+    record: dict[str, Any] = {"method": method, "n_genes": n_genes}
+    if method in KERNELS:
+        record["by_name"] = by_name
+    if method == "weisfeiler-lehman":
+        record["iterations"] = int(iterations)
+    if method == "positions":
+        record["noise_layer"] = noise_layer or ""
+    return record
