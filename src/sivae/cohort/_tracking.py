@@ -10,8 +10,8 @@ from scipy.stats import t as student
 
 from sivae import _keys
 from sivae._checks import check_adata, check_names, number
-from sivae._errors import SetupError
-from sivae.cohort._phenotype import read_phenotype
+from sivae._errors import SetupError, warn
+from sivae.cohort._phenotype import read_design
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -69,8 +69,10 @@ def expression_tracking(samples: AnnData, phenotype: str, *, alpha: float | None
             f"layers has no {_keys.MEAN_EXPRESSION!r}; expected the mean expression of genes in individuals. Make it "
             "with cohort.connectivity."
         )
-    read = read_phenotype(samples, phenotype)
-    rho_g, n_s = _spearman(np.asarray(samples.layers[_keys.MEAN_EXPRESSION], np.float64)[read.rows], read.x_s)
+    design = read_design(samples, phenotype)
+    for note in design.notes:
+        warn(note)
+    rho_g, n_s = _spearman(np.asarray(samples.layers[_keys.MEAN_EXPRESSION], np.float64)[design.rows], design.x_s)
     with np.errstate(divide="ignore"):
         t_g = rho_g * np.sqrt((n_s - 2) / np.maximum(1 - rho_g**2, 0.0))
     p_g = 2 * student.sf(np.abs(t_g), n_s - 2)
