@@ -244,7 +244,7 @@ def _positions(
             "genes x axes. Choose genes with the argument genes instead of from the AnnData."
         )
     position_sgk = position_sgk[:, rows]
-    known_g = np.isfinite(position_sgk).all(axis=(0, 2))
+    known_g = np.asarray(np.isfinite(position_sgk).all(axis=(0, 2)), bool)
     variance_sg = None
     if noise_layer is not None:
         variance_sg = np.asarray(samples.layers[noise_layer], np.float64)[:, rows] ** 2
