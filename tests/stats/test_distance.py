@@ -127,7 +127,7 @@ def test_noise_of_any_size_in_any_individual_changes_no_z(rng, n_covariates):
         for square in (d2, noisy)
     )
     np.testing.assert_allclose([other.z, other.p], [one.z, one.p])
-    assert abs(one.r2 - other.r2) > 0.001
+    assert abs(one.r2 - other.r2) > 1e-6
 
 
 @pytest.mark.science

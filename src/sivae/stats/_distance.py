@@ -134,13 +134,13 @@ class _Design:
         n = len(value_s)
         basis_sc = np.column_stack([np.full(n, n**-0.5), basis_sc])
         m_ss = np.eye(n) - basis_sc @ basis_sc.T
-        left_s: Array = m_ss @ value_s
-        left_s = np.asarray(left_s / np.linalg.norm(left_s), np.float64)
+        left_s = np.asarray(m_ss @ value_s, np.float64)
+        left_s = left_s / np.linalg.norm(left_s)
         residual_ss = m_ss @ product_ss @ m_ss
         diagonal_s = np.linalg.lstsq(m_ss**2, -np.diag(residual_ss), rcond=None)[0]
         cross_ss = residual_ss + (m_ss * diagonal_s) @ m_ss
         np.fill_diagonal(cross_ss, 0.0)
-        weight_s = np.linalg.lstsq(m_ss**2, left_s**2, rcond=None)[0]
+        weight_s = np.asarray(np.linalg.lstsq(m_ss**2, left_s**2, rcond=None)[0], np.float64)
         return _Design(residual_ss, cross_ss, left_s, basis_sc, weight_s)
 
     def shares(self, order_bs: Orders) -> Array:
@@ -155,15 +155,21 @@ class _Design:
     def agreement(self, order_bs: Orders) -> Array:
         """The statistic z of permuted residuals, (b,)."""
         x_bs = self.x_s[order_bs]
-        basis_cbs = self.basis_sc.T[:, order_bs]
-        pushed_cbs = basis_cbs @ self.cross_ss
-        # What the covariates take off the permuted residuals leaves a diagonal, which is made 0 again.
-        within_bcc = np.einsum("cbs,dbs->bcd", basis_cbs, pushed_cbs)
-        diagonal_bs = np.einsum("cbs,bcd,dbs->bs", basis_cbs, within_bcc, basis_cbs, optimize=True)
-        diagonal_bs -= 2 * (basis_cbs * pushed_cbs).sum(axis=0)
-        sum_b = _forms(self.cross_ss, x_bs) - (diagonal_bs * self.weight_s[order_bs]).sum(axis=1)
+        sum_b = _forms(self.cross_ss, x_bs)
+        if self.basis_sc.shape[1] > 1:  # the constant takes nothing off, in any order
+            sum_b += (self._refilled(order_bs) * self.weight_s[order_bs]).sum(axis=1)
         size_b = np.sqrt(_forms(self.cross_ss**2, x_bs**2))
         return np.where(size_b > 0, sum_b / np.where(size_b > 0, size_b, 1.0), 0.0)
+
+    def _refilled(self, order_bs: Orders) -> Array:
+        """What the covariates take off the diagonal of the permuted residuals, which is to be 0 again, (b, s)."""
+        basis_cbs = self.basis_sc.T[:, order_bs]
+        pushed_cbs = basis_cbs @ self.cross_ss
+        taken_bs = 2 * (basis_cbs * pushed_cbs).sum(axis=0)
+        for column_bs, at in zip(basis_cbs, range(len(basis_cbs)), strict=True):
+            for other_bs in basis_cbs:
+                taken_bs -= column_bs * other_bs * (pushed_cbs[at] * other_bs).sum(axis=1)[:, None]
+        return np.asarray(taken_bs, np.float64)
 
 
 def _blocks(few: Orders | None, n_individuals: int, n_orders: int, *, seed: int) -> Iterator[Orders]:
