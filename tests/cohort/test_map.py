@@ -163,10 +163,10 @@ def test_permuted_phenotypes_are_found_no_more_often_than_at_the_level(method, c
     samples = made_samples(16, n_changed=10, effect=1.0, seed=3)
     similarity(samples, method=method)
     rng, p = np.random.default_rng(8), []
-    severity = samples.obs["severity"].to_numpy()
+    known = samples.obs[["severity", "age"]].copy()
     for draw in range(200):
-        samples.obs["permuted"] = rng.permutation(severity)
-        found = associate_map(samples, "permuted", covariates=covariates, n_permutations=199, seed=draw)
+        samples.obs[["severity", "age"]] = known.to_numpy()[rng.permutation(16)]
+        found = associate_map(samples, "severity", covariates=covariates, n_permutations=199, seed=draw)
         p.append(found["p"].to_numpy())
     rate = (np.array(p) <= 0.05).mean(axis=0)
     assert (rate <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / 200)).all(), rate

@@ -132,7 +132,8 @@ def associate_map(
     its level there. Graphs from fewer cells are less like all others also on average, which no statistic can tell
     from a difference: `p_given_cells` and `p_given_depth` are for that, and `subsets` of equally many cells. p-values
     by permutation, of residuals where there are covariates (Freedman and Lane 1983, doi
-    10.1080/07350015.1983.10509354); those of axes are not corrected for the number of axes.
+    10.1080/07350015.1983.10509354; for `z` Dekker, Krackhardt and Snijders 2007, doi 10.1007/s11336-007-9016-1); those
+    of axes are not corrected for the number of axes.
 
     Examples
     --------

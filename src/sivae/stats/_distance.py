@@ -1,4 +1,4 @@
-"""Does a distance between individuals go with a phenotype? Arrays only."""
+"""Whether distances between individuals go with a phenotype. Arrays only."""
 
 from __future__ import annotations
 
@@ -62,9 +62,11 @@ def distance_regression(
         z = sum_{s != t} x_s x_t U_st / sqrt(sum_{s != t} x_s^2 x_t^2 U_st^2),
 
     large where individuals of like phenotype deviate alike. Divided by its standard error it keeps its level in
-    permutations where noise differs between individuals (Chung and Romano). Residuals are permuted in rows and columns
-    alike, and the whole model fitted anew (Freedman and Lane). All arrangements are looked at where there are few, as
-    by `associate`; otherwise p = (1 + exceedances) / (1 + permutations).
+    permutations where noise differs between individuals (Chung and Romano). For F the residuals of the distances are
+    permuted in rows and columns alike, and the whole model fitted anew (Freedman and Lane); for z those of the
+    phenotype, and the covariates taken off again (Dekker, Krackhardt and Snijders), which keeps its level better in
+    few individuals. All arrangements are looked at where there are few, as by `associate`; otherwise
+    p = (1 + exceedances) / (1 + permutations).
 
     Parameters
     ----------
@@ -89,7 +91,7 @@ def distance_regression(
     ----------
     McArdle and Anderson 2001, doi 10.1890/0012-9658(2001)082[0290:FMMTCD]2.0.CO;2. Szekely and Rizzo 2014, doi
     10.1214/14-AOS1255. Chung and Romano 2013, doi 10.1214/13-AOS1090. Freedman and Lane 1983, doi
-    10.1080/07350015.1983.10509354.
+    10.1080/07350015.1983.10509354. Dekker, Krackhardt and Snijders 2007, doi 10.1007/s11336-007-9016-1.
     """
     value_s: Array = np.asarray(x_s, np.float64)
     basis_sc = basis(value_s, None if covariates_sc is None else np.asarray(covariates_sc, np.float64))
@@ -126,8 +128,6 @@ class _Design:
     x_s: Array
     basis_sc: Array
     """Orthonormal, the constant included."""
-    weight_s: Array
-    """(M * M)^-1 x^2, with M = I - H_c: what a value on the diagonal of a residual matrix adds to x' U x."""
 
     @staticmethod
     def of(product_ss: Array, value_s: Array, basis_sc: Array) -> _Design:
@@ -140,8 +140,7 @@ class _Design:
         diagonal_s = np.linalg.lstsq(m_ss**2, -np.diag(residual_ss), rcond=None)[0]
         cross_ss = residual_ss + (m_ss * diagonal_s) @ m_ss
         np.fill_diagonal(cross_ss, 0.0)
-        weight_s = np.asarray(np.linalg.lstsq(m_ss**2, left_s**2, rcond=None)[0], np.float64)
-        return _Design(residual_ss, cross_ss, left_s, basis_sc, weight_s)
+        return _Design(residual_ss, cross_ss, left_s, basis_sc)
 
     def shares(self, order_bs: Orders) -> Array:
         """Share that the phenotype explains of what the covariates leave of permuted residuals, (b,)."""
@@ -153,23 +152,11 @@ class _Design:
         return np.where(left_b > 0, explained_b / np.where(left_b > 0, left_b, 1.0), np.inf)
 
     def agreement(self, order_bs: Orders) -> Array:
-        """The statistic z of permuted residuals, (b,)."""
+        """The statistic z of permuted residuals of the phenotype, (b,)."""
         x_bs = self.x_s[order_bs]
-        sum_b = _forms(self.cross_ss, x_bs)
-        if self.basis_sc.shape[1] > 1:  # the constant takes nothing off, in any order
-            sum_b += (self._refilled(order_bs) * self.weight_s[order_bs]).sum(axis=1)
+        x_bs = x_bs - (x_bs @ self.basis_sc) @ self.basis_sc.T
         size_b = np.sqrt(_forms(self.cross_ss**2, x_bs**2))
-        return np.where(size_b > 0, sum_b / np.where(size_b > 0, size_b, 1.0), 0.0)
-
-    def _refilled(self, order_bs: Orders) -> Array:
-        """What the covariates take off the diagonal of the permuted residuals, which is to be 0 again, (b, s)."""
-        basis_cbs = self.basis_sc.T[:, order_bs]
-        pushed_cbs = basis_cbs @ self.cross_ss
-        taken_bs = 2 * (basis_cbs * pushed_cbs).sum(axis=0)
-        for column_bs, at in zip(basis_cbs, range(len(basis_cbs)), strict=True):
-            for other_bs in basis_cbs:
-                taken_bs -= column_bs * other_bs * (pushed_cbs[at] * other_bs).sum(axis=1)[:, None]
-        return np.asarray(taken_bs, np.float64)
+        return np.where(size_b > 0, _forms(self.cross_ss, x_bs) / np.where(size_b > 0, size_b, 1.0), 0.0)
 
 
 def _blocks(few: Orders | None, n_individuals: int, n_orders: int, *, seed: int) -> Iterator[Orders]:
