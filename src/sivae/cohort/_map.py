@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
@@ -24,7 +24,12 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
+    from sivae.cohort._phenotype import Design
+
     Array = NDArray[np.float64]
+
+CONTROLS: Final = {"p_given_depth": _keys.DEPTH, "p_given_cells": _keys.N_CELLS}
+"""Columns of the table, and what each takes off."""
 
 
 def individuals_map(samples: AnnData, n_components: int = 2) -> None:
@@ -165,7 +170,7 @@ def associate_map(
             f"{len(rows)} individuals cannot be tested by their similarity: {error} Compare other genes or by another "
             "method, or name fewer covariates."
         ) from error
-    for name, key in (("p_given_depth", _keys.DEPTH), ("p_given_cells", _keys.N_CELLS)):
+    for name, key in CONTROLS.items():
         columns[name] = np.full(1 + len(share_k), np.nan)
         if key in frame(samples.obs) and key not in (phenotype, *design.covariates):
             control_sc = samples.obs[key].to_numpy(np.float64)[rows][:, None]
@@ -178,18 +183,20 @@ def associate_map(
         warn(note)
     table = pd.DataFrame({"share": np.append(np.nan, share_k), **columns})
     table.index = pd.Index(["similarity", *(f"axis {k + 1}" for k in range(len(share_k)))])
-    table.attrs = {
-        "phenotype": phenotype,
+    method = str(read_record(samples).get("similarity", {}).get("method", ""))
+    table.attrs = _attrs(design) | {"method": method, "n_permutations": n_permutations, "exact": exact}
+    return table
+
+
+def _attrs(design: Design) -> dict[str, Any]:
+    return {
+        "phenotype": design.phenotype,
         "covariates": list(design.covariates),
-        "method": str(read_record(samples).get("similarity", {}).get("method", "")),
         "kind": design.kind,
         "levels": list(design.levels),
-        "n_individuals": len(rows),
+        "n_individuals": len(design.rows),
         "left_out": list(design.left_out),
-        "n_permutations": n_permutations,
-        "exact": exact,
     }
-    return table
 
 
 def _axes(similarity_ss: Array, n_components: int) -> tuple[Array, Array]:
