@@ -184,7 +184,7 @@ def associate_map(
     table = pd.DataFrame({"share": np.append(np.nan, share_k), **columns})
     table.index = pd.Index(["similarity", *(f"axis {k + 1}" for k in range(len(share_k)))])
     method = str(read_record(samples).get("similarity", {}).get("method", ""))
-    table.attrs = _attrs(design) | {"method": method, "n_permutations": n_permutations, "exact": exact}
+    table.attrs = {**_attrs(design), "method": method, "n_permutations": n_permutations, "exact": exact}
     return table
 
 
