@@ -157,8 +157,10 @@ def _overlap(a: Box, b: Box) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
-def beside(ax: Axes, xy_m2: NDArray[np.float64], names: Sequence[str], *, colors: Sequence[Any]) -> list[Any]:
-    """Write names to the right of the axes, where lines end, moved up or down so that none covers another.
+def beside(
+    ax: Axes, xy_m2: NDArray[np.float64], names: Sequence[str], *, colors: Sequence[Any], left: bool = False
+) -> list[Any]:
+    """Write names to the right of the axes (or left), where lines end, moved up or down so that none covers another.
 
     Names keep the order of their lines, and are joined to them by a line of their color.
     """
@@ -180,8 +182,8 @@ def beside(ax: Axes, xy_m2: NDArray[np.float64], names: Sequence[str], *, colors
     drawn = []
     for name, xy, shift, color in zip(names, xy_m2, (target_m - y_m) * 72 / figure.dpi, colors, strict=True):
         text = ax.annotate(
-            _style.short(name, 18), (float(xy[0]), float(xy[1])), xytext=(14.0, float(shift)),
-            textcoords="offset points", ha="left", va="center", fontsize=7, color=_style.INK, parse_math=False,
+            _style.short(name, 18), (float(xy[0]), float(xy[1])), xytext=(-14.0 if left else 14.0, float(shift)),
+            textcoords="offset points", ha="right" if left else "left", va="center", fontsize=7, color=_style.INK, parse_math=False,
             annotation_clip=False,
             arrowprops={"arrowstyle": "-", "color": color, "linewidth": 1.2, "shrinkA": 0, "shrinkB": 0},
         )  # fmt: skip

@@ -1,0 +1,128 @@
+"""Edges between genes in each individual."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from sivae._checks import one_of, whole_number
+from sivae._errors import SetupError, some
+from sivae._extras import require
+from sivae.pl import _heat, _labels, _samples, _strip, _style
+from sivae.pl._tables import check_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+    from numpy.typing import NDArray
+
+CALL: Final = "sivae.cohort.edges(samples, phenotype)"
+ABSENT: Final = "#EEEEEE"
+
+
+def edge_association(
+    samples: AnnData,
+    edges: pd.DataFrame,
+    *,
+    by: str | None = None,
+    values: str = "presence",
+    n_edges: int = 25,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw which individuals have which edges between genes, individuals in the order of a phenotype.
+
+    Parameters
+    ----------
+    samples
+        Individuals x genes, with their edges, as `sivae.cohort.connectivity` makes them.
+    edges
+        What `sivae.cohort.edges` returns, or any frame with the columns `gene_a` and `gene_b`; with a column `p` those
+        with the least p are drawn, else the first ones.
+    by
+        Column of `obs` that orders the individuals (missing ones last) and colors the strip above them; as they are,
+        without a strip, if not given.
+    values
+        "presence": whether an individual's graph has the edge; "strength": the correlation of its two genes that the
+        model implies in the individual.
+    n_edges
+        Edges at most.
+    ax
+        Axes to draw into; a new figure if not given. The strip goes above them.
+
+    Returns
+    -------
+    The axes: edges in rows, those that are there in much the same individuals side by side, individuals in columns.
+
+    Raises
+    ------
+    SetupError, OptionError
+        Without edges, if the frame is another or has an edge that no individual has, or there is no such column.
+
+    Examples
+    --------
+    >>> import anndata, numpy, pandas, sivae
+    >>> edges = pandas.DataFrame({"gene_a": ["A", "A"], "gene_b": ["B", "C"]})
+    >>> samples = anndata.AnnData(numpy.ones((4, 3)), uns={"sivae_cohort": {"edges": edges}})
+    >>> samples.obsm["sivae_edges"] = numpy.array([[1, 0], [1, 0], [0, 1], [1, 1]])
+    >>> samples.obsm["sivae_edge_strength"] = samples.obsm["sivae_edges"] * 0.8
+    >>> sivae.pl.edge_association(samples, edges).images[0].get_array().tolist()
+    [[1.0, 1.0, 0.0, 1.0], [0.0, 0.0, 1.0, 1.0]]
+    """
+    one_of("values", values, ("presence", "strength"))
+    n_edges = whole_number("n_edges", n_edges, least=1)
+    found = _samples.edges_of(samples)
+    check_table(edges, ["gene_a", "gene_b"], call=CALL)
+    table = edges.sort_values("p", kind="stable") if "p" in edges.columns else edges
+    at = edges_at(found, table.head(n_edges))
+    phenotype = None if by is None else _samples.phenotype_of(samples, by)
+    rows = _samples.order_by(samples, phenotype)
+    present_es = found.present_se[np.ix_(rows, at)].T.astype(np.float64)
+    value_es = present_es if values == "presence" else found.strength_se[np.ix_(rows, at)].T
+    names = [f"{a} - {b}" for a, b in zip(found.gene_a[at], found.gene_b[at], strict=True)]
+    place = _samples.clustered(value_es, names)
+    value_es, names = value_es[place], [names[row] for row in place.tolist()]
+    ax = _style.new_axes(ax, (5.2, 1.4 + min(4.5, 0.16 * max(6, len(names)))))
+    if values == "presence":
+        _presence(ax, value_es)
+    else:
+        _heat.heat_map(ax, value_es, rows=[], columns=[], title="implied correlation")
+    if phenotype is not None:
+        _strip.strip(ax, phenotype, rows)
+    _labels.outer(ax).draw_without_rendering()
+    _strip.name_rows(ax, names, annotate=None, what="edges")
+    _strip.name_columns(ax, [str(name) for name in samples.obs_names[rows]])
+    return ax
+
+
+def edges_at(found: _samples.Edges, table: pd.DataFrame) -> NDArray[np.intp]:
+    """Columns of the edges of a table, whichever of its two genes comes first.
+
+    Raises
+    ------
+    SetupError
+        Naming edges that no individual has, or if the table is empty.
+    """
+    place = {
+        frozenset(pair): at for at, pair in enumerate(zip(found.gene_a.tolist(), found.gene_b.tolist(), strict=True))
+    }
+    pairs = [(str(a), str(b)) for a, b in zip(table["gene_a"], table["gene_b"], strict=True)]
+    lost = [f"{a} - {b}" for a, b in pairs if frozenset((a, b)) not in place]
+    if lost or not pairs:
+        what = f"edges that no individual has: {some(lost)}" if lost else "a table without edges"
+        raise SetupError(f"Found {what}; expected edges of samples. Pass what {CALL} returns for the same samples.")
+    return np.array([place[frozenset(pair)] for pair in pairs], dtype=np.intp)
+
+
+def _presence(ax: Axes, value_es: NDArray[np.float64]) -> Any:
+    """Two colors, and what they mean below or beside."""
+    colors = require("matplotlib.colors", extra="plot")
+    patches = require("matplotlib.patches", extra="plot")
+    ax.imshow(
+        value_es, aspect="auto", interpolation="nearest", vmin=0, vmax=1,
+        cmap=colors.ListedColormap([ABSENT, _style.HIGH]),
+    )  # fmt: skip
+    ax.spines[:].set_visible(False)
+    handles = [patches.Patch(facecolor=color, linewidth=0) for color in (_style.HIGH, ABSENT)]
+    _style.legend(ax, handles, ["there", "not there"], title="edge")

@@ -1,0 +1,112 @@
+"""A colored strip above a heat map of individuals: the phenotype of each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from sivae._extras import require
+from sivae.pl import _labels, _points, _style
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.axes import Axes
+    from numpy.typing import NDArray
+
+    from sivae.pl._samples import Phenotype
+
+HEIGHT: Final = 0.1
+"""Of the strip, in inches."""
+GAP: Final = 0.03
+LETTER: Final = 0.062
+"""Width of a letter of the legend, in inches, on average."""
+LEAST: Final = 4.5
+"""Smallest letters, in points, in which names of rows and columns are written; smaller ones are left out."""
+STEPS: Final = 3
+"""Values of a number that the legend shows."""
+
+
+def strip(ax: Axes, phenotype: Phenotype, order: NDArray[np.intp]) -> Axes:
+    """Draw the phenotype of individuals above their columns, with what the colors mean above it."""
+    _labels.outer(ax).draw_without_rendering()
+    inches = ax.bbox.height / ax.figure.dpi
+    top = ax.inset_axes((0.0, 1.0 + GAP / inches, 1.0, HEIGHT / inches))
+    colors = _colors(phenotype)
+    shown = np.array([colors(value) for value in phenotype.value_s[order]])
+    top.imshow(shown[None], aspect="auto", interpolation="nearest")
+    _style.bare(top)
+    _legend(ax, top, phenotype, colors)
+    return top
+
+
+def _colors(phenotype: Phenotype) -> Any:
+    """The color of a value, grey for what is missing."""
+    to_rgba = require("matplotlib.colors", extra="plot").to_rgba
+    if phenotype.levels:
+        styles = [to_rgba(color) for color, _ in _points.category_styles(list(phenotype.levels))]
+        return lambda value: styles[int(value)] if np.isfinite(value) else to_rgba(_points.MISSING)
+    low, high = float(np.nanmin(phenotype.value_s)), float(np.nanmax(phenotype.value_s))
+    ramp = require("matplotlib", extra="plot").colormaps[_style.VALUES]
+    return lambda value: (
+        ramp((value - low) / max(high - low, 1e-12)) if np.isfinite(value) else to_rgba(_points.MISSING)
+    )
+
+
+def _legend(ax: Axes, top: Axes, phenotype: Phenotype, colors: Any) -> None:
+    patches = require("matplotlib.patches", extra="plot")
+    if phenotype.levels:
+        entries = [(float(code), name) for code, name in enumerate(phenotype.levels)][: _style.LEGEND_LIMIT]
+    else:
+        ends = np.nanmin(phenotype.value_s), np.nanmax(phenotype.value_s)
+        entries = [(float(value), f"{value:.3g}") for value in np.unique(np.linspace(*ends, STEPS))]
+    if not phenotype.known_s.all():
+        entries.append((np.nan, "missing"))
+    names = [_style.short(name, _style.TICK_LIMIT) for _, name in entries]
+    longest = max(len(name) for name in names)
+    columns = max(1, min(len(names), int(ax.bbox.width / ax.figure.dpi / (0.3 + LETTER * longest))))
+    box = top.legend(
+        [patches.Patch(facecolor=colors(value), linewidth=0) for value, _ in entries],
+        [f"level {i}" for i in range(len(names))], loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=columns,
+        borderaxespad=0.2, borderpad=0.0, frameon=False, fontsize=7, handlelength=0.9, handleheight=0.9,
+        handletextpad=0.3, columnspacing=0.8, labelspacing=0.3,
+    )  # fmt: skip
+    for text, name in zip(box.get_texts(), names, strict=True):
+        text.set_parse_math(False)
+        text.set_text(name)
+    box.set_title(_style.short(phenotype.name))
+    box.get_title().set_fontsize(8)
+    box.get_title().set_parse_math(False)
+    box.set_alignment("left")
+
+
+def name_rows(ax: Axes, names: Sequence[str], *, annotate: Sequence[str] | None, what: str) -> None:
+    """Write names of rows that are asked for; if none are, all where there is room, or how many rows there are."""
+    ax.set_yticks([])
+    if annotate is None and room(ax, "y", len(names)):
+        _style.name_ticks(ax, "y", range(len(names)), names)
+        return
+    if annotate is None:
+        ax.set_ylabel(f"{len(names)} {what}", fontsize=9, color=_style.INK)
+        return
+    place = {name: row for row, name in enumerate(names)}
+    fit = int(ax.bbox.height / (7.0 * 1.25 * ax.figure.dpi / 72))
+    listed = [name for name in annotate if name in place][:fit]
+    xy_m2 = np.array([(-0.5, place[name]) for name in listed]).reshape(-1, 2)
+    _labels.beside(ax, xy_m2, listed, colors=[_style.FAINT] * len(listed), left=True)
+
+
+def name_columns(ax: Axes, names: Sequence[str]) -> None:
+    """Write names of columns where there is room, or how many individuals there are."""
+    ax.set_xticks([])
+    if room(ax, "x", len(names)):
+        _style.name_ticks(ax, "x", range(len(names)), names)
+    else:
+        ax.set_xlabel(f"{len(names)} individuals", fontsize=9, color=_style.INK)
+
+
+def room(ax: Axes, axis: str, n: int) -> bool:
+    """Whether so many names can be written along an axis in letters that can be read."""
+    length = ax.bbox.height if axis == "y" else ax.bbox.width
+    return float(72 * length / ax.figure.dpi / max(n, 1) * 0.85) >= LEAST
