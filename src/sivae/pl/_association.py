@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -30,6 +29,8 @@ KINDS: Final = {
     ASSOCIATED: (_style.LOW, "D"),
 }
 """Color and marker of each verdict, in the order in which they are drawn."""
+LONGEST: Final = 40
+"""Letters of a verdict and its number."""
 LEAST_P: Final = 1e-50
 """Smaller p-values are drawn here."""
 
@@ -96,8 +97,11 @@ def association(
     handles = _verdicts(ax, xy_g2, np.where(known_g, verdict_g, ""))
     _lines(ax, p_g[known_g & (q_g <= rate)], rate)
     ax.margins(0.08)
-    _style.label_axes(ax, wrap(ax, effect_name(table, relative=effect != "effect")), "evidence, -log10 p")
-    _style.legend(ax, list(handles.values()), list(handles), title="verdict (genes)")
+    _labels.outer(ax).draw_without_rendering()
+    words = _style.wrap(ax, effect_name(table, relative=effect != "effect"))
+    _style.label_axes(ax, words, "evidence, -log10 p")
+    lower = 11.0 * words.count("\n")
+    _style.legend(ax, list(handles.values()), list(handles), title="verdict (genes)", limit=LONGEST, lower=lower)
     wanted = np.lexsort((np.asarray(table.index, dtype=str), -np.abs(effect_g), p_g, verdict_g != ASSOCIATED))
     wanted = wanted[known_g[wanted]][:n_labels]
     _labels.place(ax, xy_g2[wanted], [str(table.index[row]) for row in wanted.tolist()], others_n2=xy_g2[known_g])
@@ -132,13 +136,7 @@ def effect_name(table: pd.DataFrame, *, relative: bool = False) -> str:
     """What an effect is a change of, and over what: "change of connectivity, case - control"."""
     phenotype = _style.short(table.attrs.get("phenotype", "the phenotype"))
     kind, levels = table.attrs.get("kind", "numeric"), [str(name) for name in table.attrs.get("levels", ())]
-    what = "relative change of connectivity" if relative else "change of connectivity"
+    what = "relative change" if relative else "change of connectivity"
     if kind == "binary" and len(levels) == 2:  # noqa: PLR2004
         return f"{what}, {_style.short(levels[1], _style.TICK_LIMIT)} - {_style.short(levels[0], _style.TICK_LIMIT)}"
     return f"{what} per {'step' if kind == 'ordered' else 'unit'} of {phenotype}"
-
-
-def wrap(ax: Axes, text: str, *, letter: float = 0.068) -> str:
-    """Break a name of an axis into lines that are no longer than the axes are wide (letters of 9 points)."""
-    width = int(max(_style.slot_width(ax) - 0.8, 1.5) / letter)
-    return "\n".join(textwrap.wrap(text, min(width, 60), break_on_hyphens=False))

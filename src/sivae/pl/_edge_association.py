@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -92,7 +92,8 @@ def edge_association(
         _strip.strip(ax, phenotype, rows)
     _labels.outer(ax).draw_without_rendering()
     _strip.name_rows(ax, names, annotate=None, what="edges")
-    _strip.name_columns(ax, [str(name) for name in samples.obs_names[rows]])
+    note = "blue: edge there" if values == "presence" else ""
+    _strip.name_columns(ax, [str(name) for name in samples.obs_names[rows]], note=note)
     return ax
 
 
@@ -115,14 +116,8 @@ def edges_at(found: _samples.Edges, table: pd.DataFrame) -> NDArray[np.intp]:
     return np.array([place[frozenset(pair)] for pair in pairs], dtype=np.intp)
 
 
-def _presence(ax: Axes, value_es: NDArray[np.float64]) -> Any:
-    """Two colors, and what they mean below or beside."""
-    colors = require("matplotlib.colors", extra="plot")
-    patches = require("matplotlib.patches", extra="plot")
-    ax.imshow(
-        value_es, aspect="auto", interpolation="nearest", vmin=0, vmax=1,
-        cmap=colors.ListedColormap([ABSENT, _style.HIGH]),
-    )  # fmt: skip
+def _presence(ax: Axes, value_es: NDArray[np.float64]) -> None:
+    """Two colors."""
+    colors = require("matplotlib.colors", extra="plot").ListedColormap([ABSENT, _style.HIGH])
+    ax.imshow(value_es, aspect="auto", interpolation="nearest", vmin=0, vmax=1, cmap=colors)
     ax.spines[:].set_visible(False)
-    handles = [patches.Patch(facecolor=color, linewidth=0) for color in (_style.HIGH, ABSENT)]
-    _style.legend(ax, handles, ["there", "not there"], title="edge")

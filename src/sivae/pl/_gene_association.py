@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -151,12 +152,19 @@ def _boxes(ax: Axes, phenotype: Phenotype, x_s: Array, y_s: Array) -> None:
         boxprops=line, whiskerprops=line, capprops=line, medianprops={"color": _style.LOW, "linewidth": 1.8}, zorder=2,
     )  # fmt: skip
     n_level = [int((x_s == code).sum()) for code in range(len(phenotype.levels))]
-    words = [f"{_style.short(name, 14)} ({n})" for name, n in zip(phenotype.levels, n_level, strict=True)]
-    ax.set_xlim(-0.6, len(words) - 0.4)
-    width = 72 * ax.bbox.width / ax.figure.dpi / len(words)
-    if max(map(len, words)) * 0.55 * 8.0 <= width:
+    ax.set_xlim(-0.6, len(n_level) - 0.4)
+    _name_levels(ax, phenotype.levels, n_level)
+
+
+def _name_levels(ax: Axes, levels: tuple[str, ...], n_level: list[int]) -> None:
+    """Write names of categories and their numbers, in lines where these fit, else upright."""
+    fit = int(ax.bbox.width / ax.figure.dpi / len(levels) / (_style.LETTER * 8 / 9))
+    lines = [textwrap.wrap(_style.short(name), max(fit, 1), break_long_words=False) for name in levels]
+    if max(len(line) for part in lines for line in part) <= fit:
+        words = ["\n".join([*part, f"({n})"]) for part, n in zip(lines, n_level, strict=True)]
         ax.set_xticks(range(len(words)), words, parse_math=False)
     else:
+        words = [f"{_style.short(name, 12)} ({n})" for name, n in zip(levels, n_level, strict=True)]
         _style.name_ticks(ax, "x", range(len(words)), words)
     ax.tick_params(axis="x", length=0)
 

@@ -8,14 +8,17 @@ import numpy as np
 
 from sivae._checks import number, whole_number
 from sivae._errors import SetupError
-from sivae.pl import _style
+from sivae.pl import _labels, _style
 from sivae.pl._tables import check_table
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
+    from numpy.typing import NDArray
 
 CALL: Final = "sivae.cohort.gene_sets(samples, phenotype, gene_sets)"
+NUMBER: Final = 0.42
+"""Inches for a q beside a bar."""
 
 
 def gene_set_association(table: pd.DataFrame, *, n_sets: int = 15, fdr: float = 0.05, ax: Axes | None = None) -> Axes:
@@ -64,8 +67,9 @@ def gene_set_association(table: pd.DataFrame, *, n_sets: int = 15, fdr: float = 
     bars = ax.barh(np.arange(len(rows)), score, color=side, height=0.75)
     for bar, sure in zip(bars, q <= fdr, strict=True):
         bar.set_alpha(1.0 if sure else 0.35)
-    names = [f"{_style.short(s, 24)} ({n})" for s, n in zip(rows["set"], rows["n"], strict=True)]
-    _style.name_ticks(ax, "y", range(len(rows)), names, limit=31)
+    limit = 24 if _style.slot_width(ax) >= _style.NARROW else 17
+    names = [f"{_style.short(s, limit)} ({n})" for s, n in zip(rows["set"], rows["n"], strict=True)]
+    _style.name_ticks(ax, "y", range(len(rows)), names, limit=limit + 8)
     for place, (x, value) in enumerate(zip(score, q, strict=True)):
         ax.annotate(
             f"{value:.2g}", (x, place), xytext=(3 if x > 0 else -3, 0), textcoords="offset points", va="center",
@@ -73,6 +77,17 @@ def gene_set_association(table: pd.DataFrame, *, n_sets: int = 15, fdr: float = 
         )  # fmt: skip
     ax.axvline(0, color=_style.FAINT, linewidth=0.8)
     ax.invert_yaxis()
-    ax.margins(x=0.2)
-    _style.label_axes(ax, f"normalized enrichment score\n(number: q; faint: above {fdr:g})", "")
+    _labels.outer(ax).draw_without_rendering()
+    _room(ax, score)
+    words = f"normalized enrichment score (with q; faint: above {fdr:g})"
+    _style.label_axes(ax, _style.wrap(ax, words), "")
     return ax
+
+
+def _room(ax: Axes, score: NDArray[np.float64]) -> None:
+    """Leave room for a number at either end."""
+    low, high = min(0.0, float(score.min())), max(0.0, float(score.max()))
+    ends = (low < 0) + (high > 0)
+    share = min(NUMBER / (ax.bbox.width / ax.figure.dpi), 0.3)
+    room = share * (high - low) / (1 - ends * share) if high > low else 1.0
+    ax.set_xlim(low - room * (low < 0), high + room * (high > 0))

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
+ROOM: Final = 1.25
 NAMED: Final = 30
 """Individuals are named where there are at most so many."""
 
@@ -78,15 +79,25 @@ def individuals(
         else []
     )
     ax = _style.new_axes(ax, (4.8, 3.4) if color is not None else (4.0, 3.4))
-    ax.set_aspect("equal", adjustable="datalim")
     _style.label_axes(ax, *(f"map of individuals {axis + 1}" for axis in axes))
     drawn = look.draw(ax, xy_s2, size=34.0 if samples.n_obs <= 100 else None)  # noqa: PLR2004
-    ax.margins(0.12)
     look.explain(ax, drawn)
     known = np.isfinite(xy_s2).all(axis=1)
+    _same_scale(ax, xy_s2[known])
     at = [row for row in at if known[row]]
     _labels.place(ax, xy_s2[at], [str(name) for name in samples.obs_names[at]], others_n2=xy_s2[known])
     return ax
+
+
+def _same_scale(ax: Axes, xy_s2: NDArray[np.float64]) -> None:
+    """Give both directions the same scale, with room around the points for names."""
+    low, high = xy_s2.min(axis=0), xy_s2.max(axis=0)
+    middle = (low + high) / 2
+    for _ in range(2):  # names of ticks change the room, and limits the names
+        _labels.outer(ax).draw_without_rendering()
+        size = np.array([ax.bbox.width, ax.bbox.height])
+        half = max(float(((high - low) / size).max()), 1e-12) * ROOM * size / 2
+        ax.set(xlim=(middle[0] - half[0], middle[0] + half[0]), ylim=(middle[1] - half[1], middle[1] + half[1]))
 
 
 def _map(samples: AnnData, axes: tuple[int, int]) -> NDArray[np.float64]:

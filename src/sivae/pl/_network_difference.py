@@ -109,7 +109,6 @@ def network_difference(
     xy_g2 = spring_layout(sparse.csr_matrix(pull.maximum(pull.T)), seed=seed)
     ax = _style.new_axes(ax, (5.2, 4.0))
     _style.bare(ax)
-    ax.set_aspect("equal", adjustable="datalim")
     handles = _lines(ax, xy_g2[ends_e2], found, drawn_e)
     changed_g = np.bincount(ends_e2[found.kind_e[drawn_e] != "kept"].ravel(), minlength=len(genes))
     area_g = 8.0 + 70.0 * changed_g / max(int(changed_g.max()), 4)
@@ -156,8 +155,7 @@ def _groups(
     both = np.intersect1d(low_at, high_at)
     if len(both):
         raise OptionError(
-            f"{some(samples.obs_names[both])} in both low and high; expected each in one. Take it "
-            "out of the other."
+            f"{some(samples.obs_names[both])} in both low and high; expected each in one. Take it out of the other."
         )
     return low_at, high_at, f"{len(low_at)} individuals, then {len(high_at)} others"
 

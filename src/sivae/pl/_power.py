@@ -36,7 +36,7 @@ def power(table: pd.DataFrame, *, effect: float | None = None, target: float = 0
     Returns
     -------
     The axes: power with its interval as a band; open points and dotted lines where numbers go beyond the cohort and
-    are extrapolated. The dotted line at the bottom is the error rate at no effect, at most, of all in the table.
+    are extrapolated. The thin line at the bottom is the largest error rate without an effect.
 
     Raises
     ------
@@ -63,10 +63,15 @@ def power(table: pd.DataFrame, *, effect: float | None = None, target: float = 0
     ]
     ax.axhline(target, color=_style.FAINT, linewidth=0.9, linestyle="--", zorder=0, gid="target")
     false = rows["type1"].to_numpy(dtype=np.float64)
-    words = f"effect {value:g}"
+    beyond = rows["extrapolated"].to_numpy(dtype=bool).any()
+    words = f"effect {value:g}{' (open points: extrapolated)' if beyond else ''}"
     if np.isfinite(false).any():
-        ax.axhline(np.nanmax(false), color=_style.INK, linewidth=0.9, linestyle=":", zorder=0, gid="type1")
-        words += f"; dotted: at no effect (at most {np.nanmax(false):.2g})"
+        most = float(np.nanmax(false))
+        ax.axhline(most, color=_style.FAINT, linewidth=0.9, zorder=0, gid="type1")
+        ax.annotate(
+            f"without effect: at most {most:.2g}", (1.0, most), xycoords=("axes fraction", "data"), xytext=(0, 1.5),
+            textcoords="offset points", ha="right", va="bottom", fontsize=7, color=_style.INK,
+        )  # fmt: skip
     _cells(ax, np.unique(rows["cells"].to_numpy(dtype=np.float64)))
     ax.set_ylim(-0.03, 1.03)
     _style.label_axes(ax, "cells per individual", "power")

@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 HEIGHT: Final = 0.1
 """Of the strip, in inches."""
 GAP: Final = 0.03
-LETTER: Final = 0.062
+LETTER: Final = 0.055
 """Width of a letter of the legend, in inches, on average."""
-LEAST: Final = 4.5
+ENTRY: Final = 0.27
+"""Width of an entry of the legend without its name."""
+LEAST: Final = 5.0
 """Smallest letters, in points, in which names of rows and columns are written; smaller ones are left out."""
 STEPS: Final = 3
 """Values of a number that the legend shows."""
@@ -64,8 +66,7 @@ def _legend(ax: Axes, top: Axes, phenotype: Phenotype, colors: Any) -> None:
     if not phenotype.known_s.all():
         entries.append((np.nan, "missing"))
     names = [_style.short(name, _style.TICK_LIMIT) for _, name in entries]
-    longest = max(len(name) for name in names)
-    columns = max(1, min(len(names), int(ax.bbox.width / ax.figure.dpi / (0.3 + LETTER * longest))))
+    columns = _columns(ax, [len(name) for name in names])
     box = top.legend(
         [patches.Patch(facecolor=colors(value), linewidth=0) for value, _ in entries],
         [f"level {i}" for i in range(len(names))], loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=columns,
@@ -79,6 +80,14 @@ def _legend(ax: Axes, top: Axes, phenotype: Phenotype, colors: Any) -> None:
     box.get_title().set_fontsize(8)
     box.get_title().set_parse_math(False)
     box.set_alignment("left")
+
+
+def _columns(ax: Axes, lengths: Sequence[int]) -> int:
+    """Entries side by side in a legend as wide as the axes, for names of these lengths."""
+    width = ax.bbox.width / ax.figure.dpi
+    if sum(ENTRY + LETTER * length for length in lengths) <= width:
+        return len(lengths)
+    return max(1, int(width / (ENTRY + LETTER * max(lengths))))
 
 
 def name_rows(ax: Axes, names: Sequence[str], *, annotate: Sequence[str] | None, what: str) -> None:
@@ -97,13 +106,16 @@ def name_rows(ax: Axes, names: Sequence[str], *, annotate: Sequence[str] | None,
     _labels.beside(ax, xy_m2, listed, colors=[_style.FAINT] * len(listed), left=True)
 
 
-def name_columns(ax: Axes, names: Sequence[str]) -> None:
-    """Write names of columns where there is room, or how many individuals there are."""
+def name_columns(ax: Axes, names: Sequence[str], *, note: str = "") -> None:
+    """Write names of columns where there is room, else how many individuals there are; and a note."""
     ax.set_xticks([])
+    _labels.outer(ax).draw_without_rendering()
+    words = [note] if note else []
     if room(ax, "x", len(names)):
         _style.name_ticks(ax, "x", range(len(names)), names)
     else:
-        ax.set_xlabel(f"{len(names)} individuals", fontsize=9, color=_style.INK)
+        words = [f"{len(names)} individuals", *words]
+    ax.set_xlabel(", ".join(words), fontsize=9, color=_style.INK)
 
 
 def room(ax: Axes, axis: str, n: int) -> bool:
