@@ -7,7 +7,7 @@ from sivae.pl._cells import cells
 from sivae.pl._chord import chord
 from sivae.pl._connectivity import connectivity
 from sivae.pl._contributions import contributions
-from sivae.pl._edge_association import edge_association
+from sivae.pl._edge_association import edge_association, edge_classes
 from sivae.pl._enrichment import enrichment
 from sivae.pl._gene_association import gene_association
 from sivae.pl._gene_set_association import gene_set_association
@@ -40,6 +40,7 @@ __all__ = [
     "connectivity",
     "contributions",
     "edge_association",
+    "edge_classes",
     "enrichment",
     "explained_variance",
     "gene_association",

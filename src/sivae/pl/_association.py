@@ -136,7 +136,7 @@ def effect_name(table: pd.DataFrame, *, relative: bool = False) -> str:
     """What an effect is a change of, and over what: "change of connectivity, case - control"."""
     phenotype = _style.short(table.attrs.get("phenotype", "the phenotype"))
     kind, levels = table.attrs.get("kind", "numeric"), [str(name) for name in table.attrs.get("levels", ())]
-    what = "relative change" if relative else "change of connectivity"
+    what = "relative change of connectivity" if relative else "change of connectivity"
     if kind == "binary" and len(levels) == 2:  # noqa: PLR2004
         return f"{what}, {_style.short(levels[1], _style.TICK_LIMIT)} - {_style.short(levels[0], _style.TICK_LIMIT)}"
     return f"{what} per {'step' if kind == 'ordered' else 'unit'} of {phenotype}"

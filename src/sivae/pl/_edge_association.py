@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+from scipy import sparse
 
-from sivae._checks import one_of, whole_number
-from sivae._errors import SetupError, some
+from sivae import _keys
+from sivae._checks import number, one_of, whole_number
+from sivae._errors import OptionError, SetupError, some
 from sivae._extras import require
-from sivae.pl import _heat, _labels, _samples, _strip, _style
+from sivae.pl import _chord, _heat, _labels, _samples, _strip, _style
 from sivae.pl._tables import check_table
 
 if TYPE_CHECKING:
@@ -95,6 +97,72 @@ def edge_association(
     note = "blue: edge there" if values == "presence" else ""
     _strip.name_columns(ax, [str(name) for name in samples.obs_names[rows]], note=note)
     return ax
+
+
+def edge_classes(
+    samples: AnnData,
+    edges: pd.DataFrame,
+    groupby: str = _keys.MODULE,
+    *,
+    within: bool = True,
+    direction: str = "both",
+    fdr: float = 0.05,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw how many of the edges that go with a phenotype run within and across classes of genes, in a circle.
+
+    Parameters
+    ----------
+    samples
+        Individuals x genes, with their edges, as `sivae.cohort.connectivity` makes them.
+    edges
+        What `sivae.cohort.edges` returns.
+    groupby
+        Column of `var` with the class of each gene; genes without one, "unassigned" or "none", are left out.
+    within
+        Also draw edges within a class.
+    direction
+        "both", or edges with a negative effect alone ("lost") or a positive one ("gained").
+    fdr
+        Edges with a q at most this are drawn.
+    ax
+        Axes to draw into; a new figure if not given.
+
+    Returns
+    -------
+    The axes, as those of `sivae.pl.chord`.
+
+    Raises
+    ------
+    SetupError, OptionError
+        Without edges, if the frame is another, there is no such column, or nothing to draw.
+
+    Examples
+    --------
+    >>> import anndata, numpy, pandas, sivae
+    >>> edges = pandas.DataFrame({"gene_a": ["A", "A"], "gene_b": ["B", "C"], "q": [0.01, 0.5], "effect": [-1.0, 0.2]})
+    >>> samples = anndata.AnnData(numpy.ones((4, 3)), uns={"sivae_cohort": {"edges": edges}})
+    >>> samples.var_names, samples.var["complex"] = ["A", "B", "C"], ["CO", "ND", "ND"]
+    >>> samples.obsm["sivae_edges"] = samples.obsm["sivae_edge_strength"] = numpy.ones((4, 2))
+    >>> sorted(text.get_text() for text in sivae.pl.edge_classes(samples, edges, "complex").texts)
+    ['CO (1)', 'ND (1)']
+    """
+    one_of("direction", direction, ("both", "lost", "gained"))
+    rate = number("fdr", fdr, allowed=lambda x: 0 < x <= 1, expected="more than 0 and at most 1")
+    found = _samples.edges_of(samples)
+    check_table(edges, ["gene_a", "gene_b", "q", *(["effect"] if direction != "both" else [])], call=CALL)
+    wanted = edges["q"].to_numpy(dtype=np.float64) <= rate
+    if direction != "both":
+        wanted &= edges["effect"].to_numpy(dtype=np.float64) * (1 if direction == "gained" else -1) > 0
+    if not wanted.any():
+        raise OptionError(
+            f"No edge has a q of at most {rate:g}{'' if direction == 'both' else f' and is {direction}'}; expected one "
+            "or more. Pass a higher fdr, or another direction."
+        )
+    at = edges_at(found, edges[wanted])
+    rows, columns = (_samples.genes_at(samples, ends[at].tolist()) for ends in (found.gene_a, found.gene_b))
+    graph = sparse.csr_matrix((np.ones(len(at)), (rows, columns)), shape=(samples.n_vars, samples.n_vars))
+    return _chord.circle(ax, *_chord.counts(graph, samples, groupby, within=within))
 
 
 def edges_at(found: _samples.Edges, table: pd.DataFrame) -> NDArray[np.intp]:

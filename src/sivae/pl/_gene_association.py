@@ -97,6 +97,10 @@ def gene_association(
         _style.label_axes(part, _style.short(phenotype, 20), _style.short(name))
         _style.head(part, _rho(found, value_s))
     _style.head(left, f"{_style.short(gene, 20)}\n{_rho(found, y_s)}")
+    if found.levels:
+        _labels.outer(ax).draw_without_rendering()
+        for part, value_s in ((left, y_s), (right, expression_s)):
+            _name_levels(part, found, value_s)
     return np.array([left, right])
 
 
@@ -151,14 +155,14 @@ def _boxes(ax: Axes, phenotype: Phenotype, x_s: Array, y_s: Array) -> None:
         [y_s[x_s == code] for code in present], positions=present, widths=0.6, showfliers=False, manage_ticks=False,
         boxprops=line, whiskerprops=line, capprops=line, medianprops={"color": _style.LOW, "linewidth": 1.8}, zorder=2,
     )  # fmt: skip
-    n_level = [int((x_s == code).sum()) for code in range(len(phenotype.levels))]
-    ax.set_xlim(-0.6, len(n_level) - 0.4)
-    _name_levels(ax, phenotype.levels, n_level)
+    ax.set_xlim(-0.6, len(phenotype.levels) - 0.4)
 
 
-def _name_levels(ax: Axes, levels: tuple[str, ...], n_level: list[int]) -> None:
+def _name_levels(ax: Axes, phenotype: Phenotype, y_s: Array) -> None:
     """Write names of categories and their numbers, in lines where these fit, else upright."""
-    fit = int(ax.bbox.width / ax.figure.dpi / len(levels) / (_style.LETTER * 8 / 9))
+    x_s, levels = phenotype.value_s[np.isfinite(y_s)], phenotype.levels
+    n_level = [int((x_s == code).sum()) for code in range(len(levels))]
+    fit = int(ax.bbox.width / ax.figure.dpi / len(levels) / (_style.LETTER * 8 / 9) - 0.7)
     lines = [textwrap.wrap(_style.short(name), max(fit, 1), break_long_words=False) for name in levels]
     if max(len(line) for part in lines for line in part) <= fit:
         words = ["\n".join([*part, f"({n})"]) for part, n in zip(lines, n_level, strict=True)]
