@@ -87,7 +87,7 @@ def connectivity(
         value_gs, listed = value_gs[place], [listed[row] for row in place.tolist()]
     ax = _style.new_axes(ax, (4.6, 1.4 + min(4.0, 0.16 * max(6, len(listed)))))
     title = f"{_style.short(layer.replace('_', ' '))}{', sd of the gene' if standardize else ''}"
-    around_zero = standardize or bool((raw_gs < 0).any())
+    around_zero = standardize or bool((raw_gs < 0).any()) or not np.isfinite(raw_gs).any()
     _heat.heat_map(ax, value_gs, rows=[], columns=[], title=title, around_zero=around_zero)
     if phenotype is not None:
         _strip.strip(ax, phenotype, rows)

@@ -163,7 +163,7 @@ def _name_levels(ax: Axes, phenotype: Phenotype, y_s: Array) -> None:
     x_s, levels = phenotype.value_s[np.isfinite(y_s)], phenotype.levels
     n_level = [int((x_s == code).sum()) for code in range(len(levels))]
     fit = int(ax.bbox.width / ax.figure.dpi / len(levels) / (_style.LETTER * 8 / 9) - 0.7)
-    lines = [textwrap.wrap(_style.short(name), max(fit, 1), break_long_words=False) for name in levels]
+    lines = [textwrap.wrap(_style.short(name, 20), max(fit, 1), break_long_words=False) for name in levels]
     if max(len(line) for part in lines for line in part) <= fit:
         words = ["\n".join([*part, f"({n})"]) for part, n in zip(lines, n_level, strict=True)]
         ax.set_xticks(range(len(words)), words, parse_math=False)

@@ -49,7 +49,7 @@ def gene_set_association(table: pd.DataFrame, *, n_sets: int = 15, fdr: float = 
     >>> import pandas as pd
     >>> import sivae
     >>> table = pd.DataFrame({"set": ["a", "b"], "n": [9, 8], "nes": [-1.9, 1.2], "p": [0.001, 0.2], "q": [0.002, 0.2]})
-    >>> [bar.get_width() for bar in sivae.pl.gene_set_association(table).patches]
+    >>> [float(bar.get_width()) for bar in sivae.pl.gene_set_association(table).patches]
     [1.2, -1.9]
     """
     n_sets = whole_number("n_sets", n_sets, least=1)

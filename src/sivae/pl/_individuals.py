@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from scipy import sparse
 
 from sivae import _keys
 from sivae._checks import names
@@ -72,20 +71,17 @@ def individuals(
     _samples.check_samples(samples)
     xy_s2 = _map(samples, axes)
     look = _look(samples, color, layer)
-    named = samples.obs_names if labels is None and samples.n_obs <= NAMED else labels
-    at = (
-        _samples.individuals_at(samples, names("labels", named), argument="labels")
-        if named is not None and len(named)
-        else []
-    )
+    few = list(samples.obs_names) if samples.n_obs <= NAMED else []
+    named = few if labels is None else names("labels", labels)
+    at_m = _samples.individuals_at(samples, named, argument="labels") if len(named) else np.zeros(0, np.intp)
     ax = _style.new_axes(ax, (4.8, 3.4) if color is not None else (4.0, 3.4))
     _style.label_axes(ax, *(f"map of individuals {axis + 1}" for axis in axes))
     drawn = look.draw(ax, xy_s2, size=34.0 if samples.n_obs <= 100 else None)  # noqa: PLR2004
     look.explain(ax, drawn)
-    known = np.isfinite(xy_s2).all(axis=1)
+    known: NDArray[np.bool_] = np.asarray(np.isfinite(xy_s2).all(axis=1))
     _same_scale(ax, xy_s2[known])
-    at = [row for row in at if known[row]]
-    _labels.place(ax, xy_s2[at], [str(name) for name in samples.obs_names[at]], others_n2=xy_s2[known])
+    at_m = at_m[known[at_m]]
+    _labels.place(ax, xy_s2[at_m], [str(name) for name in samples.obs_names[at_m]], others_n2=xy_s2[known])
     return ax
 
 
@@ -96,7 +92,7 @@ def _same_scale(ax: Axes, xy_s2: NDArray[np.float64]) -> None:
     for _ in range(2):  # names of ticks change the room, and limits the names
         _labels.outer(ax).draw_without_rendering()
         size = np.array([ax.bbox.width, ax.bbox.height])
-        half = max(float(((high - low) / size).max()), 1e-12) * ROOM * size / 2
+        half = (float(((high - low) / size).max()) or 1.0 / size.max()) * ROOM * size / 2
         ax.set(xlim=(middle[0] - half[0], middle[0] + half[0]), ylim=(middle[1] - half[1], middle[1] + half[1]))
 
 
@@ -107,6 +103,11 @@ def _map(samples: AnnData, axes: tuple[int, int]) -> NDArray[np.float64]:
             f"{some(samples.obsm.keys()) or 'nothing'}. Call sivae.cohort.individuals_map(samples) first."
         )
     xy = np.asarray(samples.obsm[_keys.MAP], dtype=np.float64)
+    if not np.isfinite(xy).all(axis=1).any():
+        raise SetupError(
+            f"Found no individual with a place in obsm[{_keys.MAP!r}], expected some. Call "
+            "sivae.cohort.individuals_map(samples) anew."
+        )
     if len(axes) != 2 or any(axis not in range(xy.shape[1]) for axis in axes):  # noqa: PLR2004
         raise OptionError(f"Found axes={axes!r}, expected two of 0 to {xy.shape[1] - 1}, the axes of the map.")
     return xy[:, list(axes)]
@@ -173,9 +174,10 @@ def similarity(samples: AnnData, by: str | None = None, *, order: str | None = N
         raise OptionError(
             f"Found order={order!r} and by={by!r}, expected 'clusters', or 'phenotype' with a column of obs as by."
         )
+    if samples.n_obs < 2:  # noqa: PLR2004
+        raise SetupError(f"Found {samples.n_obs} individual, expected two or more. There is nothing to compare.")
     phenotype = None if by is None else _samples.phenotype_of(samples, by)
-    stored = samples.obsp[_keys.SIMILARITY]
-    value_ss = np.asarray(stored.toarray() if sparse.issparse(stored) else stored, dtype=np.float64)
+    value_ss = _samples.dense(samples.obsp[_keys.SIMILARITY])
     found = [str(name) for name in samples.obs_names]
     if phenotype is not None and order != "clusters":
         rows = _samples.order_by(samples, phenotype)
@@ -196,9 +198,9 @@ def similarity(samples: AnnData, by: str | None = None, *, order: str | None = N
 
 
 def _by_similarity(value_ss: NDArray[np.float64], listed: list[str]) -> NDArray[np.intp]:
-    if len(listed) < 3:  # noqa: PLR2004
-        return np.arange(len(listed), dtype=np.intp)
     order = np.argsort(np.asarray(listed, dtype=str))
+    if len(listed) < 3:  # noqa: PLR2004
+        return order
     sorted_ss = value_ss[np.ix_(order, order)]
     pairs = sorted_ss[np.triu_indices(len(listed), 1)]
     pairs = np.where(np.isfinite(pairs), pairs, np.nanmin(pairs) if np.isfinite(pairs).any() else 0.0)

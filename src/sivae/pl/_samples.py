@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from scipy import sparse
 from scipy.cluster import hierarchy
 from scipy.spatial.distance import pdist
 
@@ -26,6 +25,8 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
     Rows = NDArray[np.intp]
 
+ORDERED: Final = 500
+"""Rows up to which branches of a tree are turned so that neighbors are most alike, which takes long for many."""
 CALL: Final = "samples = sivae.cohort.connectivity(adata, sample_key)"
 
 
@@ -110,8 +111,12 @@ def layer_name(samples: AnnData, layer: str | None) -> str:
 
 def layer_of(samples: AnnData, layer: str, columns: Rows | slice = slice(None)) -> Array:
     """Values of a layer, (individuals, genes)."""
-    value: Any = samples.layers[layer][:, columns]
-    return np.asarray(value.toarray() if sparse.issparse(value) else value, dtype=np.float64)
+    return dense(samples.layers[layer][:, columns])
+
+
+def dense(value: Any) -> Array:
+    """An array of a matrix that may be sparse."""
+    return np.asarray(value.toarray() if hasattr(value, "toarray") else value, dtype=np.float64)
 
 
 def genes_at(samples: AnnData, genes: Sequence[str]) -> Rows:
@@ -161,16 +166,19 @@ def order_by(samples: AnnData, phenotype: Phenotype | None) -> Rows:
 
 def clustered(value_mf: Array, names: Sequence[str]) -> Rows:
     """Rows in the order of a tree (average linkage of Euclidean distances, similar ones side by side)."""
+    sorted_m = np.argsort(np.asarray(names, dtype=str))
     if len(value_mf) < 3:  # noqa: PLR2004
-        return np.arange(len(value_mf), dtype=np.intp)
-    return leaves(pdist(np.nan_to_num(value_mf[np.argsort(np.asarray(names, dtype=str))])), names)
+        return sorted_m
+    return leaves(pdist(np.nan_to_num(value_mf[sorted_m])), names)
 
 
 def leaves(apart: Array, names: Sequence[str]) -> Rows:
     """Order of a tree over condensed distances between rows sorted by name, as places in the list of names."""
     # By name, so that the order in which rows come does not matter.
     sorted_m = np.argsort(np.asarray(names, dtype=str))
-    tree = hierarchy.optimal_leaf_ordering(hierarchy.linkage(apart, "average"), apart)
+    tree = hierarchy.linkage(apart, "average")
+    if len(sorted_m) <= ORDERED:
+        tree = hierarchy.optimal_leaf_ordering(tree, apart)
     return np.asarray(sorted_m[hierarchy.leaves_list(tree)], dtype=np.intp)
 
 
@@ -211,8 +219,6 @@ def edges_of(samples: AnnData) -> Edges:
     if table is None or missing:
         where = f"obsm[{missing[0]!r}]" if missing else f"uns[{_keys.COHORT!r}]['edges']"
         raise SetupError(f"Found no {where}, expected the edges of each individual's graph. Call {CALL} anew.")
-    present: Any = samples.obsm[_keys.EDGES]
-    present_se = np.asarray(present.toarray() if sparse.issparse(present) else present) > 0
-    strength_se = np.asarray(samples.obsm[_keys.EDGE_STRENGTH], dtype=np.float64)
+    present_se, strength_se = (dense(samples.obsm[key]) for key in (_keys.EDGES, _keys.EDGE_STRENGTH))
     a, b = (np.asarray(table[name], dtype=str) for name in ("gene_a", "gene_b"))
-    return Edges(a, b, present_se, strength_se)
+    return Edges(a, b, present_se > 0, strength_se)
