@@ -81,7 +81,7 @@ def test_associated_genes_are_named_first(table):
     [
         ({"phenotype": "age", "kind": "numeric"}, "change of connectivity per unit of age"),
         ({"phenotype": "stage", "kind": "ordered"}, "change of connectivity per step of stage"),
-        ({"phenotype": "state", "kind": "binary", "levels": ["control", "case"]}, "change of connectivity, case - control"),
+        ({"kind": "binary", "levels": ["control", "case"]}, "change of connectivity, case - control"),
         ({}, "change of connectivity per unit of the phenotype"),
     ],
 )  # fmt: skip
@@ -145,7 +145,7 @@ def test_the_band_is_that_of_the_mean_of_least_squares(samples):
     design = np.column_stack([np.ones(len(x)), x])
     coefficient, rest = np.linalg.lstsq(design, y, rcond=None)[:2]
     covariance = np.linalg.inv(design.T @ design) * rest[0] / (len(x) - 2)
-    band = next(part for part in left.collections if len(part.get_paths()) == 1 and not hasattr(part, "get_sizes"))
+    band = next(part for part in left.collections if hasattr(part, "set_verts"))
     path = band.get_paths()[0].vertices
     for at in (x.min(), x.max()):
         row = np.array([1.0, at])
@@ -233,10 +233,11 @@ def test_power_is_a_line_for_each_number_of_individuals():
     assert np.allclose(line(ax, "target").get_ydata(), 0.8) and np.allclose(line(ax, "type1").get_ydata(), 0.048)
     dotted = sum(part.get_linestyle() == ":" for part in ax.lines)
     assert dotted == 4 + 3 * 1
-    fills = [part.get_facecolors() for part in ax.collections if hasattr(part, "get_sizes") and len(part.get_offsets())]
+    dots = [part for part in ax.collections if not hasattr(part, "set_verts") and len(part.get_offsets())]
+    fills = [part.get_facecolors() for part in dots]
     hollow = sum((np.asarray(part) == to_rgba("white")).all(axis=1).sum() for part in fills)
     assert hollow == table["extrapolated"].sum()
-    bands = [part.get_paths()[0].vertices for part in ax.collections if not hasattr(part, "get_sizes")]
+    bands = [part.get_paths()[0].vertices for part in ax.collections if hasattr(part, "set_verts")]
     rows = table[table["individuals"] == 20]
     band = next(b for b in bands if np.isclose(b[:, 1].max(), rows["power_high"].max()))
     for cells, low, high in rows[["cells", "power_low", "power_high"]].to_numpy():
