@@ -178,6 +178,15 @@ def test_categories_without_an_order_have_no_correlation(samples):
     assert left.get_title(loc="left") == f"gene006\nrho {rho:.2f}"
 
 
+def test_a_level_called_none_keeps_its_place(samples):
+    stage = np.array(["none", "mild", "severe"])[np.searchsorted([0.1, 0.7], samples.obs["severity"])]
+    samples.obs["stage"] = pd.Categorical(stage, categories=["none", "mild", "severe"], ordered=True)
+    left, _ = pl.gene_association(samples, "gene001", "stage")
+    assert [tick.get_text().split("\n")[0] for tick in left.get_xticklabels()] == ["none", "mild", "severe"]
+    rho = stats.spearmanr(samples.obs["stage"].cat.codes, samples.layers["projection"][:, 1]).statistic
+    assert rho < -0.8 and left.get_title(loc="left") == f"gene001\nrho {rho:.2f}"
+
+
 def test_both_parts_have_the_same_x(samples):
     left, right = pl.gene_association(samples, "gene001", "severity")
     assert np.allclose(left.get_xlim(), right.get_xlim())

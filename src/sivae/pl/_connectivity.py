@@ -8,7 +8,7 @@ import numpy as np
 
 from sivae._checks import names, one_of
 from sivae._errors import OptionError
-from sivae.pl import _heat, _labels, _samples, _strip, _style
+from sivae.pl import _heat, _samples, _strip, _style
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,12 +86,10 @@ def connectivity(
         place = _samples.clustered(_samples.standard(raw_gs), listed)
         value_gs, listed = value_gs[place], [listed[row] for row in place.tolist()]
     ax = _style.new_axes(ax, (4.6, 1.4 + min(4.0, 0.16 * max(6, len(listed)))))
-    title = f"{_style.short(layer.replace('_', ' '))}{', sd of the gene' if standardize else ''}"
+    title = layer.replace("_", " ") + ("\n(sd of the gene)" if standardize else "")
     around_zero = standardize or bool((raw_gs < 0).any()) or not np.isfinite(raw_gs).any()
     _heat.heat_map(ax, value_gs, rows=[], columns=[], title=title, around_zero=around_zero)
     if phenotype is not None:
         _strip.strip(ax, phenotype, rows)
-    _labels.outer(ax).draw_without_rendering()
-    _strip.name_rows(ax, listed, annotate=marked, what="genes")
-    _strip.name_columns(ax, [str(name) for name in samples.obs_names[rows]])
+    _strip.names(ax, listed, [str(name) for name in samples.obs_names[rows]], what="genes", annotate=marked)
     return ax

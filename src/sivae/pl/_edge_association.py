@@ -11,7 +11,7 @@ from sivae import _keys
 from sivae._checks import number, one_of, whole_number
 from sivae._errors import OptionError, SetupError, some
 from sivae._extras import require
-from sivae.pl import _chord, _heat, _labels, _samples, _strip, _style
+from sivae.pl import _chord, _heat, _samples, _strip, _style
 from sivae.pl._tables import check_table
 
 if TYPE_CHECKING:
@@ -92,10 +92,8 @@ def edge_association(
         _heat.heat_map(ax, value_es, rows=[], columns=[], title="implied correlation")
     if phenotype is not None:
         _strip.strip(ax, phenotype, rows)
-    _labels.outer(ax).draw_without_rendering()
-    _strip.name_rows(ax, names, annotate=None, what="edges")
     note = "blue: edge there" if values == "presence" else ""
-    _strip.name_columns(ax, [str(name) for name in samples.obs_names[rows]], note=note)
+    _strip.names(ax, names, [str(name) for name in samples.obs_names[rows]], what="edges", note=note)
     return ax
 
 

@@ -70,10 +70,11 @@ def gene_set_association(table: pd.DataFrame, *, n_sets: int = 15, fdr: float = 
     limit = 24 if _style.slot_width(ax) >= _style.NARROW else 17
     names = [f"{_style.short(s, limit)} ({n})" for s, n in zip(rows["set"], rows["n"], strict=True)]
     _style.name_ticks(ax, "y", range(len(rows)), names, limit=limit + 8)
+    size = min(6.5, 72 * ax.bbox.height / ax.figure.dpi / len(rows) * 0.8)
     for place, (x, value) in enumerate(zip(score, q, strict=True)):
         ax.annotate(
             f"{value:.2g}", (x, place), xytext=(3 if x > 0 else -3, 0), textcoords="offset points", va="center",
-            ha="left" if x > 0 else "right", fontsize=6.5, color=_style.INK,
+            ha="left" if x > 0 else "right", fontsize=size, color=_style.INK,
         )  # fmt: skip
     ax.axvline(0, color=_style.FAINT, linewidth=0.8)
     ax.invert_yaxis()

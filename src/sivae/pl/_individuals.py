@@ -190,10 +190,8 @@ def similarity(samples: AnnData, by: str | None = None, *, order: str | None = N
     _heat.heat_map(ax, drawn_ss, rows=[], columns=[], title="similarity", around_zero=around_zero)
     if phenotype is not None:
         _strip.strip(ax, phenotype, rows)
-    _labels.outer(ax).draw_without_rendering()
     listed = [found[row] for row in rows.tolist()]
-    _strip.name_rows(ax, listed, annotate=None, what="individuals")
-    _strip.name_columns(ax, listed)
+    _strip.names(ax, listed, listed, what="individuals")
     return ax
 
 

@@ -13,7 +13,6 @@ from sivae import _keys
 from sivae._checks import check_adata
 from sivae._errors import GeneMismatchError, OptionError, SetupError, some
 from sivae._values import frame
-from sivae.pl import _points
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,9 +79,11 @@ def phenotype_of(samples: AnnData, by: str, *, argument: str = "by") -> Phenotyp
     if column.dtype.kind in "fiu":
         found = Phenotype(by, column.to_numpy(dtype=np.float64, na_value=np.nan))
     else:
-        label: Any = _points.categorical(column)
+        # Not as colors of points have them: there "none" is no category, here it is a level like others.
+        label: Any = column.astype("category").cat.remove_unused_categories().cat
         levels = tuple(str(name) for name in label.categories)
-        value_s = np.where(label.codes < 0, np.nan, label.codes.astype(np.float64))
+        value_s = label.codes.to_numpy(dtype=np.float64)
+        value_s = np.where(value_s < 0, np.nan, value_s)
         ordered = len(levels) <= 2 or bool(getattr(column.dtype, "ordered", False))  # noqa: PLR2004
         found = Phenotype(by, value_s, levels, ordered)
     if not found.known_s.any():

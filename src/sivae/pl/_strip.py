@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
@@ -33,8 +33,15 @@ STEPS: Final = 3
 def strip(ax: Axes, phenotype: Phenotype, order: NDArray[np.intp]) -> Axes:
     """Draw the phenotype of individuals above their columns, with what the colors mean above it."""
     _labels.outer(ax).draw_without_rendering()
-    inches = ax.bbox.height / ax.figure.dpi
-    top = ax.inset_axes((0.0, 1.0 + GAP / inches, 1.0, HEIGHT / inches))
+    box = require("matplotlib.transforms", extra="plot").Bbox
+
+    def above(_: Any, __: Any) -> Any:
+        """Where the strip lies, as high as it is whatever the height of the axes."""
+        place, inches = ax.get_position(), ax.figure.bbox.height / ax.figure.dpi
+        return box.from_bounds(place.x0, place.y1 + GAP / inches, place.width, HEIGHT / inches)
+
+    top = ax.inset_axes((0.0, 1.0, 1.0, 0.05))
+    top.set_axes_locator(above)
     colors = _colors(phenotype)
     shown = np.array([colors(value) for value in phenotype.value_s[order]])
     top.imshow(shown[None], aspect="auto", interpolation="nearest")
@@ -47,7 +54,7 @@ def _colors(phenotype: Phenotype) -> Any:
     """The color of a value, grey for what is missing."""
     to_rgba = require("matplotlib.colors", extra="plot").to_rgba
     if phenotype.levels:
-        styles = [to_rgba(color) for color, _ in _points.category_styles(list(phenotype.levels))]
+        styles = [to_rgba(color) for color, _ in _style.category_styles(len(phenotype.levels))]
         return lambda value: styles[int(value)] if np.isfinite(value) else to_rgba(_points.MISSING)
     low, high = float(np.nanmin(phenotype.value_s)), float(np.nanmax(phenotype.value_s))
     ramp = require("matplotlib", extra="plot").colormaps[_style.VALUES]
@@ -90,32 +97,47 @@ def _columns(ax: Axes, lengths: Sequence[int]) -> int:
     return max(1, int(width / (ENTRY + LETTER * max(lengths))))
 
 
-def name_rows(ax: Axes, names: Sequence[str], *, annotate: Sequence[str] | None, what: str) -> None:
-    """Write names of rows that are asked for; if none are, all where there is room, or how many rows there are."""
-    ax.set_yticks([])
-    if annotate is None and room(ax, "y", len(names)):
-        _style.name_ticks(ax, "y", range(len(names)), names)
-        return
-    if annotate is None:
-        ax.set_ylabel(f"{len(names)} {what}", fontsize=9, color=_style.INK)
-        return
-    place = {name: row for row, name in enumerate(names)}
+def names(
+    ax: Axes,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    *,
+    what: str,
+    annotate: Sequence[str] | None = None,
+    note: str = "",
+) -> None:
+    """Write names of rows and of individuals where there is room, else how many there are, and a note below.
+
+    If names are given to `annotate`, these alone, beside their rows. Names of either side take room from the other, so
+    that they are written twice.
+    """
+    for _ in range(2):
+        _labels.outer(ax).draw_without_rendering()
+        fits = room(ax, "y", len(rows)), room(ax, "x", len(columns))
+        _ticks(ax, "y", rows if annotate is None and fits[0] else ())
+        _ticks(ax, "x", columns if fits[1] else ())
+        ax.set_ylabel("" if annotate is not None or fits[0] else f"{len(rows)} {what}", fontsize=9, color=_style.INK)
+        words = ([] if fits[1] else [f"{len(columns)} individuals"]) + ([note] if note else [])
+        ax.set_xlabel(", ".join(words), fontsize=9, color=_style.INK)
+    if annotate is not None:
+        _beside(ax, rows, annotate)
+
+
+def _ticks(ax: Axes, axis: Literal["x", "y"], texts: Sequence[str]) -> None:
+    if texts:
+        _style.name_ticks(ax, axis, range(len(texts)), texts)
+    else:
+        ax.set(**{f"{axis}ticks": []})
+
+
+def _beside(ax: Axes, rows: Sequence[str], annotate: Sequence[str]) -> None:
+    """Write some names beside their rows, as many as there is room for."""
+    _labels.outer(ax).draw_without_rendering()
+    place = {name: row for row, name in enumerate(rows)}
     fit = int(ax.bbox.height / (7.0 * 1.25 * ax.figure.dpi / 72))
     listed = [name for name in annotate if name in place][:fit]
     xy_m2 = np.array([(-0.5, place[name]) for name in listed]).reshape(-1, 2)
     _labels.beside(ax, xy_m2, listed, colors=[_style.FAINT] * len(listed), left=True)
-
-
-def name_columns(ax: Axes, names: Sequence[str], *, note: str = "") -> None:
-    """Write names of columns where there is room, else how many individuals there are; and a note."""
-    ax.set_xticks([])
-    _labels.outer(ax).draw_without_rendering()
-    words = [note] if note else []
-    if room(ax, "x", len(names)):
-        _style.name_ticks(ax, "x", range(len(names)), names)
-    else:
-        words = [f"{len(names)} individuals", *words]
-    ax.set_xlabel(", ".join(words), fontsize=9, color=_style.INK)
 
 
 def room(ax: Axes, axis: str, n: int) -> bool:
