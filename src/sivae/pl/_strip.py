@@ -26,6 +26,10 @@ ENTRY: Final = 0.27
 """Width of an entry of the legend without its name."""
 LEAST: Final = 5.0
 """Smallest letters, in points, in which names of rows and columns are written; smaller ones are left out."""
+UPRIGHT: Final = 0.07
+"""Width of a letter of the names of columns, in inches, on average."""
+SHARE: Final = 0.35
+"""Of the height, for names of columns; longer ones are left out."""
 STEPS: Final = 3
 """Values of a number that the legend shows."""
 
@@ -113,7 +117,7 @@ def names(
     """
     for _ in range(2):
         _labels.outer(ax).draw_without_rendering()
-        fits = room(ax, "y", len(rows)), room(ax, "x", len(columns))
+        fits = room(ax, "y", len(rows)), room(ax, "x", len(columns)) and _short(ax, columns)
         _ticks(ax, "y", rows if annotate is None and fits[0] else ())
         _ticks(ax, "x", columns if fits[1] else ())
         ax.set_ylabel("" if annotate is not None or fits[0] else f"{len(rows)} {what}", fontsize=9, color=_style.INK)
@@ -121,6 +125,12 @@ def names(
         ax.set_xlabel(", ".join(words), fontsize=9, color=_style.INK)
     if annotate is not None:
         _beside(ax, rows, annotate)
+
+
+def _short(ax: Axes, names: Sequence[str]) -> bool:
+    """Whether upright names leave enough of the height to what is drawn."""
+    longest = max(len(_style.short(name, _style.TICK_LIMIT)) for name in names)
+    return bool(longest * UPRIGHT <= SHARE * ax.figure.bbox.height / ax.figure.dpi)
 
 
 def _ticks(ax: Axes, axis: Literal["x", "y"], texts: Sequence[str]) -> None:
