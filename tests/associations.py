@@ -50,7 +50,8 @@ def made_edges(samples: ad.AnnData, phenotype: str = "severity") -> pd.DataFrame
     fits = [stats.linregress(x_s, y_s) for y_s in strength_se.T]
     table["effect"], table["p"] = [fit.slope for fit in fits], [fit.pvalue for fit in fits]
     table["q"] = stats.false_discovery_control(table["p"])
-    return table
+    table["associated"] = table["q"] <= 0.05
+    return table.sort_values("p")
 
 
 def made_sets(n: int = 12, seed: int = 0) -> pd.DataFrame:

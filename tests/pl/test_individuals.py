@@ -274,8 +274,8 @@ def test_clusters_of_individuals_alike(samples):
 def test_edges_with_the_least_p_are_drawn_with_who_has_them(samples):
     table = made_edges(samples)
     ax = pl.edge_association(samples, table, by="severity", n_edges=12)
-    best = table.sort_values("p").index[:12].astype(int)
-    names = [f"{a} - {b}" for a, b in table.iloc[best][["gene_a", "gene_b"]].to_numpy()]
+    best = table.index[:12].astype(int)
+    names = [f"{a} - {b}" for a, b in table.iloc[:12][["gene_a", "gene_b"]].to_numpy()]
     assert sorted(ticks(ax, "y")) == sorted(names)
     order = np.lexsort((samples.obs_names, samples.obs["severity"]))
     rows = [best[names.index(name)] for name in ticks(ax, "y")]
@@ -301,17 +301,26 @@ def test_an_edge_is_known_whichever_gene_comes_first(samples):
 
 @pytest.mark.parametrize("direction", ["both", "lost", "gained"])
 def test_classes_of_edges_that_go_with_the_phenotype_are_counted(samples, direction):
+    if direction == "gained":
+        samples.obs["severity"] *= -1  # connectivity is lost with severity
     table = made_edges(samples)
     ax = pl.edge_classes(samples, table, "complex", direction=direction)
+    other = {"lost": "gained", "gained": "lost"}.get(direction)
+    if other:
+        with pytest.raises(OptionError, match=f"No edge is associated and {other}"):
+            pl.edge_classes(samples, table, "complex", direction=other)
     wanted = table["q"] <= 0.05
+    assert wanted.sum() > 10
     if direction != "both":
-        wanted &= (table["effect"] > 0) == (direction == "gained")
+        size = np.abs(samples.obsm["sivae_edge_strength"][:, table.index.astype(int)])
+        slope = np.array([np.polyfit(samples.obs["severity"], y, 1)[0] for y in size.T])
+        wanted &= (slope > 0) == (direction == "gained")
     ends = [samples.var["complex"].astype(str)[table.loc[wanted, side]].to_numpy() for side in ("gene_a", "gene_b")]
     pairs = [tuple(sorted(pair)) for pair in zip(*ends, strict=True) if "none" not in pair]
     total = {name: sum(name in pair for pair in pairs) for pair in pairs for name in pair}
     assert sorted(text.get_text() for text in ax.texts) == sorted(f"{name} ({n})" for name, n in total.items())
     assert len([part for part in ax.patches if isinstance(part, PathPatch)]) == len(set(pairs))
-    with pytest.raises(OptionError, match="No edge has a q of at most"):
+    with pytest.raises(OptionError, match="No edge is there with a q of at most"):
         pl.edge_classes(samples, table, "complex", fdr=1e-40)
 
 

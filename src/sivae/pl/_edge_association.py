@@ -40,8 +40,8 @@ def edge_association(
     samples
         Individuals x genes, with their edges, as `sivae.cohort.connectivity` makes them.
     edges
-        What `sivae.cohort.edges` returns, or any frame with the columns `gene_a` and `gene_b`; with a column `p` those
-        with the least p are drawn, else the first ones.
+        What `sivae.cohort.edges` returns, the most significant first, or any frame with the columns `gene_a` and
+        `gene_b`.
     by
         Column of `obs` that orders the individuals (missing ones last) and colors the strip above them; as they are,
         without a strip, if not given.
@@ -49,7 +49,7 @@ def edge_association(
         "presence": whether an individual's graph has the edge; "strength": the correlation of its two genes that the
         model implies in the individual.
     n_edges
-        Edges at most.
+        Edges at most, the first of the table.
     ax
         Axes to draw into; a new figure if not given. The strip goes above them.
 
@@ -76,23 +76,22 @@ def edge_association(
     n_edges = whole_number("n_edges", n_edges, least=1)
     found = _samples.edges_of(samples)
     check_table(edges, ["gene_a", "gene_b"], call=CALL)
-    table = edges.sort_values("p", kind="stable") if "p" in edges.columns else edges
-    at = edges_at(found, table.head(n_edges))
+    at = edges_at(found, edges.head(n_edges))
     phenotype = None if by is None else _samples.phenotype_of(samples, by)
     rows = _samples.order_by(samples, phenotype)
-    present_es = found.present_se[np.ix_(rows, at)].T.astype(np.float64)
-    value_es = present_es if values == "presence" else found.strength_se[np.ix_(rows, at)].T
+    there = values == "presence"
+    value_es = found.present(rows, at).T.astype(np.float64) if there else found.strength(rows, at).T
     names = [f"{a} - {b}" for a, b in zip(found.gene_a[at], found.gene_b[at], strict=True)]
     place = _samples.clustered(value_es, names)
     value_es, names = value_es[place], [names[row] for row in place.tolist()]
     ax = _style.new_axes(ax, (5.2, 1.4 + min(4.5, 0.16 * max(6, len(names)))))
-    if values == "presence":
+    if there:
         _presence(ax, value_es)
     else:
         _heat.heat_map(ax, value_es, rows=[], columns=[], title="implied correlation")
     if phenotype is not None:
         _strip.strip(ax, phenotype, rows)
-    note = "blue: edge there" if values == "presence" else ""
+    note = "blue: edge there" if there else ""
     _strip.names(ax, names, [str(name) for name in samples.obs_names[rows]], what="edges", note=note)
     return ax
 
@@ -104,7 +103,7 @@ def edge_classes(
     *,
     within: bool = True,
     direction: str = "both",
-    fdr: float = 0.05,
+    fdr: float | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """Draw how many of the edges that go with a phenotype run within and across classes of genes, in a circle.
@@ -120,9 +119,10 @@ def edge_classes(
     within
         Also draw edges within a class.
     direction
-        "both", or edges with a negative effect alone ("lost") or a positive one ("gained").
+        "both", or edges alone whose correlation is weaker where the phenotype is higher ("lost"), or stronger
+        ("gained"): the effect against the sign of the mean correlation over individuals.
     fdr
-        Edges with a q at most this are drawn.
+        Edges with a q at most this are drawn; those that the table calls `associated` if not given.
     ax
         Axes to draw into; a new figure if not given.
 
@@ -138,7 +138,7 @@ def edge_classes(
     Examples
     --------
     >>> import anndata, numpy, pandas, sivae
-    >>> edges = pandas.DataFrame({"gene_a": ["A", "A"], "gene_b": ["B", "C"], "q": [0.01, 0.5], "effect": [-1.0, 0.2]})
+    >>> edges = pandas.DataFrame({"gene_a": ["A", "A"], "gene_b": ["B", "C"], "associated": [True, False]})
     >>> samples = anndata.AnnData(numpy.ones((4, 3)), uns={"sivae_cohort": {"edges": edges}})
     >>> samples.var_names, samples.var["complex"] = ["A", "B", "C"], ["CO", "ND", "ND"]
     >>> samples.obsm["sivae_edges"] = samples.obsm["sivae_edge_strength"] = numpy.ones((4, 2))
@@ -146,21 +146,29 @@ def edge_classes(
     ['CO (1)', 'ND (1)']
     """
     one_of("direction", direction, ("both", "lost", "gained"))
-    rate = number("fdr", fdr, allowed=lambda x: 0 < x <= 1, expected="more than 0 and at most 1")
+    rate = None if fdr is None else number("fdr", fdr, allowed=lambda x: 0 < x <= 1, expected="above 0, at most 1")
     found = _samples.edges_of(samples)
-    check_table(edges, ["gene_a", "gene_b", "q", *(["effect"] if direction != "both" else [])], call=CALL)
-    wanted = edges["q"].to_numpy(dtype=np.float64) <= rate
-    if direction != "both":
-        wanted &= edges["effect"].to_numpy(dtype=np.float64) * (1 if direction == "gained" else -1) > 0
-    if not wanted.any():
-        raise OptionError(
-            f"No edge has a q of at most {rate:g}{'' if direction == 'both' else f' and is {direction}'}; expected one "
-            "or more. Pass a higher fdr, or another direction."
-        )
-    at = edges_at(found, edges[wanted])
+    known = ["associated" if rate is None else "q", *(["effect"] if direction != "both" else [])]
+    check_table(edges, ["gene_a", "gene_b", *known], call=CALL)
+    at = _chosen(found, edges, rate=rate, direction=direction)
     rows, columns = (_samples.genes_at(samples, ends[at].tolist()) for ends in (found.gene_a, found.gene_b))
     graph = sparse.csr_matrix((np.ones(len(at)), (rows, columns)), shape=(samples.n_vars, samples.n_vars))
     return _chord.circle(ax, *_chord.counts(graph, samples, groupby, within=within))
+
+
+def _chosen(found: _samples.Edges, edges: pd.DataFrame, *, rate: float | None, direction: str) -> NDArray[np.intp]:
+    """Columns of the edges that go with the phenotype, in the direction asked for."""
+    sure = edges["associated"].to_numpy(dtype=bool) if rate is None else edges["q"].to_numpy(dtype=np.float64) <= rate
+    at = edges_at(found, edges[sure]) if sure.any() else np.zeros(0, np.intp)
+    if direction != "both" and len(at):
+        mean_e = np.nan_to_num(found.strength(slice(None), at)).mean(axis=0)
+        change_e = edges.loc[sure, "effect"].to_numpy(dtype=np.float64) * np.sign(mean_e)
+        at = at[change_e > 0 if direction == "gained" else change_e < 0]
+    if not len(at):
+        what = "associated" if rate is None else f"there with a q of at most {rate:g}"
+        also = "" if direction == "both" else f" and {direction}"
+        raise OptionError(f"No edge is {what}{also}; expected one or more. Pass a higher fdr, or another direction.")
+    return at
 
 
 def edges_at(found: _samples.Edges, table: pd.DataFrame) -> NDArray[np.intp]:

@@ -123,9 +123,9 @@ def network_difference(
 
 def difference(edges: _samples.Edges, low: Rows, high: Rows) -> Difference:
     """Which edges each of two groups of individuals has, and how strong they are there on average."""
-    before_e, after_e = (edges.present_se[rows].mean(axis=0) >= HALF for rows in (low, high))
+    before_e, after_e = (edges.present(rows).mean(axis=0) >= HALF for rows in (low, high))
     kind_e = np.select([before_e & after_e, before_e, after_e], ["kept", "lost", "gained"], "")
-    strength = [np.abs(edges.strength_se[rows]) for rows in (low, high)]
+    strength = [np.abs(edges.strength(rows)) for rows in (low, high)]
     low_e, high_e = (
         np.where(np.isfinite(part), part, 0.0).sum(axis=0) / np.maximum(np.isfinite(part).sum(axis=0), 1)
         for part in strength

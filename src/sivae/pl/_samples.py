@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+from scipy import sparse
 from scipy.cluster import hierarchy
 from scipy.spatial.distance import pdist
 
@@ -202,8 +203,17 @@ class Edges:
 
     gene_a: NDArray[np.str_]
     gene_b: NDArray[np.str_]
-    present_se: NDArray[np.bool_]
-    strength_se: Array
+    presence: Any
+    """Individuals x edges, which may be many: only what is drawn is made dense."""
+    strengths: Any
+
+    def present(self, rows: Rows | slice, columns: Rows | slice = slice(None)) -> NDArray[np.bool_]:
+        """Whether individuals have edges, (rows, columns)."""
+        return dense(self.presence[rows][:, columns]) > 0
+
+    def strength(self, rows: Rows | slice, columns: Rows | slice = slice(None)) -> Array:
+        """How strong edges are in individuals, (rows, columns)."""
+        return dense(self.strengths[rows][:, columns])
 
 
 def edges_of(samples: AnnData) -> Edges:
@@ -220,6 +230,5 @@ def edges_of(samples: AnnData) -> Edges:
     if table is None or missing:
         where = f"obsm[{missing[0]!r}]" if missing else f"uns[{_keys.COHORT!r}]['edges']"
         raise SetupError(f"Found no {where}, expected the edges of each individual's graph. Call {CALL} anew.")
-    present_se, strength_se = (dense(samples.obsm[key]) for key in (_keys.EDGES, _keys.EDGE_STRENGTH))
     a, b = (np.asarray(table[name], dtype=str) for name in ("gene_a", "gene_b"))
-    return Edges(a, b, present_se > 0, strength_se)
+    return Edges(a, b, sparse.csr_matrix(samples.obsm[_keys.EDGES]), np.asarray(samples.obsm[_keys.EDGE_STRENGTH]))
