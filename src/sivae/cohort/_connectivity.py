@@ -147,7 +147,7 @@ def connectivity(
         "mode": mode, "sample_key": sample_key, "cell_type_key": cell_type_key or "",
         "n_latent": int(model.options.n_latent), "n_individuals": len(individuals.names),
         "failed": dict(individuals.left_out), "seed": int(seed), "version": sivae.__version__,
-        "edge_share": float(edge_share), "counts": read.depth_n is not None,
+        "edge_share": float(edge_share), "counts": read.depth_n is not None, "genes": list(read.genes),
         "encoder": read.encoder_gk,
     }  # fmt: skip
     return assemble(
