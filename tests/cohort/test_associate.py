@@ -56,9 +56,9 @@ def test_the_effect_is_per_unit_of_the_phenotype():
 @pytest.mark.science
 @pytest.mark.parametrize("n_individuals", [8, 16])
 def test_verdicts_over_cohorts(n_individuals):
-    """Strong effects over 10 cohorts, the controls of individuals going with severity by chance only."""
+    """Strong effects over 8 cohorts, the controls of individuals going with severity by chance only."""
     kept, followers, null = 0, 0, 0
-    for seed in range(10):
+    for seed in range(8):
         table = associate(made_samples(n_individuals, seed=seed), "severity", n_permutations=999)
         called = (table["verdict"] == "associated").to_numpy()
         kept, followers, null = (
@@ -66,9 +66,9 @@ def test_verdicts_over_cohorts(n_individuals):
             followers + called[FOLLOWERS].sum(),
             null + called[10:].sum(),
         )
-    assert kept >= 46
-    assert followers <= 4
-    assert null <= 500 * 0.05 * 10 / 60 + 4 * 2.1
+    assert kept >= 36
+    assert followers <= 3
+    assert null <= 400 * 0.05 * 10 / 60 + 4 * 1.9
 
 
 @pytest.mark.science

@@ -36,6 +36,8 @@ ORDER = ["low", "high", "mid", "low", "high", "mid", "low", "high"]
         (np.arange(8), "numeric", (), np.arange(8)),
         (pd.array([0, 1, 2, 3, 4, 5, 6, 7], dtype="Int64"), "numeric", (), np.arange(8)),
         (pd.Series([0, 1, 2.5, 3, 4, 5, 6, 7], dtype=object), "numeric", (), [0, 1, 2.5, 3, 4, 5, 6, 7]),
+        (pd.Categorical([True, False] * 4), "binary", ("False", "True"), [1, 0] * 4),
+        (pd.array(ABC, dtype="string"), "binary", ("a", "b"), [0, 1, 0, 1, 1, 0, 0, 1]),
         ([True, False] * 4, "binary", ("False", "True"), [1, 0] * 4),
         (pd.array([True, False] * 4, dtype="boolean"), "binary", ("False", "True"), [1, 0] * 4),
         (ABC, "binary", ("a", "b"), [0, 1, 0, 1, 1, 0, 0, 1]),
@@ -50,10 +52,7 @@ ORDER = ["low", "high", "mid", "low", "high", "mid", "low", "high"]
     ],
 )
 def test_every_kind_becomes_numbers(values, kind, levels, numbers):
-    adata = made_samples(8, 6)
-    adata.obs["trait"] = pd.Series(values, index=adata.obs_names) if isinstance(values, list) else np.asarray(values)
-    if not isinstance(values, list):
-        adata.obs["trait"] = values if not isinstance(values, pd.Series) else values.to_numpy()
+    adata = samples(trait=values.to_numpy() if isinstance(values, pd.Series) else values)
     design = read_design(adata, "trait")
     assert (design.kind, design.levels) == (kind, levels)
     assert design.x_s.dtype == np.float64 and np.allclose(design.x_s, numbers)
