@@ -103,8 +103,8 @@ def run_all(
 
     Returns
     -------
-    `Outcome`. A task that raises is in `failed` and the others go on; so is one under which workers are killed again and again,
-    and what was beside it then.
+    `Outcome`. A task that raises is in `failed` and the others go on. So are one under which workers are killed again
+    and again, and those beside it that were not done by then.
 
     Raises
     ------
