@@ -223,7 +223,9 @@ def test_a_wait_is_bounded():
     began = time.monotonic()
     outcome = run_all(tasks.stuck, jobs(**{"donor/1": {"stuck": True}}), n_jobs=2, timeout=15)
     assert time.monotonic() - began < 45
-    assert outcome.failed == {"donor/1": "TimeoutError: nothing had finished for 15 seconds"}
+    assert outcome.failed == {
+        "donor/1": "TimeoutError: nothing had finished for 15 seconds; give more, or fewer n_jobs"
+    }
     assert list(outcome.results) == ["donor 3", "donor_2", "Ä"]
 
 
