@@ -77,6 +77,8 @@ FILES = {
     "cord_blood": ("scrna/cbmc_citeseq.h5ad", "cell_type", None),
     "sergio": ("sim/sergio_grn400_steady.h5ad", "cell_type", None),
 }
+COHORTS = {"rewired": "sim/multi_individual_grn400.h5ad", "onek1k": "scrna/onek1k_40donors.h5ad"}
+"""Cells of many individuals, `obs["donor"]` and `obs["cell_type"]`."""
 NAMES = (*(source.name for source in SHIPPED), *FILES)
 
 
@@ -96,6 +98,14 @@ def sources(names: tuple[str, ...]) -> list[Source]:
         else:
             print(f"*** {name} LEFT OUT: no {FOLDER / FILES[name][0]}; name its folder in SIVAE_DATA", file=sys.stderr)
     return found
+
+
+def cohort(name: str) -> anndata.AnnData | None:
+    """Cells of many individuals, or None, and a word on standard error, where they are not at hand."""
+    if (FOLDER / COHORTS[name]).exists():
+        return _file(COHORTS[name])()
+    print(f"*** {name} LEFT OUT: no {FOLDER / COHORTS[name]}; name its folder in SIVAE_DATA", file=sys.stderr)
+    return None
 
 
 def gene_sets(names: np.ndarray) -> dict[str, list[str]]:
