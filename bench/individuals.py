@@ -3,11 +3,13 @@
 "rewired": 16 individuals of a simulated network of 400 genes; in cases three hubs lose their targets in proportion to
 severity, expression held, and 20 other genes change expression alone. "planted": `sivae.datasets.planted_cohort`, 16
 individuals, 200 genes, two hubs and 30 targets, 10 that change expression alone; three seeds. 300, 150, 75 and 40 cells
-of each individual, drawn at random. One model is trained on those cells (`shared`), or one for each individual
-(`separate`). All other methods are tested as siVAE is (least squares on severity, permutation of individuals,
+of each individual, drawn at random. One model is trained on those cells (siVAE), or one for each individual (siVAE
+separate). All other methods are tested as siVAE is (least squares on severity, permutation of individuals,
 Benjamini-Hochberg), but "published": one model of the published recipe for each individual, 200 steps a phase instead
-of 2,000, 1 - squared error, Spearman's correlation with severity and its p. Peers (`bench/_individuals.py`) are written
-anew from published ideas: Dozer-like is our reading, not the program. All are told the cell types unless it says so.
+of 2,000, 1 - squared error, Spearman's correlation with severity and its p ("published test"). Peers
+(`bench/_individuals.py`) are written anew from published ideas: Dozer-like is our reading, not the program; genes are
+left out at 90 % noise, and with 75 % it found all three hubs at 300 cells without types, and none at 75 cells either.
+All are told the cell types unless it says so.
 
 `hub ranks`: places by loss of connectivity (t) among all genes. `above`: neutral genes (no hub, no target, no change of
 expression) in front of each hub. `auc`: hubs and targets against neutral genes. `hubs`, `targets`: share found at 5 %
@@ -18,6 +20,7 @@ the graph (1 % of pairs in any individual), and calls among edges of which no en
 
 from __future__ import annotations
 
+import shutil
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -39,6 +42,8 @@ N_LATENT = 20
 LAYERS = ("projection", "norm", "explained_variance", "strength", "degree")
 PUBLISHED_STEPS, PUBLISHED_LATENT = 200, 5
 N_PERMUTATIONS = 100_000
+FITS = _common.RESULTS / "individuals.fits"
+"""Where published fits are kept until all are there, so that a benchmark that was stopped goes on."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,7 @@ def main(settings: _common.Settings) -> None:
                 rows.find(lambda c=case, w=work: quietly(w, c), data=name, cells=n_cells, group=group)
         rows.write(done=False, **facts())
     rows.write(**facts())
+    shutil.rmtree(FITS, ignore_errors=True)
 
 
 def facts() -> dict[str, Any]:
@@ -156,9 +162,11 @@ def separate(case: Case) -> dict[str, Any]:
     made = sivae.cohort.connectivity(
         case.adata, "donor", mode="separate", cell_type_key="cell_type", n_latent=case.n_latent
     )
-    layers = ("projection", "norm", "explained_variance", "strength", "degree")
+    methods = of_samples(made, case, LAYERS, "siVAE separate")
+    explained_sg = made.to_df("explained_variance").sort_index().reindex(columns=list(case.truth.genes)).to_numpy()
+    methods["siVAE separate, published test"] = by_spearman(explained_sg, case)
     return {
-        "methods": of_samples(made, case, layers, "siVAE separate"),
+        "methods": methods,
         "edges": {"siVAE separate": of_edges(made, case)},
     }
 
@@ -219,17 +227,20 @@ def published(case: Case) -> dict[str, Any]:
     steps = 5 if case.quick else PUBLISHED_STEPS
     options = replace(sivae.PublishedOptions.preset("ipsc"), iterations=steps, kl_warmup=steps // 2)
     fit = fit_separately(
-        case.adata, "donor", genes=list(case.truth.genes), min_cells=10, setup={},
+        case.adata, "donor", genes=list(case.truth.genes), min_cells=10, setup={}, folder=None if case.quick else FITS,
         model_options={"n_latent": PUBLISHED_LATENT, "recipe": "choi2023", "published": options, "gamma": 0.05},
         train_options={"early_stopping": False, "options": sivae.TrainOptions(validation_fraction=0.0)},
     )  # fmt: skip
-    at = pd.Index(fit.individuals).get_indexer(pd.Index(sorted(fit.individuals)))
-    rho_g, p_g = np.array([spearmanr(case.x_s, y_s) for y_s in fit.explained_sg[at].T]).T
-    genes = pd.Index(fit.genes).get_indexer(pd.Index(case.truth.genes))
-    rho_g, p_g = np.where(genes < 0, 0.0, rho_g[genes]), np.where(genes < 0, 1.0, p_g[genes])
-    rho_g, p_g = np.nan_to_num(rho_g), np.nan_to_num(p_g, nan=1.0)
-    found = measured(rho_g, adjust(p_g) <= 0.05, case.truth)
+    explained = pd.DataFrame(fit.explained_sg, fit.individuals, fit.genes).sort_index()
+    found = by_spearman(explained.reindex(columns=list(case.truth.genes)).to_numpy(), case)
     return {"methods": {"published": found}, "explained": round(float(fit.explained_sg.mean()), 4)}
+
+
+def by_spearman(explained_sg: np.ndarray, case: Case) -> dict[str, Any]:
+    """The published test: Spearman's correlation of 1 - squared error with the phenotype, and its p."""
+    rho_g, p_g = np.array([spearmanr(case.x_s, y_s) for y_s in explained_sg.T]).T
+    rho_g, p_g = np.nan_to_num(rho_g), np.nan_to_num(p_g, nan=1.0)
+    return measured(rho_g, adjust(p_g) <= 0.05, case.truth)
 
 
 GROUPS: dict[str, Callable[[Case], dict[str, Any]]] = {
