@@ -42,11 +42,22 @@ def write_text(path: Path, parts: Iterable[str], *, what: str) -> Path:
     ArtefactError
         If it cannot be written.
     """
+    return write_bytes(path, (part.encode("utf-8") for part in parts), what=what)
+
+
+def write_bytes(path: Path, parts: Iterable[bytes], *, what: str) -> Path:
+    """Write a file; one that is there is replaced when the new one is whole.
+
+    Raises
+    ------
+    ArtefactError
+        If it cannot be written.
+    """
     try:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
         temporary = Path(name)
         try:
-            with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            with os.fdopen(handle, "wb") as file:
                 file.writelines(parts)
             temporary.chmod(0o644)
             temporary.replace(path)

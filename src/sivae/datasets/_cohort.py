@@ -179,7 +179,10 @@ def planted_cohort(
 def _severity(n_individuals: int, severity: Sequence[float] | None) -> NDArray[np.float64]:
     if severity is None:
         n_controls = n_individuals // 2
-        return np.r_[np.zeros(n_controls), np.linspace(MILDEST, 1.0, n_individuals - n_controls)]
+        severity_s: NDArray[np.float64] = np.r_[
+            np.zeros(n_controls), np.linspace(MILDEST, 1.0, n_individuals - n_controls)
+        ]
+        return severity_s
     severity_s = np.asarray(severity, np.float64)
     if severity_s.shape != (n_individuals,) or not ((severity_s >= 0) & (severity_s <= 1)).all():
         raise OptionError(
@@ -263,11 +266,14 @@ def _annotate_cells(
     n_types = len(people[0].share_t)
     severity_s = np.array([person.severity for person in people])
     adata.obs_names = [f"{donors[s]}_cell_{c + 1}" for s, person in enumerate(people) for c in range(person.n_cells)]
-    adata.obs["donor"] = pd.Categorical.from_codes(s_c, donors)
-    adata.obs["phenotype"] = pd.Categorical.from_codes((severity_s > 0).astype(int)[s_c], ["control", "case"])
+    case_c = severity_s[s_c] > 0
+    type_c = np.concatenate(types)
+    adata.obs["donor"] = pd.Categorical(np.array(donors)[s_c], categories=donors)
+    adata.obs["phenotype"] = pd.Categorical(np.where(case_c, "case", "control"), categories=["control", "case"])
     adata.obs["severity"] = severity_s[s_c]
     adata.obs["sex"] = pd.Categorical(sex_s[s_c], categories=["female", "male"])
-    adata.obs["cell_type"] = pd.Categorical.from_codes(np.concatenate(types), [f"type_{t + 1}" for t in range(n_types)])
+    names = [f"type_{t + 1}" for t in range(n_types)]
+    adata.obs["cell_type"] = pd.Categorical(np.array(names)[type_c], categories=names)
 
 
 def _annotate_genes(adata: AnnData, genes: _Genes) -> None:
