@@ -1,5 +1,6 @@
 """Many individuals: one gene space each, and what of it goes with a phenotype."""
 
 from sivae.cohort._connectivity import connectivity
+from sivae.cohort._power import power
 
-__all__ = ["connectivity"]
+__all__ = ["connectivity", "power"]

@@ -128,7 +128,7 @@ def connectivity(
     >>> samples.shape
     (6, 200)
     """
-    _check(adata, sample_key, mode=mode, model=model, cell_type_key=cell_type_key)
+    check_request(adata, sample_key, mode=mode, model=model, cell_type_key=cell_type_key)
     min_cells = whole_number("min_cells", min_cells, least=3)
     individuals = individuals_of(adata, sample_key, cell_type_key=cell_type_key, min_cells=min_cells)
     n_folds, n_draws = whole_number("n_folds", n_folds, least=4), whole_number("n_draws", n_draws, least=1)
@@ -136,7 +136,7 @@ def connectivity(
         matched_cells = whole_number("matched_cells", matched_cells, least=3)
     edge_share = number("edge_share", edge_share, allowed=lambda x: 0 < x < 1, expected="a number between 0 and 1")
     if model is None:
-        model = _train(adata, n_latent=n_latent, seed=seed)
+        model = train(adata, n_latent=n_latent, seed=seed)
     read = rates(model, adata)
     spaces = read_spaces(
         read, individuals, [str(name) for name in adata.obs_names], n_folds=n_folds, n_draws=n_draws,
@@ -155,7 +155,7 @@ def connectivity(
     )  # fmt: skip
 
 
-def _check(adata: AnnData, sample_key: str, *, mode: str, model: object, cell_type_key: str | None) -> None:
+def check_request(adata: AnnData, sample_key: str, *, mode: str, model: object, cell_type_key: str | None) -> None:
     check_adata(adata)
     check_names(adata, "obs_names", "var_names")
     a_name("sample_key", sample_key, "a column of obs")
@@ -172,7 +172,7 @@ def _check(adata: AnnData, sample_key: str, *, mode: str, model: object, cell_ty
         raise OptionError(f"model is a {type(model).__name__}; expected a trained SiVAE, or None to train one here.")
 
 
-def _train(adata: AnnData, *, n_latent: int, seed: int) -> SiVAE:
+def train(adata: AnnData, *, n_latent: int, seed: int) -> SiVAE:
     if "setup" not in adata.uns.get(_keys.UNS, {}):
         SiVAE.setup_anndata(adata)
     model = SiVAE(adata, n_latent=n_latent, seed=seed)

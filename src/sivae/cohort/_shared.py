@@ -124,6 +124,28 @@ def read_spaces(
     return Spaces(np.array(shrunk), position_sgk, cohort.mean_gk, layer, np.array(matched), n_matched)
 
 
+def read_projection(rates: Rates, individuals: Individuals, fraction_n: Array, *, n_folds: int) -> tuple[Array, Array]:
+    """The projection alone and its standard error, (s, g) each, the numbers of `read_spaces` at a part of its cost.
+
+    `fraction_n` are the hashes of all cells' names, `name_fractions(names, seed)`.
+    """
+    cells_s = [_cells_of(rates, individuals, s) for s in range(len(individuals.names))]
+    reading, position_sgk, weight_s, noise_sg = _read(cells_s, rates.encoder_gk, len(individuals.types), 0.0)
+    cohort = _cohort.cohort_of(position_sgk, weight_s, noise_sg)
+    value_sg, error_sg = np.empty_like(noise_sg), np.empty_like(noise_sg)
+    for s, (cells, rows) in enumerate(zip(cells_s, individuals.rows, strict=True)):
+        others_gk = cohort.others_gk(position_sgk[s], s)
+        value_sg[s] = _cohort.projection(position_sgk[s], others_gk, cohort.length_g)
+        fold_c = _folds(cells.type_c, fraction_n[rows], min(n_folds, len(rows)))
+        rest_jgk = _left_out(*reading.parts(cells, fold_c, int(fold_c.max()) + 1))
+        error_sg[s] = _cohort.jackknife(
+            np.array([_cohort.projection(v_gk, others_gk, cohort.length_g) for v_gk in rest_jgk])
+        )
+    error_sg = _cohort.smooth_error(error_sg, noise_sg)
+    value_sg[noise_sg == 0] = error_sg[noise_sg == 0] = np.nan
+    return value_sg, error_sg
+
+
 def _cells_of(rates: Rates, individuals: Individuals, s: int) -> Cells:
     rows = individuals.rows[s]
     depth_c = None if rates.depth_n is None else rates.depth_n[rows]
@@ -169,7 +191,7 @@ def _centralities(
     """Each centrality of one individual, and its standard error from cells left out by folds."""
     n_folds = int(fold_c.max()) + 1
     part_jgk, freedom_j = reading.parts(cells, fold_c, n_folds)
-    rest_jgk = (part_jgk.sum(axis=0) - part_jgk) / np.maximum(freedom_j.sum() - freedom_j, 1.0)[:, None, None]
+    rest_jgk = _left_out(part_jgk, freedom_j)
 
     def linear(v_gk: Array) -> dict[str, Array]:
         return {
@@ -189,6 +211,12 @@ def _centralities(
     found[_keys.DEGREE] = _hubs.degree(cohort.shrink(position_gk, noise_g), share=reading.edge_share)
     error[_keys.DEGREE] = _half_difference(reading, part_jgk, freedom_j, cohort, noise_g)
     return found | {name + _keys.SE_SUFFIX: values for name, values in error.items()}
+
+
+def _left_out(part_jgk: Array, freedom_j: Array) -> Array:
+    """Positions from all cells but one fold, for each fold, (j, g, k)."""
+    left_j = np.maximum(freedom_j.sum() - freedom_j, 1.0)
+    return np.asarray((part_jgk.sum(axis=0) - part_jgk) / left_j[:, None, None])
 
 
 def _half_difference(

@@ -1,0 +1,140 @@
+"""Power to find genes that change with a phenotype: planted changes, the test, individuals simulated. Arrays only.
+
+Axis letters: s individuals, g genes, r repeats.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import beta
+
+from sivae.stats._fdr import adjust
+from sivae.stats._given import given
+from sivae.stats._precision import precision_weights
+
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+FEWEST: Final = 4
+"""Individuals without whom a gene is not tested, nor its variance known."""
+NOMINAL: Final = 0.05
+LEVEL: Final = 0.95
+RESAMPLES: Final = 2000
+
+
+@final
+@dataclass(frozen=True)
+class Components:
+    """Where the values of a gene come from: its mean, individuals, and the cells of an individual."""
+
+    mean_g: Array
+    between_g: Array
+    """Variance between individuals."""
+    noise_sg: Array
+    """Variance within each individual, if it had one cell."""
+
+    def simulate(self, n_individuals: int, n_cells: int, *, generator: np.random.Generator) -> tuple[Array, Array]:
+        """Values of new individuals, (s, g), and their standard errors.
+
+        Normal, independent between genes; a new individual is as noisy as one drawn with replacement of those at hand::
+
+            y_sg ~ N(mean_g, between_g + noise_dg / n_cells),    d drawn for s
+        """
+        drawn_s = generator.integers(len(self.noise_sg), size=n_individuals)
+        variance_sg = self.noise_sg[drawn_s] / n_cells
+        normal_sg = generator.standard_normal(variance_sg.shape)
+        return self.mean_g + np.sqrt(self.between_g + variance_sg) * normal_sg, np.sqrt(variance_sg)
+
+
+def components(y_sg: NDArray[np.floating], se_sg: NDArray[np.floating], cells_s: NDArray[np.integer]) -> Components:
+    """Mean, variance between individuals and noise of one cell of each gene, by the method of moments.
+
+    The variance between individuals is the variance of the values less the mean squared standard error, at least 0;
+    squared standard errors go as 1 / cells. Genes with values of fewer than 4 individuals are NaN; an individual
+    without a value has the gene's mean noise.
+    Source: DerSimonian and Laird 1986 (doi 10.1016/0197-2456(86)90046-2), unweighted.
+
+    Parameters
+    ----------
+    y_sg, se_sg
+        Values and their standard errors, individuals x genes; NaN where there are none.
+    cells_s
+        Cells of each individual.
+    """
+    known_sg = np.isfinite(y_sg) & np.isfinite(se_sg)
+    count_g = known_sg.sum(axis=0)
+    enough_g = count_g >= FEWEST
+    n_g = np.where(enough_g, count_g, 2)
+    mean_g = np.where(known_sg, y_sg, 0.0).sum(axis=0) / n_g
+    square_g = np.where(known_sg, y_sg - mean_g, 0.0) ** 2
+    variance_g = square_g.sum(axis=0) / (n_g - 1)
+    error_g = np.where(known_sg, se_sg, 0.0) ** 2
+    between_g = np.maximum(variance_g - error_g.sum(axis=0) / n_g, 0.0)
+    one_sg = error_g * np.asarray(cells_s)[:, None]
+    noise_sg = np.where(known_sg, one_sg, one_sg.sum(axis=0) / n_g)
+    mean_g, between_g = np.where(enough_g, mean_g, np.nan), np.where(enough_g, between_g, np.nan)
+    return Components(mean_g, between_g, np.where(enough_g, noise_sg, np.nan))
+
+
+def tested(y_sg: NDArray[np.floating], se_sg: NDArray[np.floating], x_s: NDArray[np.floating]) -> Array:
+    """p-values of `associate` without covariates, by t in place of permutations, (g,).
+
+    Regression with precision weights. A gene is tested in the individuals that have a value of it; NaN where these are
+    fewer than 4, or alike in x.
+    """
+    known_sg = np.isfinite(y_sg)
+    p_g = np.full(y_sg.shape[1], np.nan)
+    patterns, which_g = np.unique(known_sg.T, axis=0, return_inverse=True)
+    for i, known_s in enumerate(patterns):
+        if known_s.sum() < FEWEST or np.ptp(x_s[known_s]) == 0:
+            continue
+        genes = np.flatnonzero(which_g.ravel() == i)
+        y, se, x = y_sg[known_s][:, genes], se_sg[known_s][:, genes], x_s[known_s]
+        none = np.empty((len(x), 1, 0))
+        p_g[genes] = given(y, x, none, weights_sg=precision_weights(y, se, x))[1]
+    return p_g
+
+
+def plant(
+    y_sg: NDArray[np.floating],
+    x_s: NDArray[np.floating],
+    *,
+    mean_g: NDArray[np.floating],
+    planted_g: Mask,
+    effect: float,
+) -> Array:
+    """Values of which some genes lose the share `effect` of their mean as x goes from 0 to 1."""
+    return np.asarray(y_sg - effect * np.multiply.outer(x_s, np.where(planted_g, mean_g, 0.0)), np.float64)
+
+
+def counted(p_g: NDArray[np.floating], planted_g: Mask, *, fdr: float) -> NDArray[np.int64]:
+    """Planted genes that are called, planted genes, others with p < 0.05, others that were tested, (4,).
+
+    Planted genes that could not be tested count as not found.
+    """
+    called_g = np.isfinite(p_g) & (adjust(p_g) <= fdr)
+    other_g = ~planted_g & np.isfinite(p_g)
+    return np.array(
+        [(called_g & planted_g).sum(), planted_g.sum(), (p_g[other_g] < NOMINAL).sum(), other_g.sum()], np.int64
+    )
+
+
+def share_interval(
+    called_r: NDArray[np.integer], planted_r: NDArray[np.integer], *, generator: np.random.Generator
+) -> tuple[float, float]:
+    """95 % interval of a share that was counted over repeats.
+
+    Percentiles of the share over resampled repeats, because genes of one repeat go together; at least as wide as the
+    binomial one (Jeffreys), because repeats that all agree say nothing of the next.
+    """
+    chosen = generator.integers(len(called_r), size=(RESAMPLES, len(called_r)))
+    share_b = called_r[chosen].sum(axis=1) / planted_r[chosen].sum(axis=1)
+    tails = np.array([(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    low, high = np.quantile(share_b, tails)
+    called, planted = int(called_r.sum()), int(planted_r.sum())
+    least, most = beta.ppf(tails, called + 0.5, planted - called + 0.5)
+    return (0.0 if called == 0 else float(min(low, least))), (1.0 if called == planted else float(max(high, most)))
