@@ -17,12 +17,12 @@ from sivae.cohort._connectivity import N_LATENT, check_request, train
 from sivae.cohort._engine import one_thread
 from sivae.cohort._individuals import individuals_of
 from sivae.cohort._phenotype import phenotype_numbers
-from sivae.cohort._shared import read_projection
+from sivae.cohort._shared import Projections, read_projection
 from sivae.model._rates import rates
 from sivae.stats import _power as counts
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from anndata import AnnData
     from numpy.typing import NDArray
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 BINARY: Final = "binary"
 N_FOLDS: Final = 10
+N_SPLITS: Final = 4
+"""Pairs of sets of cells by which standard errors are checked."""
 CLEAR: Final = 5.0
 """A gene is clearly connected where its mean over individuals is more than so many standard errors of the mean."""
 COLUMNS: Final = ("individuals", "cells", "effect", "power", "power_low", "power_high", "type1", "extrapolated")
@@ -144,9 +146,10 @@ def power(
     if model is None:
         model = train(adata, n_latent=N_LATENT, seed=seed)
     fraction_n = name_fractions([str(name) for name in adata.obs_names], seed)
-    world = _world(rates(model, adata), people, fraction_n)
+    sizes = list(product(asked.individuals, asked.cells))
+    world = learn(Source(rates(model, adata), people, fraction_n), sizes, seed=seed)
     plan = _Plan(world, levels, asked.effects, share_changed, fdr, seed)
-    found = _all(plan, [(n, m) for n, m in product(asked.individuals, asked.cells)], n_repeats, n_jobs)
+    found = _all(plan, sizes, n_repeats, n_jobs)
     table = _table(plan, found)
     table.attrs = {
         "sample_key": sample_key, "phenotype": phenotype, "share_changed": share_changed, "fdr": fdr,
@@ -242,31 +245,61 @@ def _levels(adata: AnnData, people: Individuals, name: str) -> Array:
 
 @final
 @dataclass(frozen=True)
-class World:
-    """The cohort at hand, and what was learned of it."""
+class Source:
+    """The cohort at hand."""
 
     rates: Rates
     people: Individuals
     fraction_n: Array
     """Hash of each cell's name."""
-    components: counts.Components
-    clear_g: NDArray[np.bool_]
-    """Clearly connected genes."""
+
+    @property
+    def cells_s(self) -> NDArray[np.int64]:
+        """Cells of each individual."""
+        return np.array([len(rows) for rows in self.people.rows], np.int64)
 
     def has(self, n_individuals: int, n_cells: int) -> bool:
         """Whether so many individuals with so many cells are there to be drawn."""
-        return sum(len(rows) >= n_cells for rows in self.people.rows) >= n_individuals
+        return bool((self.cells_s >= n_cells).sum() >= n_individuals)
 
-    def draw(self, n_individuals: int, n_cells: int, *, generator: np.random.Generator) -> tuple[Array, Array]:
-        """Projections and their standard errors, (s, g), of some individuals read from some of their cells."""
-        enough = [s for s, rows in enumerate(self.people.rows) if len(rows) >= n_cells]
+    def read(self, rows: dict[int, NDArray[np.intp]]) -> Projections:
+        """Connectivity of individuals, by their position, from some of their cells."""
+        names = tuple(self.people.names[s] for s in rows)
+        chosen = replace(self.people, names=names, rows=tuple(rows.values()))
+        return read_projection(self.rates, chosen, self.fraction_n, n_folds=N_FOLDS)
+
+    def draw(self, n_individuals: int, n_cells: int, *, generator: np.random.Generator) -> Projections:
+        """Connectivity of some individuals from some of their cells."""
+        enough = np.flatnonzero(self.cells_s >= n_cells)
         chosen = np.sort(generator.choice(enough, n_individuals, replace=False))
-        rows = tuple(
-            self.people.rows[s][np.sort(generator.choice(len(self.people.rows[s]), n_cells, replace=False))]
-            for s in chosen
-        )
-        some_people = replace(self.people, names=tuple(self.people.names[s] for s in chosen), rows=rows)
-        return read_projection(self.rates, some_people, self.fraction_n, n_folds=N_FOLDS)
+        return self.read(self.pick(chosen, n_cells, generator)[0])
+
+    def pick(
+        self, chosen: NDArray[np.intp], n_cells: int, generator: np.random.Generator, *, n_sets: int = 1
+    ) -> list[dict[int, NDArray[np.intp]]]:
+        """Disjoint sets of equally many cells of each individual."""
+        sets: list[dict[int, NDArray[np.intp]]] = [{} for _ in range(n_sets)]
+        for s in chosen:
+            rows = self.people.rows[s]
+            drawn = generator.choice(len(rows), n_sets * n_cells, replace=False)
+            for i, part in enumerate(sets):
+                part[int(s)] = rows[np.sort(drawn[i * n_cells : (i + 1) * n_cells])]
+        return sets
+
+
+@final
+@dataclass(frozen=True)
+class World:
+    """A cohort, and what was learned of it."""
+
+    source: Source
+    components: counts.Components
+    mean_gk: Array
+    """Mean position of each gene, in the axes of the encoder."""
+    clear_g: NDArray[np.bool_]
+    """Clearly connected genes."""
+    scale: dict[int, float]
+    """Variance from so many cells of an individual, per squared standard error."""
 
 
 @final
@@ -281,17 +314,74 @@ class _Plan:
     seed: int
 
 
-def _world(read: Rates, people: Individuals, fraction_n: Array) -> World:
-    y_sg, se_sg = read_projection(read, people, fraction_n, n_folds=N_FOLDS)
-    learned = counts.components(y_sg, se_sg, np.array([len(rows) for rows in people.rows]))
-    clear_g = clearly_connected(y_sg) & np.isfinite(learned.mean_g)
+@final
+@dataclass(frozen=True)
+class Study:
+    """Connectivity in the individuals of one study, and what it becomes when some genes change."""
+
+    value_sg: Array
+    error_sg: Array
+    lose: Callable[[Array], Array]
+    """Of the share that each individual loses, (s,): the values if all genes did."""
+
+    def __call__(self, x_s: Array, planted_g: NDArray[np.bool_], effect: float) -> Array:
+        """Values, (s, g), when the genes lose the share `effect` of their connectivity as x goes from 0 to 1."""
+        return np.asarray(np.where(planted_g, self.lose(effect * x_s), self.value_sg), np.float64)
+
+
+def drawn(world: World, n: int, m: int, *, generator: np.random.Generator) -> Study:
+    """Individuals and cells of the cohort; positions change, and with them what they are projected on."""
+    found = world.source.draw(n, m, generator=generator)
+    return Study(found.value_sg, found.error_sg, lambda lost_s: found.less(lost_s, world.mean_gk))
+
+
+def simulated(world: World, n: int, m: int, *, generator: np.random.Generator) -> Study:
+    """Individuals like those of the cohort."""
+    y_sg, se_sg = world.components.simulate(n, m, scale=world.scale[m], generator=generator)
+    return Study(y_sg, se_sg, lambda lost_s: y_sg - np.multiply.outer(lost_s, world.components.mean_g))
+
+
+def learn(source: Source, sizes: list[tuple[int, int]], *, seed: int) -> World:
+    """What is learned of a cohort for these sizes of a study.
+
+    Raises
+    ------
+    SetupError
+        If no gene is clearly connected.
+    """
+    found = source.read(dict(enumerate(source.people.rows)))
+    clear_g = clearly_connected(found.value_sg)
     if not clear_g.any():
         raise SetupError(
-            f"None of {len(clear_g)} genes is clearly connected in these {len(people.names)} individuals; expected "
-            "some whose connectivity could change. Train the model longer, choose variable genes, or take more cells or "
-            "individuals."
+            f"None of {len(clear_g)} genes is clearly connected in these {len(source.people.names)} individuals; "
+            "expected some whose connectivity could change. Train the model longer, choose variable genes, or take more "
+            "cells or individuals."
         )
-    return World(read, people, fraction_n, learned, clear_g)
+    learned = counts.components(found.value_sg, found.error_sg, source.cells_s)
+    clear_g &= np.isfinite(learned.mean_g)
+    scale = {}
+    beyond = {m for n, m in sizes if not source.has(n, m)}
+    if beyond:
+        # So many cells that half of the individuals, and at least four, have two sets of them.
+        most = int(np.sort(source.cells_s)[::-1][max(counts.FEWEST, (len(source.cells_s) + 1) // 2) - 1]) // 2
+        at = {
+            m: _scale(source, m, learned, clear_g, seed=seed) for m in sorted({min(m, most) for m in beyond | {most}})
+        }
+        scale = {m: at[min(m, most)] for m in beyond}
+        learned = counts.components(found.value_sg, found.error_sg, source.cells_s, scale=at[most])
+    return World(source, learned, found.mean_position(), clear_g, scale)
+
+
+def _scale(source: Source, n_cells: int, learned: counts.Components, clear_g: NDArray[np.bool_], *, seed: int) -> float:
+    """Variance per squared standard error at so many cells, the mean over a few pairs of sets of cells."""
+    enough = np.flatnonzero(source.cells_s >= 2 * n_cells)
+    expected_g = learned.noise_sg[enough].mean(axis=0) / n_cells / learned.mean_g**2
+    scales = []
+    for i in range(N_SPLITS):
+        generator = numpy_generator(seed, f"power scale {n_cells}", index=i)
+        first, second = (source.read(rows) for rows in source.pick(enough, n_cells, generator, n_sets=2))
+        scales.append(counts.error_scale(first.value_sg[:, clear_g], second.value_sg[:, clear_g], expected_g[clear_g]))
+    return float(np.mean(scales))
 
 
 def clearly_connected(y_sg: Array) -> NDArray[np.bool_]:
@@ -321,23 +411,27 @@ def given_at_random(levels: Array | None, n_individuals: int, *, generator: np.r
 def _repeat(plan: _Plan, size: tuple[int, int], r: int) -> NDArray[np.int64]:
     """Counts of one draw for each effect, (effects, 4), as `counted` has them."""
     n, m = size
-    world, generator = plan.world, numpy_generator(plan.seed, f"power {n} {m}", index=r)
+    generator = numpy_generator(plan.seed, f"power {n} {m}", index=r)
     with one_thread():
-        if world.has(n, m):
-            y_sg, se_sg = world.draw(n, m, generator=generator)
-        else:
-            y_sg, se_sg = world.components.simulate(n, m, generator=generator)
+        study = (drawn if plan.world.source.has(n, m) else simulated)(plan.world, n, m, generator=generator)
         x_s = given_at_random(plan.levels, n, generator=generator)
-        clear = np.flatnonzero(world.clear_g)
-        n_planted = max(1, round(plan.share_changed * len(clear)))
-        planted_g = np.zeros(len(world.clear_g), bool)
-        planted_g[generator.choice(clear, n_planted, replace=False)] = True
-        mean_g = world.components.mean_g
-        found = []
-        for effect in plan.effects:
-            changed_sg = counts.plant(y_sg, x_s, mean_g=mean_g, planted_g=planted_g, effect=effect)
-            found.append(counts.counted(counts.tested(changed_sg, se_sg, x_s), planted_g, fdr=plan.fdr))
-    return np.array(found)
+        planted_g = planted(plan.world.clear_g, plan.share_changed, generator=generator)
+        return np.array(
+            [
+                counts.counted(
+                    counts.tested(study(x_s, planted_g, effect), study.error_sg, x_s), planted_g, fdr=plan.fdr
+                )
+                for effect in plan.effects
+            ]
+        )
+
+
+def planted(clear_g: NDArray[np.bool_], share: float, *, generator: np.random.Generator) -> NDArray[np.bool_]:
+    """Some of the clearly connected genes, at least one, (g,)."""
+    clear = np.flatnonzero(clear_g)
+    planted_g = np.zeros(len(clear_g), bool)
+    planted_g[generator.choice(clear, max(1, round(share * len(clear))), replace=False)] = True
+    return planted_g
 
 
 def _all(plan: _Plan, sizes: list[tuple[int, int]], n_repeats: int, n_jobs: int) -> dict[tuple[int, int], Any]:
@@ -358,5 +452,5 @@ def _table(plan: _Plan, found: dict[tuple[int, int], Any]) -> pd.DataFrame:
             low, high = counts.share_interval(called_r, planted_r, generator=generator)
             type1 = below_r.sum() / others_r.sum() if others_r.sum() else np.nan
             share = called_r.sum() / planted_r.sum()
-            rows.append((n, m, effect, share, low, high, type1, not plan.world.has(n, m)))
+            rows.append((n, m, effect, share, low, high, type1, not plan.world.source.has(n, m)))
     return pd.DataFrame(rows, columns=list(COLUMNS))

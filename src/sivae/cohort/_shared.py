@@ -124,7 +124,41 @@ def read_spaces(
     return Spaces(np.array(shrunk), position_sgk, cohort.mean_gk, layer, np.array(matched), n_matched)
 
 
-def read_projection(rates: Rates, individuals: Individuals, fraction_n: Array, *, n_folds: int) -> tuple[Array, Array]:
+@dataclass(frozen=True)
+class Projections:
+    """The default connectivity of individuals and what it was made of."""
+
+    value_sg: Array
+    error_sg: Array
+    """Its standard error."""
+    position_sgk: Array
+    weight_s: Array
+    noise_sg: Array
+    white_kk: Array
+
+    def mean_position(self) -> Array:
+        """Mean position of each gene in the axes of the encoder, (g, k), its length without what noise adds to it."""
+        cohort = _cohort.cohort_of(self.position_sgk, self.weight_s, self.noise_sg)
+        mean_gk = cohort.mean_gk
+        square_g = np.maximum((mean_gk**2).sum(axis=1), np.finfo(float).tiny)
+        share_g = np.minimum(cohort.length_g**2 / square_g, 1.0)
+        return np.asarray(share_g[:, None] * mean_gk @ np.linalg.pinv(self.white_kk))
+
+    def less(self, lost_s: Array, mean_gk: Array) -> Array:
+        """The projection if individuals lost a share of these positions (in the axes of the encoder), (s, g)."""
+        position_sgk = self.position_sgk - lost_s[:, None, None] * (mean_gk @ self.white_kk)
+        cohort = _cohort.cohort_of(position_sgk, self.weight_s, self.noise_sg)
+        value_sg = np.array(
+            [
+                _cohort.projection(v_gk, cohort.others_gk(v_gk, s), cohort.length_g)
+                for s, v_gk in enumerate(position_sgk)
+            ]
+        )
+        value_sg[self.noise_sg == 0] = np.nan
+        return value_sg
+
+
+def read_projection(rates: Rates, individuals: Individuals, fraction_n: Array, *, n_folds: int) -> Projections:
     """The projection alone and its standard error, (s, g) each, the numbers of `read_spaces` at a part of its cost.
 
     `fraction_n` are the hashes of all cells' names, `name_fractions(names, seed)`.
@@ -143,7 +177,7 @@ def read_projection(rates: Rates, individuals: Individuals, fraction_n: Array, *
         )
     error_sg = _cohort.smooth_error(error_sg, noise_sg)
     value_sg[noise_sg == 0] = error_sg[noise_sg == 0] = np.nan
-    return value_sg, error_sg
+    return Projections(value_sg, error_sg, position_sgk, weight_s, noise_sg, reading.white_kk)
 
 
 def _cells_of(rates: Rates, individuals: Individuals, s: int) -> Cells:

@@ -10,7 +10,7 @@ from typing import Final, final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import beta
+from scipy.stats import beta, chi2
 
 from sivae.stats._fdr import adjust
 from sivae.stats._given import given
@@ -35,27 +35,38 @@ class Components:
     between_g: Array
     """Variance between individuals."""
     noise_sg: Array
-    """Variance within each individual, if it had one cell."""
+    """Squared standard error of each individual, if it had one cell."""
 
-    def simulate(self, n_individuals: int, n_cells: int, *, generator: np.random.Generator) -> tuple[Array, Array]:
+    def simulate(
+        self, n_individuals: int, n_cells: int, *, scale: float = 1.0, generator: np.random.Generator
+    ) -> tuple[Array, Array]:
         """Values of new individuals, (s, g), and their standard errors.
 
         Normal, independent between genes; a new individual is as noisy as one drawn with replacement of those at hand::
 
-            y_sg ~ N(mean_g, between_g + noise_dg / n_cells),    d drawn for s
+            y_sg ~ N(mean_g, between_g + scale noise_dg / n_cells),    d drawn for s
+
+        `scale` is what `error_scale` found at as many cells.
         """
         drawn_s = generator.integers(len(self.noise_sg), size=n_individuals)
-        variance_sg = self.noise_sg[drawn_s] / n_cells
-        normal_sg = generator.standard_normal(variance_sg.shape)
-        return self.mean_g + np.sqrt(self.between_g + variance_sg) * normal_sg, np.sqrt(variance_sg)
+        error_sg = self.noise_sg[drawn_s] / n_cells
+        normal_sg = generator.standard_normal(error_sg.shape)
+        return self.mean_g + np.sqrt(self.between_g + scale * error_sg) * normal_sg, np.sqrt(error_sg)
 
 
-def components(y_sg: NDArray[np.floating], se_sg: NDArray[np.floating], cells_s: NDArray[np.integer]) -> Components:
+def components(
+    y_sg: NDArray[np.floating],
+    se_sg: NDArray[np.floating],
+    cells_s: NDArray[np.integer],
+    *,
+    scale: float = 1.0,
+) -> Components:
     """Mean, variance between individuals and noise of one cell of each gene, by the method of moments.
 
-    The variance between individuals is the variance of the values less the mean squared standard error, at least 0;
-    squared standard errors go as 1 / cells. Genes with values of fewer than 4 individuals are NaN; an individual
-    without a value has the gene's mean noise.
+    The variance between individuals is that of the values (`own_variance`) less `scale` times the mean squared standard
+    error: rough for one gene, so it is drawn towards the same share of the squared mean in all genes, by how much genes
+    differ beyond chance (empirical Bayes), and at least 0. Squared standard errors go as 1 / cells. Genes with values
+    of fewer than 4 individuals are NaN; an individual without a value has the gene's mean noise.
     Source: DerSimonian and Laird 1986 (doi 10.1016/0197-2456(86)90046-2), unweighted.
 
     Parameters
@@ -64,20 +75,64 @@ def components(y_sg: NDArray[np.floating], se_sg: NDArray[np.floating], cells_s:
         Values and their standard errors, individuals x genes; NaN where there are none.
     cells_s
         Cells of each individual.
+    scale
+        Variance from an individual's cells per squared standard error, of `error_scale`.
     """
     known_sg = np.isfinite(y_sg) & np.isfinite(se_sg)
     count_g = known_sg.sum(axis=0)
     enough_g = count_g >= FEWEST
-    n_g = np.where(enough_g, count_g, 2)
+    n_g = np.where(enough_g, count_g, FEWEST)
+    error_sg = np.where(known_sg, se_sg, 0.0) ** 2
     mean_g = np.where(known_sg, y_sg, 0.0).sum(axis=0) / n_g
-    square_g = np.where(known_sg, y_sg - mean_g, 0.0) ** 2
-    variance_g = square_g.sum(axis=0) / (n_g - 1)
-    error_g = np.where(known_sg, se_sg, 0.0) ** 2
-    between_g = np.maximum(variance_g - error_g.sum(axis=0) / n_g, 0.0)
-    one_sg = error_g * np.asarray(cells_s)[:, None]
+    within_g = scale * error_sg.sum(axis=0) / n_g
+    between_g = np.full(len(n_g), np.nan)
+    rough_g = own_variance(y_sg)[enough_g] - within_g[enough_g]
+    between_g[enough_g] = _drawn_together(rough_g, within_g[enough_g], mean_g[enough_g], n_g[enough_g])
+    one_sg = error_sg * np.asarray(cells_s)[:, None]
     noise_sg = np.where(known_sg, one_sg, one_sg.sum(axis=0) / n_g)
-    mean_g, between_g = np.where(enough_g, mean_g, np.nan), np.where(enough_g, between_g, np.nan)
-    return Components(mean_g, between_g, np.where(enough_g, noise_sg, np.nan))
+    return Components(np.where(enough_g, mean_g, np.nan), between_g, np.where(enough_g, noise_sg, np.nan))
+
+
+def _drawn_together(rough_g: Array, within_g: Array, mean_g: Array, n_g: NDArray[np.integer]) -> Array:
+    """Variances between individuals, each drawn towards a common share of the squared mean."""
+    tiny = np.finfo(float).tiny
+    typical_g = max(float(rough_g.sum()), 0.0) / max(float((mean_g**2).sum()), tiny) * mean_g**2
+    # Genes with little noise say most of how much genes differ.
+    chance_g = 2 * (typical_g + within_g) ** 2 / (n_g - 1)
+    apart_g = (rough_g - typical_g) ** 2 / np.maximum(chance_g, tiny)
+    kept = max(0.0, 1 - len(apart_g) / max(float(apart_g.sum()), tiny))
+    return np.asarray(np.maximum(typical_g + kept * (rough_g - typical_g), 0.0))
+
+
+def own_variance(y_sg: NDArray[np.floating]) -> Array:
+    """Variance of an individual's own value, (g,), from values that are taken along the mean of the n - 1 others.
+
+    What is an individual's own is in the others' mean with 1 / (n - 1) and less is left of it in their differences: the
+    sample variance is the own one times ((n - 2) / (n - 1))^2. NaN for fewer than 4 values.
+    """
+    known_sg = np.isfinite(y_sg)
+    count_g = known_sg.sum(axis=0)
+    n_g = np.maximum(count_g, FEWEST)
+    mean_g = np.where(known_sg, y_sg, 0.0).sum(axis=0) / n_g
+    variance_g = (np.where(known_sg, y_sg - mean_g, 0.0) ** 2).sum(axis=0) / (n_g - 1)
+    return np.where(count_g >= FEWEST, variance_g * ((n_g - 1) / (n_g - 2)) ** 2, np.nan)
+
+
+def error_scale(
+    first_sg: NDArray[np.floating], second_sg: NDArray[np.floating], expected_g: NDArray[np.floating]
+) -> float:
+    """Variance from an individual's cells per squared standard error, one number for all genes.
+
+    From two readings of the same individuals by different cells: half the own variance of their difference, each in
+    units of the gene's mean, over what the squared standard errors (in these units) let expect. The median over genes,
+    made unbiased for normal values, because few cells leave wild values of a few genes.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        first_sg, second_sg = first_sg / first_sg.mean(axis=0), second_sg / second_sg.mean(axis=0)
+        ratio_g = own_variance(np.asarray(first_sg - second_sg)) / 2 / expected_g
+    ratio_g = ratio_g[np.isfinite(ratio_g)]
+    freedom = len(first_sg) - 1
+    return float(np.median(ratio_g) * freedom / chi2.median(freedom)) if len(ratio_g) else 1.0
 
 
 def tested(y_sg: NDArray[np.floating], se_sg: NDArray[np.floating], x_s: NDArray[np.floating]) -> Array:
@@ -97,18 +152,6 @@ def tested(y_sg: NDArray[np.floating], se_sg: NDArray[np.floating], x_s: NDArray
         none = np.empty((len(x), 1, 0))
         p_g[genes] = given(y, x, none, weights_sg=precision_weights(y, se, x))[1]
     return p_g
-
-
-def plant(
-    y_sg: NDArray[np.floating],
-    x_s: NDArray[np.floating],
-    *,
-    mean_g: NDArray[np.floating],
-    planted_g: Mask,
-    effect: float,
-) -> Array:
-    """Values of which some genes lose the share `effect` of their mean as x goes from 0 to 1."""
-    return np.asarray(y_sg - effect * np.multiply.outer(x_s, np.where(planted_g, mean_g, 0.0)), np.float64)
 
 
 def counted(p_g: NDArray[np.floating], planted_g: Mask, *, fdr: float) -> NDArray[np.int64]:
