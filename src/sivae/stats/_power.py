@@ -10,7 +10,7 @@ from typing import Final, final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import beta, chi2
+from scipy.stats import beta, chi2, norm
 
 from sivae.stats._fdr import adjust
 from sivae.stats._given import given
@@ -86,21 +86,23 @@ def components(
     mean_g = np.where(known_sg, y_sg, 0.0).sum(axis=0) / n_g
     within_g = scale * error_sg.sum(axis=0) / n_g
     between_g = np.full(len(n_g), np.nan)
-    rough_g = own_variance(y_sg)[enough_g] - within_g[enough_g]
-    between_g[enough_g] = _drawn_together(rough_g, within_g[enough_g], mean_g[enough_g], n_g[enough_g])
+    own_g = own_variance(np.where(known_sg, y_sg, np.nan))
+    parts = (values_g[enough_g] for values_g in (own_g, within_g, mean_g, n_g))
+    between_g[enough_g] = _drawn_together(*parts)
     one_sg = error_sg * np.asarray(cells_s)[:, None]
     noise_sg = np.where(known_sg, one_sg, one_sg.sum(axis=0) / n_g)
     return Components(np.where(enough_g, mean_g, np.nan), between_g, np.where(enough_g, noise_sg, np.nan))
 
 
-def _drawn_together(rough_g: Array, within_g: Array, mean_g: Array, n_g: NDArray[np.integer]) -> Array:
-    """Variances between individuals, each drawn towards a common share of the squared mean."""
-    tiny = np.finfo(float).tiny
-    typical_g = max(float(rough_g.sum()), 0.0) / max(float((mean_g**2).sum()), tiny) * mean_g**2
-    # Genes with little noise say most of how much genes differ.
-    chance_g = 2 * (typical_g + within_g) ** 2 / (n_g - 1)
-    apart_g = (rough_g - typical_g) ** 2 / np.maximum(chance_g, tiny)
-    kept = max(0.0, 1 - len(apart_g) / max(float(apart_g.sum()), tiny))
+def _drawn_together(own_g: Array, within_g: Array, mean_g: Array, n_g: NDArray[np.integer]) -> Array:
+    """Variances between individuals, each drawn towards a common share of the squared mean; medians over genes."""
+    square_g = np.maximum(mean_g**2, np.finfo(float).tiny)
+    middle_g = own_g * (n_g - 1) / chi2.median(n_g - 1) - within_g
+    typical_g = max(float(np.median(middle_g / square_g)), 0.0) * square_g if len(own_g) else own_g
+    rough_g = own_g - within_g
+    chance_g = np.sqrt(2 / (n_g - 1)) * np.maximum(typical_g + within_g, np.finfo(float).tiny)
+    apart = float(np.median(np.abs(rough_g - typical_g) / chance_g)) if len(own_g) else 0.0
+    kept = max(0.0, 1 - (norm.ppf(0.75) / apart) ** 2) if apart > 0 else 0.0
     return np.asarray(np.maximum(typical_g + kept * (rough_g - typical_g), 0.0))
 
 
