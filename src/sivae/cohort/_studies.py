@@ -128,7 +128,7 @@ def learn(source: Source, sizes: list[tuple[int, int]], *, seed: int) -> World:
     if not clear_g.any():
         raise SetupError(
             f"None of {len(clear_g)} genes is clearly connected in these {len(source.people.names)} individuals; "
-            "expected some whose connectivity could change. Train the model longer, choose variable genes, or take more "
+            "expected some whose connectivity could change. Train longer, choose variable genes, or take more "
             "cells or individuals."
         )
     learned = counts.components(found.value_sg, found.error_sg, source.cells_s)
