@@ -101,7 +101,8 @@ def connectivity(
     AnnData, individuals x genes. `X` is `layers["projection"]`: the length of a gene's position along the direction
     that it has in all other individuals, linear in the individual's cells; negative where it points away. Further
     layers: `"explained_variance"`, `"norm"`, `"degree"`, `"strength"`; each with `"_se"`, its standard error over
-    cells; `"mean_expression"` and `"detection"`. NaN where a gene is absent from an individual. `obs`: every column
+    cells (a jackknife over groups of cells, smoothed over individuals; for explained variance up to 1.4 times too
+    large); `"mean_expression"` and `"detection"`. NaN where a gene is absent from an individual. `obs`: every column
     that is constant within individuals, `sivae_n_cells`, `sivae_depth`. `obsm`: `sivae_positions` (individuals, genes,
     latent), `sivae_edges` (individuals, edges; 0 or 1) and `sivae_edge_strength` for the edges named in
     `uns["sivae_cohort"]["edges"]`, `sivae_composition` (shares of cell types, or of clusters of the cell map where no
@@ -150,7 +151,7 @@ def connectivity(
         "encoder": read.encoder_gk,
     }  # fmt: skip
     return assemble(
-        spaces, _obs(individuals, read), _var(adata, model.genes), controls=_controls(individuals, read),
+        spaces, _obs(individuals, read), frame(adata.var).loc[list(read.genes)], controls=_controls(individuals, read),
         composition=_composition(individuals, model, adata, seed), edge_share=edge_share, record=record,
     )  # fmt: skip
 
@@ -185,10 +186,6 @@ def _obs(individuals: Individuals, read: Rates) -> pd.DataFrame:
     obs[_keys.N_CELLS] = [len(rows) for rows in individuals.rows]
     obs[_keys.DEPTH] = [float(read.counts_n[rows].mean()) for rows in individuals.rows]
     return obs
-
-
-def _var(adata: AnnData, genes: list[str]) -> pd.DataFrame:
-    return frame(adata.var).reindex(genes)
 
 
 def _controls(individuals: Individuals, read: Rates) -> dict[str, Array]:

@@ -134,10 +134,10 @@ def read_layer(samples: AnnData, layer: str | None = None) -> tuple[str, Array]:
     name = PROJECTION if layer is None else layer
     if name not in samples.layers:
         there = [str(key) for key in samples.layers if not str(key).endswith("_se")]
+        found = some(map(repr, there), 10) if there else "none at all"
         raise SetupError(
-            f"Found no layer {name!r}, but {some(map(repr, there), 10) if there else 'none at all'}; expected individuals "
-            f"x genes as sivae.cohort.connectivity gives them.{_close(name, there)} Pass what it returned, or name one of "
-            "its layers."
+            f"Found no layer {name!r}, but {found}; expected individuals x genes as sivae.cohort.connectivity gives "
+            f"them.{_close(name, there)} Pass what it returned, or name one of its layers."
         )
     return name, dense(samples.layers[name])
 
@@ -160,7 +160,7 @@ def _wanted(phenotype: object, covariates: Iterable[str]) -> list[str]:
 
 def _column(samples: AnnData, name: str) -> pd.Series[Any]:
     if name in samples.obs:
-        return samples.obs[name]
+        return pd.Series(samples.obs[name])
     there = [str(column) for column in samples.obs]
     raise SetupError(
         f"obs has no column {name!r}; it has {some(map(repr, there), 10) if there else 'none'}.{_close(name, there)} "
@@ -216,7 +216,7 @@ def phenotype_numbers(column: pd.Series[Any], name: str) -> tuple[Array, Kind, t
     column = _plain(column, name)
     if column.nunique() < 2:
         raise SetupError(
-            f"The phenotype {name!r} is {column.iloc[0]!r} in all {len(column)} individuals; expected it to vary. "
+            f"The phenotype {name!r} is {str(column.iloc[0])!r} in all {len(column)} individuals; expected it to vary. "
             "Choose another column, or add individuals with another value."
         )
     if pd.api.types.is_bool_dtype(column.dtype):
@@ -225,9 +225,9 @@ def phenotype_numbers(column: pd.Series[Any], name: str) -> tuple[Array, Kind, t
         return column.to_numpy(dtype=np.float64), "numeric", NO_LEVELS
     present = column.cat.remove_unused_categories().cat
     if len(present.categories) == 2:
-        return present.codes.to_numpy(dtype=np.float64), "binary", tuple(map(str, present.categories))
+        return np.asarray(present.codes, np.float64), "binary", tuple(map(str, present.categories))
     if column.cat.ordered:
-        return column.cat.codes.to_numpy(dtype=np.float64), "ordered", tuple(map(str, column.cat.categories))
+        return np.asarray(column.cat.codes, np.float64), "ordered", tuple(map(str, column.cat.categories))
     raise SetupError(_unordered(present.categories, name))
 
 
@@ -293,8 +293,8 @@ def _check_confounding(phenotype: str, x_s: Array, parts: dict[str, Array]) -> l
         if share > 1 - 1e-9 and rank < n - 1:
             raise SetupError(
                 f"{name!r} and {phenotype!r} cannot be told apart: in these {n} individuals, who knows {name!r} knows "
-                f"{phenotype!r}. Expected individuals in which they differ. Take {name!r} out of the covariates and read "
-                f"what is found as of either, or add such individuals."
+                f"{phenotype!r}. Expected individuals in which they differ. Take {name!r} out of the covariates and "
+                "read what is found as of either, or add such individuals."
             )
     if not parts:
         return []
@@ -303,7 +303,7 @@ def _check_confounding(phenotype: str, x_s: Array, parts: dict[str, Array]) -> l
     if n - 2 - rank < LEAST_FREEDOM:
         raise SetupError(
             f"The covariates {said} make {rank} independent columns, too many for {n} individuals: expected at most "
-            f"{n - 2 - LEAST_FREEDOM}, so that {LEAST_FREEDOM} degrees of freedom remain beside a constant and "
+            f"{max(n - 2 - LEAST_FREEDOM, 0)}, so that {LEAST_FREEDOM} degrees of freedom remain beside a constant and "
             f"{phenotype!r}. Name fewer covariates, or join levels of those with many."
         )
     if share > 1 - 1e-9:

@@ -225,13 +225,14 @@ def _centralities(
     """Each centrality of one individual, and its standard error from cells left out by folds."""
     n_folds = int(fold_c.max()) + 1
     part_jgk, freedom_j = reading.parts(cells, fold_c, n_folds)
+    direction_gk = _cohort.signed_sum(others_gk, others_gk)
     rest_jgk = _left_out(part_jgk, freedom_j)
 
     def linear(v_gk: Array) -> dict[str, Array]:
         return {
             _keys.PROJECTION: _cohort.projection(v_gk, others_gk, cohort.length_g),
             _keys.NORM: np.linalg.norm(cohort.shrink(v_gk, noise_g), axis=1),
-            _keys.STRENGTH: _cohort.strength(v_gk, cohort),
+            _keys.STRENGTH: _cohort.strength(v_gk, direction_gk),
         }
 
     found = linear(position_gk)

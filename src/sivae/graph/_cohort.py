@@ -59,16 +59,14 @@ def position(sums: Sums, freedom_t: Array, composition: Composition) -> Array:
 
 @dataclass(frozen=True)
 class Cohort:
-    """What all individuals share: directions, signs and how much positions differ between individuals."""
+    """What all individuals share: mean positions, and how much positions differ between individuals."""
 
     total_gk: Array
     """Sum over individuals of position times weight."""
     weight_s: Array
     """Degrees of freedom of each individual."""
     length_g: Array
-    """Length of the gene's mean position, without what noise adds to it."""
-    direction_gk: Array
-    """Sum over the other genes h of sign(mean_g . mean_h) mean_h."""
+    """Length of the gene's mean position, without what noise adds to it, but no less than chance makes it."""
     spread_g: Array
     """Variance of a coordinate between individuals beyond the noise of their cells."""
 
@@ -95,12 +93,13 @@ def cohort_of(position_sgk: Array, weight_s: Array, noise_sg: Array) -> Cohort:
     own_g = np.einsum("s,sgk,sgk->g", weight_s**2, position_sgk, position_sgk)
     between = weight_s.sum() ** 2 - (weight_s**2).sum()
     square_g = ((total_gk**2).sum(axis=1) - own_g) / between
-    typical = np.sqrt(np.median(np.maximum(square_g, 0.0))) if len(square_g) else 0.0
-    length_g = np.sqrt(np.maximum(square_g, (0.05 * typical) ** 2))
     k, n = position_sgk.shape[2], len(weight_s)
+    # What a squared length may be by chance: one standard deviation of that of a gene at the origin.
+    chance_g = np.sqrt(2.0 * k) * noise_sg.mean(axis=0) / n
+    length_g = np.sqrt(np.maximum(square_g, chance_g))
     apart_g = ((position_sgk - mean_gk) ** 2).sum(axis=(0, 2)) / (k * max(n - 1, 1))
     spread_g = np.maximum(apart_g - noise_sg.mean(axis=0), 0.0)
-    return Cohort(total_gk, weight_s, np.where(length_g > 0, length_g, 1.0), signed_sum(mean_gk, mean_gk), spread_g)
+    return Cohort(total_gk, weight_s, np.where(length_g > 0, length_g, 1.0), spread_g)
 
 
 def projection(position_gk: Array, others_gk: Array, length_g: Array) -> Array:
@@ -122,13 +121,13 @@ def signed_sum(mean_gk: Array, vector_hk: Array) -> Array:
     return np.concatenate(parts)
 
 
-def strength(position_gk: Array, cohort: Cohort) -> Array:
-    """Mean over the other genes of the gene's correlation with their mean position, the cohort's sign taken off, (g,).
+def strength(position_gk: Array, direction_gk: Array) -> Array:
+    """Mean over the other genes of the gene's correlation with their position, the usual sign taken off, (g,).
 
-    position . sum_h sign(m_g . m_h) m_h / (G - 1), m the cohort's mean positions: linear in the position, so that noise
-    does not add to it; what the other genes lost is theirs alone.
+    position_g . sum_h sign(o_g . o_h) o_h / (G - 1), o the mean positions in the other individuals and the sum
+    `signed_sum(o, o)`: linear in the position, so that noise does not add to it; what other genes lost is theirs.
     """
-    return np.asarray((position_gk * cohort.direction_gk).sum(axis=1) / max(len(position_gk) - 1, 1))
+    return np.asarray((position_gk * direction_gk).sum(axis=1) / max(len(position_gk) - 1, 1))
 
 
 def unbiased_square(part_jgk: Array, freedom_j: Array) -> Array:

@@ -81,15 +81,16 @@ def type_totals(cells: Cells, n_types: int) -> tuple[Array, Array]:
 def inverse_fold(cells: Cells, mean_tg: Array) -> Array:
     """1 / (how much more the individual expresses each gene than its cell types let expect), (g,).
 
-    (expected + a - 1) / (observed + a) with `PRIOR_COUNTS` a: near 1 / fold for many counts, near 1 for few, and
-    without the upward bias of a plain inverse (for a = 1 exactly so under a Poisson law, up to exp(-expected)). 1 for
-    values that are not counts.
+    With expected counts m and `PRIOR_COUNTS` a: n / (observed + a), near 1 / fold for many counts and near 1 for few.
+    E[1 / (y + a)] of a Poisson law is 1 / (m + a) + m / (m + a)^3 to second order; n is one over that, so that few
+    counts do not raise the mean as they do that of a plain inverse. 1 for values that are not counts.
     """
     if cells.depth_c is None:
         return np.ones(mean_tg.shape[1])
     total_tg, depth_t = type_totals(cells, len(mean_tg))
     expected_g = depth_t @ mean_tg
-    return np.asarray((expected_g + PRIOR_COUNTS - 1.0) / (total_tg.sum(axis=0) + PRIOR_COUNTS), np.float64)
+    prior_g = expected_g + PRIOR_COUNTS
+    return np.asarray(prior_g / (1.0 + expected_g / prior_g**2) / (total_tg.sum(axis=0) + PRIOR_COUNTS), np.float64)
 
 
 def squares(cells: Cells, n_types: int) -> tuple[Array, float]:

@@ -134,7 +134,7 @@ def permuted_t(
     n_permutations: int = 1000,
     generator: np.random.Generator,
 ) -> tuple[Array, Array]:
-    """t of each gene, (g,), and of each gene in each of many permutations, (b, g), the same ones for all genes.
+    """Observed t of each gene, (g,), and its t in each of many permutations, (b, g), the same ones for all genes.
 
     The test and its arguments are those of `associate`; that genes move together is kept, as tests of sets of genes
     need. The permutations are random ones, the observed order is not among them on purpose.
@@ -163,47 +163,49 @@ def _parts(
     ranks: bool,
 ) -> tuple[Iterator[Reduced], Array, bool]:
     """Genes in blocks, reduced one after the other; the phenotype; and whether neither covariates nor weights are."""
-    y_sg, x_s = np.asarray(y_sg, np.float64), np.asarray(x_s, np.float64)
-    if covariates_sc is not None:
-        covariates_sc = np.asarray(covariates_sc, np.float64)
-        covariates_sc = covariates_sc if covariates_sc.shape[1:] != (0,) else None
-    if weights_sg is not None:
-        weights_sg = np.asarray(weights_sg, np.float64)
-    check(y_sg, x_s, covariates_sc, weights_sg=weights_sg)
+    values_sg, numbers_s, known_sc, precision_sg = checked(y_sg, x_s, covariates_sc, weights_sg=weights_sg)
     if ranks:
-        y_sg, x_s = rankdata(y_sg, axis=0), rankdata(x_s)
-        covariates_sc = None if covariates_sc is None else rankdata(covariates_sc, axis=0)
-    n_columns = 3 + (0 if covariates_sc is None else covariates_sc.shape[1])
-    step = max(1, VALUES // (len(x_s) * n_columns))
+        values_sg, numbers_s = rankdata(values_sg, axis=0), rankdata(numbers_s)
+        known_sc = None if known_sc is None else rankdata(known_sc, axis=0)
+    step = max(1, VALUES // (len(numbers_s) * (3 + (0 if known_sc is None else known_sc.shape[1]))))
 
     def parts() -> Iterator[Reduced]:
-        for start in range(0, max(y_sg.shape[1], 1), step):
+        for start in range(0, max(values_sg.shape[1], 1), step):
             block = slice(start, start + step)
-            weights = None if weights_sg is None else weights_sg[:, block]
-            yield reduced(y_sg[:, block], x_s, covariates_sc, weights_sg=weights)
+            weights = None if precision_sg is None else precision_sg[:, block]
+            yield reduced(values_sg[:, block], numbers_s, known_sc, weights_sg=weights)
 
-    return parts(), x_s, covariates_sc is None and weights_sg is None
+    return parts(), numbers_s, known_sc is None and precision_sg is None
 
 
-def check(y_sg: Array, x_s: Array, covariates_sc: Array | None, *, weights_sg: Array | None) -> None:
-    """Refuse values that are not finite, shapes that do not match, and weights that are not positive.
+def checked(
+    y_sg: NDArray[np.floating],
+    x_s: NDArray[np.floating],
+    covariates_sc: NDArray[np.floating] | None,
+    *,
+    weights_sg: NDArray[np.floating] | None,
+) -> tuple[Array, Array, Array | None, Array | None]:
+    """All of them as float64, in this order; covariates without columns are None.
 
     Raises
     ------
     ValueError
-        Naming the argument.
+        If values are not finite, shapes do not match, or weights are not positive, naming the argument.
     """
-    n = len(x_s)
     given = {"y_sg": y_sg, "x_s": x_s, "covariates_sc": covariates_sc, "weights_sg": weights_sg}
-    for name, values in given.items():
-        if values is None:
-            continue
+    arrays = {name: np.asarray(values, np.float64) for name, values in given.items() if values is not None}
+    n = arrays["x_s"].shape[0] if arrays["x_s"].ndim else 0
+    for name, values in arrays.items():
         if values.ndim != (1 if name == "x_s" else 2) or len(values) != n:
             raise ValueError(f"{name} has the shape {values.shape}; expected one row for each of {n} individuals.")
         if not np.isfinite(values).all():
             raise ValueError(f"{name} holds values that are not finite; leave out these individuals or genes first.")
-    if weights_sg is not None and (weights_sg.shape != y_sg.shape or (weights_sg <= 0).any()):
-        raise ValueError(f"weights_sg has the shape {weights_sg.shape}; expected positive weights, one for each value.")
+    weights = arrays.get("weights_sg")
+    if weights is not None and (weights.shape != arrays["y_sg"].shape or (weights <= 0).any()):
+        raise ValueError(f"weights_sg has the shape {weights.shape}; expected positive weights, one for each value.")
+    covariates = arrays.get("covariates_sc")
+    covariates = None if covariates is None or covariates.shape[1] == 0 else covariates
+    return arrays["y_sg"], arrays["x_s"], covariates, weights
 
 
 def _association(part: Reduced, p_g: Array, n_g: NDArray[np.int64], *, exact: bool) -> Association:
@@ -220,7 +222,7 @@ def _association(part: Reduced, p_g: Array, n_g: NDArray[np.int64], *, exact: bo
 
 
 def _t(rho: Array, freedom: int) -> Array:
-    """t of a partial correlation; infinite for a perfect fit."""
+    """The t of a partial correlation; infinite for a perfect fit."""
     left = 1 - rho**2
     with np.errstate(divide="ignore"):
         return np.asarray(np.where(left < PERFECT, np.copysign(np.inf, rho), rho * np.sqrt(freedom / left)))
@@ -252,10 +254,10 @@ def _share(part: Reduced, few: Orders) -> Array:
 def _exceedances(permuted: Callable[[Orders], Array], rho_g: Array, orders: Iterator[Orders]) -> NDArray[np.int64]:
     count_g = np.zeros(len(rho_g), np.int64)
     for order_bs in orders:
-        count_g += (np.abs(permuted(order_bs)) >= np.abs(rho_g) - TIE).sum(axis=0)
+        count_g += np.count_nonzero(np.abs(permuted(order_bs)) >= np.abs(rho_g) - TIE, axis=0)
     return count_g
 
 
 def _rows(part: Reduced) -> int:
     """Orders at a time."""
-    return max(1, VALUES // max(part.y_sg.shape))
+    return int(max(1, VALUES // max(part.y_sg.shape)))

@@ -41,9 +41,8 @@ def precision_weights(
     x_s, covariates_sc
         Phenotype and covariates.
     """
-    x_s = np.asarray(x_s, np.float64)
-    covariates_sc = None if covariates_sc is None else np.asarray(covariates_sc, np.float64)
-    design_sc = np.column_stack([np.ones(len(x_s)), x_s, basis(x_s, covariates_sc)])
+    known_sc = None if covariates_sc is None else np.asarray(covariates_sc, np.float64)
+    design_sc = np.column_stack([np.ones(len(x_s)), x_s, basis(np.asarray(x_s, np.float64), known_sc)])
     q_sc = np.linalg.qr(design_sc)[0]
     residual_sg = y_sg - q_sc @ (q_sc.T @ y_sg)
     noise_sg = _filled(np.asarray(se_sg, np.float64)) ** 2
