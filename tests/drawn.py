@@ -7,7 +7,8 @@ import numpy as np
 
 def points(ax):
     """All points drawn, (n, 2), without the empty handles of the legend."""
-    drawn = [np.asarray(part.get_offsets()) for part in ax.collections if hasattr(part, "get_sizes")]
+    dots = [part for part in ax.collections if hasattr(part, "get_sizes") and not hasattr(part, "set_verts")]
+    drawn = [np.asarray(part.get_offsets()) for part in dots]
     return np.concatenate([part for part in drawn if len(part)])
 
 
@@ -39,6 +40,24 @@ def all_texts(figure):
     import matplotlib.text
 
     return [text for text in figure.findobj(matplotlib.text.Text) if text.get_visible() and text.get_text().strip()]
+
+
+def written(figure):
+    """Every text that is drawn: those of ticks beyond the limits are not."""
+    figure.canvas.draw()
+    beyond = set()
+    for axes in figure.findobj(lambda part: hasattr(part, "get_view_interval") and hasattr(part, "get_major_ticks")):
+        low, high = np.sort(axes.get_view_interval()) + np.array([-1e-9, 1e-9])
+        hidden = [tick for tick in axes.get_major_ticks() if not low <= tick.get_loc() <= high]
+        beyond |= {id(text) for tick in hidden for text in (tick.label1, tick.label2)}
+    return [text for text in all_texts(figure) if id(text) not in beyond]
+
+
+def cut(figure, texts):
+    """Those of the texts that reach out of the figure."""
+    boxes = [(text.get_text(), _words(text).get_window_extent(figure.canvas.get_renderer())) for text in texts]
+    width, height = figure.bbox.width + 1, figure.bbox.height + 1
+    return [word for word, b in boxes if b.x0 < -1 or b.y0 < -1 or b.x1 > width or b.y1 > height]
 
 
 def inside(ax, texts):

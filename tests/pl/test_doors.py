@@ -2,6 +2,7 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 from annotated import annotated
 
@@ -30,19 +31,30 @@ DOORS = {
     "traversal": pl.traversal,
 }
 TABLES = {
-    "attribution_agreement", "attribution_similarity", "awareness", "contributions", "enrichment", "explained_variance",
+    "association", "attribution_agreement", "attribution_similarity", "awareness", "contributions", "enrichment",
+    "explained_variance", "gene_set_association", "power",
 }  # fmt: skip
+EDGES = pd.DataFrame({"gene_a": ["GENE1"], "gene_b": ["GENE2"], "q": [0.01]})
+SAMPLES = {
+    "connectivity": lambda x: pl.connectivity(x, ["GENE1"]),
+    "edge_association": lambda x: pl.edge_association(x, EDGES),
+    "edge_classes": lambda x: pl.edge_classes(x, EDGES),
+    "gene_association": lambda x: pl.gene_association(x, "GENE1", "age"),
+    "individuals": pl.individuals,
+    "network_difference": lambda x: pl.network_difference(x, by="age"),
+    "similarity": pl.similarity,
+}
 
 
 def test_every_plot_is_tried():
-    assert set(DOORS) | TABLES | {"save"} == set(pl.__all__)
+    assert set(DOORS) | TABLES | set(SAMPLES) | {"save"} == set(pl.__all__)
 
 
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("door", [*DOORS, *SAMPLES])
 @pytest.mark.parametrize("wrong", ["cells.h5ad", None, np.eye(2)], ids=["path", "none", "array"])
 def test_what_is_no_anndata_is_refused(door, wrong):
     with pytest.raises(SetupError, match="expected an AnnData"):
-        DOORS[door](wrong)
+        (DOORS | SAMPLES)[door](wrong)
     assert plt.get_fignums() == []
 
 
@@ -53,6 +65,13 @@ def test_an_anndata_without_results_is_refused_with_the_call_that_makes_them(doo
     adata.obsm.clear(), adata.varm.clear(), adata.varp.clear()
     with pytest.raises(SetupError, match=r"Call (model\.annotate|sivae\.tl\.\w+)\(adata"):
         DOORS[door](adata)
+    assert plt.get_fignums() == []
+
+
+@pytest.mark.parametrize("door", SAMPLES)
+def test_cells_are_no_individuals(door):
+    with pytest.raises(SetupError, match=r"Call samples = sivae\.cohort\.connectivity\(adata, sample_key\) first"):
+        SAMPLES[door](annotated())
     assert plt.get_fignums() == []
 
 

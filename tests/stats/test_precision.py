@@ -7,9 +7,9 @@ from sivae.stats._association import associate
 from sivae.stats._precision import LEAST_SHARE, MOST, precision_weights
 
 
-def made(rng, n=16, g=3000, *, between=0.5, effect=0.0, uneven=True, skew=False):
+def made(rng, n=16, g=3000, *, between=0.5, effect=0.0, skew=False):
     x_s = rng.normal(size=n)
-    se_sg = np.exp(rng.normal(0, 0.6, (n, 1))) * (1 + 0 * rng.normal(size=g)) if uneven else np.ones((n, g))
+    se_sg = np.exp(rng.normal(0, 0.6, (n, g)))
     noise = rng.exponential(size=(n, g)) - 1 if skew else rng.normal(size=(n, g))
     y_sg = effect * x_s[:, None] + between * rng.normal(size=(n, g)) + se_sg * noise
     return y_sg, x_s, se_sg * rng.uniform(0.85, 1.15, (n, g)), rng.normal(size=(n, 1))
@@ -60,13 +60,15 @@ def test_nobody_dominates_and_gaps_are_filled(rng):
 @pytest.mark.parametrize("between", [0.0, 0.5])
 @pytest.mark.parametrize("skew", [False, True])
 @pytest.mark.parametrize("with_covariate", [False, True])
-def test_weights_from_the_data_keep_the_error_rate(between, skew, with_covariate):
-    """Standard errors that differ and are themselves estimated; several cohorts, because one shares its x."""
+@pytest.mark.parametrize("wrong", [False, True])
+def test_weights_from_the_data_keep_the_error_rate(between, skew, with_covariate, wrong):
+    """Standard errors that differ and are estimated, or have nothing to do with the noise; several cohorts."""
     shares = []
     for seed in range(6):
         rng = np.random.default_rng(seed)
         y_sg, x_s, se_sg, covariates_sc = made(rng, g=1000, between=between, skew=skew)
         covariates_sc = covariates_sc if with_covariate else None
+        se_sg = se_sg[:, rng.permutation(1000)] if wrong else se_sg
         weights_sg = precision_weights(y_sg, se_sg, x_s, covariates_sc)
         found = associate(
             y_sg, x_s, covariates_sc=covariates_sc, weights_sg=weights_sg, n_permutations=999, generator=rng

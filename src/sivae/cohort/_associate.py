@@ -12,7 +12,7 @@ from sivae import _keys
 from sivae._checks import check_names, number, one_of, whole_number
 from sivae._errors import warn
 from sivae._rng import numpy_generator
-from sivae.cohort._controls import CONTROLS, NOMINAL, read_controls, verdicts
+from sivae.cohort._controls import CONTROLS, NOMINAL, read_controls, read_draws, verdicts
 from sivae.cohort._phenotype import LEAST_FREEDOM, dense, read_design, read_layer, told
 from sivae.stats._association import associate as association
 from sivae.stats._fdr import adjust
@@ -65,8 +65,8 @@ def associate(
 
         c_s = a + effect x_s + covariates_s . b + noise
 
-    by least squares, weighted by precision; p by permuting residuals over individuals. The individual is the unit of
-    evidence, however many cells it has.
+    by least squares, weighted by precision; p by permuting residuals, with their weights, over individuals. The
+    individual is the unit of evidence, however many cells it has.
 
     The verdict is the first of these that holds. `"untested"`: too few individuals have a finite value.
     `"not associated"`: q above `fdr`. `"follows ..."`: with this control among the covariates, the effect is less than
@@ -126,7 +126,8 @@ def associate(
         number of cells as logarithms, composition as one or two principal components of centered log ratios. NaN
         without the control, or where it leaves no degree of freedom.
     `effect_matched`, `p_matched`
-        Mean effect and median p over draws of equally many cells; NaN for other layers than `"projection"`.
+        Mean effect and median p over draws of equally many cells, without weights; NaN for other layers than
+        `"projection"`.
     `verdict`
         As above.
 
@@ -147,6 +148,21 @@ def associate(
     Freedman and Lane 1983, permutation, doi 10.1080/07350015.1983.10509354. DerSimonian and Laird 1986, variance
     between individuals, doi 10.1016/0197-2456(86)90046-2. Choi, Li and Quon 2023 correlate centralities with
     phenotypes, doi 10.1186/s13059-023-02850-y.
+
+    Examples
+    --------
+    >>> import anndata, numpy as np, pandas as pd, sivae
+    >>> names = [f"donor{number}" for number in range(9)]
+    >>> obs = pd.DataFrame({"severity": np.linspace(0, 1, 9)}, index=names)
+    >>> connectivity = np.column_stack([2 - obs["severity"], np.cos(5 * np.arange(9))])
+    >>> connectivity[:, 0] += 0.05 * np.sin(np.arange(9))
+    >>> samples = anndata.AnnData(connectivity, obs=obs, var=pd.DataFrame(index=["HUB", "OTHER"]))
+    >>> samples.layers["projection"] = connectivity
+    >>> table = sivae.cohort.associate(samples, "severity")
+    >>> table["verdict"].tolist()
+    ['associated', 'not associated']
+    >>> table["effect"].round(1).tolist()[0]
+    -1.0
     """
     covariates = covariates if isinstance(covariates, str) else list(covariates)
     one_of("method", method, ("regression", "rank"))
@@ -157,13 +173,12 @@ def associate(
     name, values_sg = read_layer(samples, layer)
     check_names(samples, "var_names")
     design = read_design(samples, phenotype, covariates, lacking_s=np.asarray(~np.isfinite(values_sg).any(axis=1)))
-    notes = design.notes + _too_few(design)
     work = _Work(
         design=design,
         values_sg=values_sg[design.rows],
         se_sg=_standard_errors(samples, name, design.rows) if weights == "precision" else None,
         controls=read_controls(samples, design.rows) if controls else {},
-        matched_sgr=_matched(samples, name, design.rows) if controls else None,
+        matched_sgr=read_draws(samples, design.rows) if controls and name == _keys.PROJECTION else None,
         n_permutations=n_permutations,
         seed=seed,
     )
@@ -171,7 +186,7 @@ def associate(
     table = _table(columns, method=method, fdr=fdr, controls=controls)
     table.index = pd.Index(np.asarray(samples.var_names, str), name="gene")
     table.attrs.update(_attrs(design, exact=exact) | {"layer": name, "method": method, "fdr": fdr})
-    for note in notes:
+    for note in design.notes + _too_few(design):
         warn(note)
     return table
 
@@ -182,14 +197,6 @@ def associate(
 def _standard_errors(samples: AnnData, layer: str, rows: NDArray[np.intp]) -> Array | None:
     key = layer + _keys.SE_SUFFIX
     return dense(samples.layers[key])[rows] if key in samples.layers else None
-
-
-def _matched(samples: AnnData, layer: str, rows: NDArray[np.intp]) -> NDArray[np.floating] | None:
-    """Individuals x genes x draws; the draws are of the projection alone."""
-    if layer != _keys.PROJECTION or _keys.MATCHED not in samples.obsm:
-        return None
-    matched_sgr = np.asarray(samples.obsm[_keys.MATCHED])[rows]
-    return matched_sgr if matched_sgr.shape[2] else None
 
 
 def _too_few(design: Design) -> list[str]:

@@ -63,6 +63,24 @@ def read_controls(samples: AnnData, rows: NDArray[np.intp]) -> dict[str, Array]:
     return controls
 
 
+def read_draws(samples: AnnData, rows: NDArray[np.intp]) -> NDArray[np.floating] | None:
+    """Projections from draws of equally many cells, individuals (rows) x genes x draws; None where there are none.
+
+    `obsm` stays whole when genes of an AnnData are chosen: genes are found by the names in `uns`, or, without these,
+    draws of another number of genes are not read.
+    """
+    if _keys.MATCHED not in samples.obsm:
+        return None
+    matched_sgr = np.asarray(samples.obsm[_keys.MATCHED])
+    genes = dict(samples.uns.get(_keys.COHORT, {})).get("genes")
+    if genes is not None:
+        place = {str(gene): number for number, gene in enumerate(genes)}
+        at = [place.get(str(gene), -1) for gene in samples.var_names]
+        matched_sgr = np.where(np.array(at)[None, :, None] >= 0, matched_sgr[:, at], np.nan)
+    fits = matched_sgr.shape[1] == samples.n_vars and matched_sgr.shape[2] > 0
+    return matched_sgr[rows] if fits else None
+
+
 def composition_axes(share_st: NDArray[np.floating]) -> Array:
     """First principal components of the centered log ratios of shares of cell types, (S, 1 or 2).
 

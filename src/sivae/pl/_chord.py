@@ -56,7 +56,11 @@ def chord(adata: AnnData, groupby: str = _keys.MODULE, *, within: bool = False, 
     >>> len(sivae.pl.chord(adata, "module", within=True).patches) > 2
     True
     """
-    names, count_mm = _counts(read_graph(adata), adata, groupby, within=within)
+    return circle(ax, *counts(read_graph(adata), adata, groupby, within=within))
+
+
+def circle(ax: Axes | None, names: list[str], count_mm: Array) -> Axes:
+    """Draw classes as arcs, and the edges between them as ribbons."""
     ax = _style.new_axes(ax, (3.8, 3.8))
     _style.bare(ax)
     ax.set_aspect("equal")
@@ -78,7 +82,7 @@ def chord(adata: AnnData, groupby: str = _keys.MODULE, *, within: bool = False, 
     return ax
 
 
-def _counts(graph: sparse.csr_matrix, adata: AnnData, groupby: str, *, within: bool) -> tuple[list[str], Array]:
+def counts(graph: sparse.csr_matrix, adata: AnnData, groupby: str, *, within: bool) -> tuple[list[str], Array]:
     """Names of the classes with edges, and edges between them, each counted once on either side."""
     if groupby not in adata.var:
         raise OptionError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+from scipy.optimize import isotonic_regression
 
 from sivae.pl import _style
 
@@ -157,8 +158,10 @@ def _overlap(a: Box, b: Box) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
-def beside(ax: Axes, xy_m2: NDArray[np.float64], names: Sequence[str], *, colors: Sequence[Any]) -> list[Any]:
-    """Write names to the right of the axes, where lines end, moved up or down so that none covers another.
+def beside(
+    ax: Axes, xy_m2: NDArray[np.float64], names: Sequence[str], *, colors: Sequence[Any], left: bool = False
+) -> list[Any]:
+    """Write names to the right of the axes (or left), where lines end, moved up or down so that none covers another.
 
     Names keep the order of their lines, and are joined to them by a line of their color.
     """
@@ -169,21 +172,18 @@ def beside(ax: Axes, xy_m2: NDArray[np.float64], names: Sequence[str], *, colors
     height = 7.0 * 1.25 * figure.dpi / 72
     y_m = ax.transData.transform(xy_m2)[:, 1]
     frame = ax.get_window_extent()
-    order, target_m = np.argsort(y_m, kind="stable"), y_m.copy()
-    for place, at in enumerate(order):
-        floor = frame.y0 + height / 2 if place == 0 else target_m[order[place - 1]] + height
-        target_m[at] = max(y_m[at], floor)
-    ceiling = frame.y1 - height / 2
-    for at in order[::-1]:
-        target_m[at] = min(target_m[at], ceiling)
-        ceiling = target_m[at] - height
+    order, target_m, steps_m = np.argsort(y_m, kind="stable"), np.empty(len(y_m)), height * np.arange(len(y_m))
+    # The nearest places, in squares, that keep the order and the distance.
+    near_m = isotonic_regression(y_m[order] - steps_m).x
+    target_m[order] = np.clip(near_m, frame.y0 + height / 2, frame.y1 - height / 2 - steps_m[-1]) + steps_m
     drawn = []
     for name, xy, shift, color in zip(names, xy_m2, (target_m - y_m) * 72 / figure.dpi, colors, strict=True):
         text = ax.annotate(
-            _style.short(name, 18), (float(xy[0]), float(xy[1])), xytext=(14.0, float(shift)),
-            textcoords="offset points", ha="left", va="center", fontsize=7, color=_style.INK, parse_math=False,
-            annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": color, "linewidth": 1.2, "shrinkA": 0, "shrinkB": 0},
+            _style.short(name, 18), (float(xy[0]), float(xy[1])), xytext=(-14.0 if left else 14.0, float(shift)),
+            textcoords="offset points", ha="right" if left else "left", va="center", fontsize=7, color=_style.INK,
+            parse_math=False, annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": color, "linewidth": 1.2, "shrinkA": 0, "shrinkB": 0,
+                        "relpos": (1.0 if left else 0.0, 0.5)},
         )  # fmt: skip
         drawn.append(text)
     return drawn

@@ -38,6 +38,8 @@ NARROW: Final = 4.3
 BELOW: Final = 32.0
 """Points between the axes and a legend under them."""
 TICK_LIMIT: Final = 22
+LETTER: Final = 0.063
+"""Width of a letter of 9 points, in inches, on average."""
 
 
 def new_axes(ax: Axes | None, size: tuple[float, float] = (4.2, 3.4)) -> Axes:
@@ -118,14 +120,28 @@ def short(name: object, limit: int = NAME_LIMIT) -> str:
     return f"{text[: limit - 1 - tail]}…{text[-tail:]}"
 
 
-def legend(ax: Axes, handles: Sequence[Any], names: Sequence[object], *, title: str, inside: bool = False) -> None:
-    """Write a legend to the right of the axes, or below where they are narrow, or `inside`; names as they are."""
+def legend(
+    ax: Axes,
+    handles: Sequence[Any],
+    names: Sequence[object],
+    *,
+    title: str,
+    inside: bool = False,
+    limit: int | None = None,
+    lower: float = 0.0,
+) -> None:
+    """Write a legend to the right of the axes, or below where they are narrow, or `inside`; names as they are.
+
+    Names are cut at `limit` letters (else by how wide the axes are); one below is `lower` by points than is usual, for
+    a name of the axis in several lines.
+    """
     shown = list(handles)[:LEGEND_LIMIT]
     width = slot_width(ax)
-    labels = [short(name, NAME_LIMIT if width >= NARROW else TICK_LIMIT) for name in names][:LEGEND_LIMIT]
+    most = limit or (NAME_LIMIT if width >= NARROW else TICK_LIMIT)
+    labels = [short(name, most) for name in names][:LEGEND_LIMIT]
     longest = max((len(label) for label in labels), default=0)
     beside = {"bbox_to_anchor": (1.01, 1.0), "ncols": 1 if len(shown) <= 20 else 2}
-    below = {"bbox_to_anchor": (-0.1, 0.0), "bbox_transform": _below(ax), "columnspacing": 0.8}
+    below = {"bbox_to_anchor": (-0.1, 0.0), "bbox_transform": _below(ax, lower), "columnspacing": 0.8}
     below["ncols"] = max(1, min(len(shown), int(width / (0.4 + 0.056 * longest))))
     box = ax.legend(
         shown, [f"category {i}" for i in range(len(shown))],
@@ -152,6 +168,12 @@ def small_legend(ax: Axes) -> None:
         text.set_text(name)
 
 
+def wrap(ax: Axes, text: str) -> str:
+    """Break the name of an axis (9 points) into lines that are hardly longer than the axes are now."""
+    width = max(10, int(ax.bbox.width / ax.figure.dpi / LETTER))
+    return "\n".join(textwrap.wrap(text, width, break_on_hyphens=False))
+
+
 def slot_width(ax: Axes) -> float:
     """Width that a figure has for these axes and what belongs to them, in inches."""
     spec, figure = ax.get_subplotspec(), ax.figure
@@ -161,10 +183,10 @@ def slot_width(ax: Axes) -> float:
     return float(figure.bbox.width / figure.dpi / columns)
 
 
-def _below(ax: Axes) -> Any:
+def _below(ax: Axes, lower: float) -> Any:
     """Coordinates of the axes, moved down past the ticks and the name of the axis."""
     transforms = require("matplotlib.transforms", extra="plot")
-    return ax.transAxes + transforms.ScaledTranslation(0, -BELOW / 72, ax.figure.dpi_scale_trans)
+    return ax.transAxes + transforms.ScaledTranslation(0, -(BELOW + lower) / 72, ax.figure.dpi_scale_trans)
 
 
 def color_bar(ax: Axes, drawn: Any, *, title: str, inside: bool = False) -> None:

@@ -54,7 +54,7 @@ def every_order(n_individuals: int) -> Orders:
 def few_orders(x_s: NDArray[np.floating], *, plain: bool) -> Orders | None:
     """All orders that tell something, (B, S), or None where they are too many.
 
-    `plain`: neither covariates nor weights, so that individuals with equal phenotypes are interchangeable.
+    `plain`: no covariates, so that individuals with equal phenotypes are interchangeable.
     """
     if plain and n_arrangements(x_s) <= MOST_ARRANGEMENTS:
         return arrangements(x_s)

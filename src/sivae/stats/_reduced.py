@@ -21,24 +21,24 @@ VALUES: Final = 2**22
 class Reduced:
     """Genes and phenotype less what the covariates say of them, individuals x genes.
 
-    Without weights one residual of the phenotype and one basis serve all genes (a last axis, or a first one, of 1).
+    With weights, rows are multiplied by their roots. Without them one residual of the phenotype serves all genes (a
+    last axis of 1).
     """
 
     y_sg: Array
     x_sg: Array
-    basis_gsc: Array
-    """Orthonormal columns that the residuals have none of; without weights the constant is left out of them."""
+    design_sc: Array
+    """A constant, an orthonormal basis of the centered covariates, and the centered phenotype."""
+    weights_sg: Array | None
     freedom: int
     """Degrees of freedom left once the phenotype is fitted too."""
-    shared: bool
-    """Whether all genes have the same design; one gene with weights of its own has not."""
 
     def genes(self, chosen_g: NDArray[np.intp]) -> Reduced:
         """Some of the genes."""
-        if self.shared:
+        if self.weights_sg is None:
             return replace(self, y_sg=self.y_sg[:, chosen_g])
-        parts = self.y_sg[:, chosen_g], self.x_sg[:, chosen_g], self.basis_gsc[chosen_g]
-        return Reduced(*parts, self.freedom, self.shared)
+        parts = self.y_sg[:, chosen_g], self.x_sg[:, chosen_g], self.design_sc, self.weights_sg[:, chosen_g]
+        return Reduced(*parts, self.freedom)
 
     def correlation(self) -> Array:
         """Partial correlation of each gene with the phenotype, (g,); 0 where nothing is left of the gene."""
@@ -49,23 +49,41 @@ class Reduced:
         """Partial correlations of the permuted residuals with the phenotype, (b, g).
 
         The full model is fitted anew to the residuals of the reduced one in each order: what the covariates take off
-        the permuted residuals is theirs.
+        the permuted residuals is theirs. A residual takes its weight along: without covariates this is right whatever
+        the weights, as long as individuals are alike under the null.
         Source: Freedman and Lane 1983, J. Bus. Econ. Stat. 1:292 (doi 10.1080/07350015.1983.10509354).
         """
+        return self._same_design(order_bs) if self.weights_sg is None else self._own_weights(order_bs)
+
+    def _same_design(self, order_bs: NDArray[np.intp]) -> Array:
         total_g = (self.y_sg**2).sum(axis=0)
-        if self.shared:
-            product_bg = self.x_sg[:, 0][order_bs] @ self.y_sg
-            taken_bg = np.zeros_like(product_bg)
-            for column_s in self.basis_gsc[0].T:
-                taken_bg += (column_s[order_bs] @ self.y_sg) ** 2
-            return _ratio(product_bg, (self.x_sg**2).sum() * np.maximum(total_g - taken_bg, 0.0))
-        result_bg = np.empty((len(order_bs), self.y_sg.shape[1]))
-        for g, y_s in enumerate(self.y_sg.T):
-            design_sc = np.column_stack([self.x_sg[:, g], self.basis_gsc[g]])
-            product_bc = y_s[order_bs] @ design_sc
-            left_b = np.maximum(total_g[g] - (product_bc[:, 1:] ** 2).sum(axis=1), 0.0)
-            result_bg[:, g] = _ratio(product_bc[:, 0], (self.x_sg[:, g] ** 2).sum() * left_b)
-        return result_bg
+        product_bg = self.x_sg[:, 0][order_bs] @ self.y_sg
+        taken_bg = np.zeros_like(product_bg)
+        for column_s in self.design_sc[:, 1:-1].T:
+            taken_bg += (column_s[order_bs] @ self.y_sg) ** 2
+        return _ratio(product_bg, (self.x_sg**2).sum() * np.maximum(total_g - taken_bg, 0.0))
+
+    def _own_weights(self, order_bs: NDArray[np.intp]) -> Array:
+        """By elimination in the weighted cross products of constant, covariates, phenotype and gene, in this order."""
+        assert self.weights_sg is not None
+        right_sg = self.y_sg * np.sqrt(self.weights_sg)  # weight times residual
+        column_bs = [column_s[order_bs] for column_s in self.design_sc.T]
+        n_columns = len(column_bs)
+        shape = len(order_bs), self.y_sg.shape[1]
+        cross = {
+            (i, j): (column_bs[i] * column_bs[j]) @ self.weights_sg
+            for i in range(n_columns)
+            for j in range(i, n_columns)
+        }
+        cross |= {(i, n_columns): column_bs[i] @ right_sg for i in range(n_columns)}
+        cross[n_columns, n_columns] = np.broadcast_to((self.y_sg**2).sum(axis=0), shape).copy()
+        for k in range(n_columns - 1):
+            for i in range(k + 1, n_columns + 1):
+                factor_bg = cross[k, i] / cross[k, k]
+                for j in range(i, n_columns + 1):
+                    cross[i, j] -= factor_bg * cross[k, j]
+        x_bg, y_bg = cross[n_columns - 1, n_columns - 1], cross[n_columns, n_columns]
+        return _ratio(cross[n_columns - 1, n_columns], np.maximum(x_bg, 0.0) * np.maximum(y_bg, 0.0))
 
 
 def _ratio(product: Array, squares: Array) -> Array:
@@ -99,18 +117,17 @@ def reduced(y_sg: Array, x_s: Array, covariates_sc: Array | None = None, *, weig
             f"{len(x_s)} individuals, a constant, the phenotype and {basis_sc.shape[1]} independent covariates leave "
             f"{max(freedom, 0)} degrees of freedom; expected at least 1."
         )
+    design_sc = np.column_stack([np.ones(len(x_s)), basis_sc, x_s - x_s.mean()])
     if weights_sg is None:
-        basis_gsc, x_sg = basis_sc[None], x_s[:, None]
-        centered_sg, centered_x_sg = y_sg - y_sg.mean(axis=0), x_sg - x_sg.mean(axis=0)
-        left_sg, left_x_sg = taken_off(centered_sg, basis_gsc), taken_off(centered_x_sg, basis_gsc)
+        x_sg = x_s[:, None]
+        left_sg, left_x_sg = (taken_off(values - values.mean(axis=0), basis_sc[None]) for values in (y_sg, x_sg))
     else:
         root_sg = np.sqrt(weights_sg)
-        design_sc = np.column_stack([np.ones(len(x_s)), basis_sc])
-        basis_gsc = np.linalg.qr(root_sg.T[:, :, None] * design_sc)[0]
+        basis_gsc = np.linalg.qr(root_sg.T[:, :, None] * design_sc[:, :-1])[0]
         y_sg, x_sg = root_sg * y_sg, root_sg * x_s[:, None]
         left_sg, left_x_sg = taken_off(y_sg, basis_gsc), taken_off(x_sg, basis_gsc)
     left_sg, left_x_sg = without_rounding(left_sg, y_sg), without_rounding(left_x_sg, x_sg)
-    return Reduced(left_sg, left_x_sg, basis_gsc, freedom, weights_sg is None)
+    return Reduced(left_sg, left_x_sg, design_sc, weights_sg, freedom)
 
 
 def basis(x_s: Array, covariates_sc: Array | None) -> Array:
