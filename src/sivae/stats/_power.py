@@ -152,7 +152,7 @@ def tested(y_sg: NDArray[np.floating], se_sg: NDArray[np.floating], x_s: NDArray
         genes = np.flatnonzero(which_g.ravel() == i)
         y, se, x = y_sg[known_s][:, genes], se_sg[known_s][:, genes], x_s[known_s]
         none = np.empty((len(x), 1, 0))
-        p_g[genes] = given(y, x, none, weights_sg=precision_weights(y, se, x))[1]
+        p_g[genes] = given(y, x, none, weights_sg=precision_weights(y, se, x)).p_g
     return p_g
 
 
