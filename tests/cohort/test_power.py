@@ -117,7 +117,7 @@ def test_phenotypes_are_given_at_random(n, rng):
 
 @pytest.fixture(scope="module")
 def table(cohort):
-    return power(cohort, cells=[30, 80, 300], individuals=[8, 12, 40], effects=[0.5, 1.0, -1.0], n_repeats=4)
+    return power(cohort, cells=[30, 80, 300], individuals=[8, 12, 40], effects=[0.5, 1.0, -1.0], n_repeats=3)
 
 
 def test_the_table_has_a_row_for_each_size_and_effect(table, source):
@@ -142,14 +142,14 @@ def test_power_rises_with_everything(table):
 
 
 def test_the_result_depends_on_the_seed_alone(cohort):
-    options = {"individuals": [6, 30], "effects": [1.0]}
+    options = {"individuals": [6, 30], "effects": [1.0], "cells": [40], "n_repeats": 2}
     one = power(cohort, **options)
     with joblib.parallel_config(backend="threading"):
         two = power(cohort, n_jobs=2, **options)
     pd.testing.assert_frame_equal(one, two)
     assert one.attrs == two.attrs
     # A size has its own draws: others that are asked for do not change it.
-    alone = power(cohort, individuals=[30], effects=[1.0])
+    alone = power(cohort, **(options | {"individuals": [30]}))
     assert alone.iloc[0].tolist() == one.iloc[1].tolist()
     other = power(cohort, seed=1, **options)
     assert not one["type1"].equals(other["type1"])
@@ -240,7 +240,7 @@ def larger():
     n_studies, n = 6, 16
     severity = np.r_[np.zeros(24), np.tile(np.r_[np.zeros(n // 2), np.ones(n // 2)], n_studies)]
     adata = sivae.datasets.planted_cohort(
-        len(severity), 200, 200, n_rewired=1, n_expression=0, effect=0.6, severity=severity, seed=3
+        len(severity), 200, 200, n_rewired=1, n_expression=0, effect=0.3, severity=severity, seed=3
     )
     names = sorted(set(adata.obs["donor"]))
     first = adata[adata.obs["donor"].isin(names[:24])].copy()
@@ -298,8 +298,8 @@ def test_t_and_permutations_call_the_same_genes(larger):
         permuted = sivae.stats._association.associate(y_sg, x_s, weights_sg=weights_sg, generator=generator).p_g
         p_g = counts.tested(y_sg, study.error_sg, x_s)
         both += [counts.counted(values_g, planted_g, fdr=0.05)[0] for values_g in (p_g, permuted)]
-        near = p_g > 0.001
-        assert np.abs(np.log10(p_g[near]) - np.log10(permuted[near])).max() < 0.3
+        common = p_g > 0.01
+        assert np.quantile(np.abs(np.log10(p_g[common]) - np.log10(permuted[common])), 0.98) < 0.2
     assert both[1] == pytest.approx(both[0], rel=0.15)
 
 
@@ -307,28 +307,35 @@ def test_t_and_permutations_call_the_same_genes(larger):
 @pytest.mark.science
 @pytest.mark.parametrize(("n", "m"), [(8, 200), (16, 60), (16, 120)])
 def test_power_foretold_is_that_seen_in_individuals_with_rewired_regulators(larger, n, m):
+    """The genes that the regulator moves, planted in the cohort with the mean loss that they have in the others.
+
+    What is foretold is on the safe side: individuals whose genes lose connectivity also have less noise in it.
+    """
     first, model, fresh = larger
-    found, changes, called = 0, [], 0
-    for i, adata in enumerate(fresh):
-        generator = numpy_generator(i, "fresh")
-        source = source_of(adata, model)
-        severity_s = source.people.obs["severity"].to_numpy(float)
-        rewired_g = (adata.var["rewired_hub"] | adata.var["rewired_target"]).to_numpy()
-        full = source.read(dict(enumerate(source.people.rows))).value_sg
-        low, high = full[severity_s == 0].mean(axis=0)[rewired_g], full[severity_s == 1].mean(axis=0)[rewired_g]
-        changes.append((low - high).mean() / low.mean())
-        for _ in range(4):
-            chosen = np.sort(np.r_[
-                generator.choice(np.flatnonzero(severity_s == 0), n // 2, replace=False),
-                generator.choice(np.flatnonzero(severity_s == 1), n // 2, replace=False),
-            ])  # fmt: skip
-            study = source.read(source.pick(chosen, m, generator)[0])
-            p_g = counts.tested(study.value_sg, study.error_sg, severity_s[chosen])
-            hit, of, _, _ = counts.counted(p_g, rewired_g, fdr=0.05)
-            found, called = found + hit, called + of
-    loss = float(np.mean(changes))
-    world = studies.learn(source_of(first, model), [(n, m)], seed=0)
-    share = float(rewired_g.sum() / world.clear_g.sum())
-    row = power((first, model), cells=[m], individuals=[n], effects=[loss], share_changed=share).iloc[0]
-    seen = found / called
-    assert row["power"] == pytest.approx(seen, abs=0.2), (loss, seen)
+    rewired_g = (first.var["rewired_hub"] | first.var["rewired_target"]).to_numpy()
+    sources = [source_of(adata, model) for adata in fresh]
+    world = studies.learn(source_of(first, model), [(1000, m)], seed=0)
+    ends, seen, foretold = [], np.zeros(4), {studies.drawn: np.zeros(4), studies.simulated: np.zeros(4)}
+    for source in sources:
+        case_s = source.people.obs["severity"].to_numpy(float) == 1
+        value_sg = source.read(dict(enumerate(source.people.rows))).value_sg[:, rewired_g]
+        ends.append((value_sg[~case_s].mean(), value_sg[case_s].mean()))
+    control, case = np.mean(ends, axis=0)
+    loss = 1 - case / control
+    for r in range(24):
+        generator = numpy_generator(r, "fresh")
+        source = sources[r % len(sources)]
+        x_s = source.people.obs["severity"].to_numpy(float)
+        halves = [generator.choice(np.flatnonzero(x_s == x), n // 2, replace=False) for x in (0, 1)]
+        chosen = np.sort(np.concatenate(halves))
+        study = source.read(source.pick(chosen, m, generator)[0])
+        seen += counts.counted(counts.tested(study.value_sg, study.error_sg, x_s[chosen]), rewired_g, fdr=0.05)
+        for kind, total in foretold.items():
+            planned = kind(world, n, m, generator=generator)
+            x = studies.given_at_random(None, n, generator=generator)
+            total += counts.counted(
+                counts.tested(planned(x, rewired_g, loss), planned.error_sg, x), rewired_g, fdr=0.05
+            )
+    shares = {kind.__name__: total[0] / total[1] for kind, total in foretold.items()}
+    apart = np.array(list(shares.values())) - seen[0] / seen[1]
+    assert np.abs(apart).max() < 0.25 and apart.max() < 0.15, (loss, shares, seen[0] / seen[1])

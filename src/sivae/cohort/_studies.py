@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 N_FOLDS: Final = 10
 N_SPLITS: Final = 4
 """Pairs of sets of cells by which standard errors are checked."""
+FEWEST_CELLS: Final = 10
+"""Cells of such a set, at least."""
 CLEAR: Final = 5.0
 """A gene is clearly connected where its mean over individuals is more than so many standard errors of the mean."""
 
@@ -133,15 +135,15 @@ def learn(source: Source, sizes: list[tuple[int, int]], *, seed: int) -> World:
         )
     learned = counts.components(found.value_sg, found.error_sg, source.cells_s)
     clear_g &= np.isfinite(learned.mean_g)
-    scale = {}
     beyond = {m for n, m in sizes if not source.has(n, m)}
-    if beyond:
-        # So many cells that half of the individuals, and at least four, have two sets of them.
-        most = int(np.sort(source.cells_s)[::-1][max(counts.FEWEST, (len(source.cells_s) + 1) // 2) - 1]) // 2
-        at = {
-            m: _scale(source, m, learned, clear_g, seed=seed) for m in sorted({min(m, most) for m in beyond | {most}})
-        }
-        scale = {m: at[min(m, most)] for m in beyond}
+    scale = dict.fromkeys(beyond, 1.0)
+    # So many cells that half of the individuals, and at least four, have two sets of them.
+    half = max(counts.FEWEST, (len(source.cells_s) + 1) // 2)
+    most = int(np.sort(source.cells_s)[-half]) // 2
+    if beyond and most >= FEWEST_CELLS:
+        asked = {m: min(max(m, FEWEST_CELLS), most) for m in beyond}
+        at = {m: _scale(source, m, learned, clear_g, seed=seed) for m in sorted({*asked.values(), most})}
+        scale = {m: at[asked[m]] for m in beyond}
         learned = counts.components(found.value_sg, found.error_sg, source.cells_s, scale=at[most])
     return World(source, learned, found.mean_position(), clear_g, scale)
 
