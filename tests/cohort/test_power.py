@@ -306,10 +306,11 @@ def test_t_and_permutations_call_the_same_genes(larger):
 @pytest.mark.slow
 @pytest.mark.science
 @pytest.mark.parametrize(("n", "m"), [(8, 200), (16, 60), (16, 120)])
-def test_power_foretold_is_that_seen_in_individuals_with_rewired_regulators(larger, n, m):
+def test_power_foretold_is_on_the_safe_side_of_that_seen_in_individuals_with_rewired_regulators(larger, n, m):
     """The genes that the regulator moves, planted in the cohort with the mean loss that they have in the others.
 
-    What is foretold is on the safe side: individuals whose genes lose connectivity also have less noise in it.
+    What is foretold is on the safe side, by up to 0.5 where power is about a half: individuals whose genes lose
+    connectivity also have less noise in it.
     """
     first, model, fresh = larger
     rewired_g = (first.var["rewired_hub"] | first.var["rewired_target"]).to_numpy()
@@ -338,4 +339,4 @@ def test_power_foretold_is_that_seen_in_individuals_with_rewired_regulators(larg
             )
     shares = {kind.__name__: total[0] / total[1] for kind, total in foretold.items()}
     apart = np.array(list(shares.values())) - seen[0] / seen[1]
-    assert np.abs(apart).max() < 0.25 and apart.max() < 0.15, (loss, shares, seen[0] / seen[1])
+    assert -0.5 < apart.min() and apart.max() < 0.1, (loss, shares, seen[0] / seen[1])
