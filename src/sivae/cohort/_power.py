@@ -70,9 +70,9 @@ def power(
     (or as many as there are) is learned from disjoint sets of cells. The two ways agree to about 0.1 to 0.2 where power
     is neither small nor large.
 
-    What it does not know: individuals whose genes lose connectivity have less noise in it as well, so that power to find
-    a loss is more than told (0.6 where 0.2 is told, in planted cohorts with rewired regulators), and perhaps less for a
-    gain; the axes are those of the model given (or trained on all cells), in small studies too;
+    What it does not know: individuals whose genes lose connectivity have less noise in it as well, so that power to
+    find a loss is more than told (0.6 where 0.2 is told, in planted cohorts with rewired regulators), and perhaps less
+    for a gain; the axes are those of the model given (or trained on all cells), in small studies too;
     individuals and cells to come are taken to be like those at hand, of whom the more the better (variances learned
     from 8 individuals are rough); the controls of `associate` are not part of it.
 
