@@ -12,7 +12,7 @@ from sivae.cohort import _studies as studies
 from sivae.cohort._individuals import individuals_of
 from sivae.cohort._power import COLUMNS
 from sivae.cohort._shared import read_projection, read_spaces
-from sivae.model._rates import rates
+from sivae.model._rates import encoder_of, rates
 from sivae.stats import _power as counts
 
 
@@ -25,7 +25,8 @@ def trained(adata, n_latent=8, max_epochs=3):
 
 def source_of(adata, model):
     people = individuals_of(adata, "donor", cell_type_key="cell_type", min_cells=20)
-    return studies.Source(rates(model, adata), people, name_fractions(list(adata.obs_names), 0))
+    read = rates(model, adata)
+    return studies.Source(read, encoder_of(model, read.genes), people, name_fractions(list(adata.obs_names), 0))
 
 
 @pytest.fixture(scope="module")
@@ -52,10 +53,10 @@ def power(cohort, **options):
 
 def test_the_cheap_path_has_the_numbers_of_connectivity(cohort, source):
     whole = read_spaces(
-        source.rates, source.people, list(cohort[0].obs_names), n_folds=10, n_draws=1, matched_cells=None,
+        source.rates, source.encoder_gk, source.people, list(cohort[0].obs_names), n_folds=10, n_draws=1, matched_cells=None,
         edge_share=0.01, seed=0,
     )  # fmt: skip
-    found = read_projection(source.rates, source.people, source.fraction_n, n_folds=10)
+    found = read_projection(source.rates, source.encoder_gk, source.people, fraction_n=source.fraction_n, n_folds=10)
     np.testing.assert_array_equal(found.value_sg, whole.layer["projection"])
     np.testing.assert_array_equal(found.error_sg, whole.layer["projection_se"])
     np.testing.assert_allclose(found.less(np.zeros(12), found.mean_position()), found.value_sg)

@@ -18,7 +18,7 @@ from sivae.cohort._engine import one_thread
 from sivae.cohort._individuals import individuals_of
 from sivae.cohort._phenotype import phenotype_numbers
 from sivae.cohort._studies import Source, World, drawn, given_at_random, learn, planted, simulated
-from sivae.model._rates import rates
+from sivae.model._rates import encoder_of, rates
 from sivae.stats import _power as counts
 
 if TYPE_CHECKING:
@@ -146,7 +146,8 @@ def power(
         model = train(adata, n_latent=N_LATENT, seed=seed)
     fraction_n = name_fractions([str(name) for name in adata.obs_names], seed)
     sizes = list(product(asked.individuals, asked.cells))
-    world = learn(Source(rates(model, adata), people, fraction_n), sizes, seed=seed)
+    read = rates(model, adata)
+    world = learn(Source(read, encoder_of(model, read.genes), people, fraction_n), sizes, seed=seed)
     plan = _Plan(world, levels, asked.effects, share_changed, fdr, seed)
     found = _all(plan, sizes, n_repeats, n_jobs)
     table = _table(plan, found)

@@ -36,8 +36,8 @@ class Spaces:
     mean_gk: Array
     layer: dict[str, Array]
     """Centralities (s, g) by name, and their standard errors where known."""
-    matched_sgr: Array
-    """Connectivity from draws of equally many cells."""
+    matched_sgr: Array | None
+    """Connectivity from draws of equally many cells; None where none were drawn."""
     matched_cells: int
 
 
@@ -68,6 +68,7 @@ class Reading:
 
 def read_spaces(
     rates: Rates,
+    encoder_gk: Array,
     individuals: Individuals,
     names: Sequence[str],
     *,
@@ -83,6 +84,8 @@ def read_spaces(
     ----------
     rates
         Of every cell.
+    encoder_gk
+        How the cell encoder weighs genes.
     individuals
         Whose cells are whose.
     names
@@ -97,7 +100,7 @@ def read_spaces(
         Of folds and draws.
     """
     cells_s = [_cells_of(rates, individuals, s) for s in range(len(individuals.names))]
-    reading, position_sgk, weight_s, noise_sg = _read(cells_s, rates.encoder_gk, len(individuals.types), edge_share)
+    reading, position_sgk, weight_s, noise_sg = _read(cells_s, encoder_gk, len(individuals.types), edge_share)
     cohort = _cohort.cohort_of(position_sgk, weight_s, noise_sg)
     fraction_n = name_fractions(names, seed)
     fewest = min(len(rows) for rows in individuals.rows)
@@ -158,13 +161,15 @@ class Projections:
         return value_sg
 
 
-def read_projection(rates: Rates, individuals: Individuals, fraction_n: Array, *, n_folds: int) -> Projections:
+def read_projection(
+    rates: Rates, encoder_gk: Array, individuals: Individuals, *, fraction_n: Array, n_folds: int
+) -> Projections:
     """The projection alone and its standard error, (s, g) each, the numbers of `read_spaces` at a part of its cost.
 
     `fraction_n` are the hashes of all cells' names, `name_fractions(names, seed)`.
     """
     cells_s = [_cells_of(rates, individuals, s) for s in range(len(individuals.names))]
-    reading, position_sgk, weight_s, noise_sg = _read(cells_s, rates.encoder_gk, len(individuals.types), 0.0)
+    reading, position_sgk, weight_s, noise_sg = _read(cells_s, encoder_gk, len(individuals.types), 0.0)
     cohort = _cohort.cohort_of(position_sgk, weight_s, noise_sg)
     value_sg, error_sg = np.empty_like(noise_sg), np.empty_like(noise_sg)
     for s, (cells, rows) in enumerate(zip(cells_s, individuals.rows, strict=True)):

@@ -37,6 +37,7 @@ class Source:
     """The cohort at hand."""
 
     rates: Rates
+    encoder_gk: Array
     people: Individuals
     fraction_n: Array
     """Hash of each cell's name."""
@@ -54,7 +55,7 @@ class Source:
         """Connectivity of individuals, by their position, from some of their cells."""
         names = tuple(self.people.names[s] for s in rows)
         chosen = replace(self.people, names=names, rows=tuple(rows.values()))
-        return read_projection(self.rates, chosen, self.fraction_n, n_folds=N_FOLDS)
+        return read_projection(self.rates, self.encoder_gk, chosen, fraction_n=self.fraction_n, n_folds=N_FOLDS)
 
     def draw(self, n_individuals: int, n_cells: int, *, generator: np.random.Generator) -> Projections:
         """Connectivity of some individuals from some of their cells."""
