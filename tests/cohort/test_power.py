@@ -53,8 +53,8 @@ def power(cohort, **options):
 
 def test_the_cheap_path_has_the_numbers_of_connectivity(cohort, source):
     whole = read_spaces(
-        source.rates, source.encoder_gk, source.people, list(cohort[0].obs_names), n_folds=10, n_draws=1, matched_cells=None,
-        edge_share=0.01, seed=0,
+        source.rates, source.encoder_gk, source.people, list(cohort[0].obs_names), n_folds=10, n_draws=1,
+        matched_cells=None, edge_share=0.01, seed=0,
     )  # fmt: skip
     found = read_projection(source.rates, source.encoder_gk, source.people, fraction_n=source.fraction_n, n_folds=10)
     np.testing.assert_array_equal(found.value_sg, whole.layer["projection"])
