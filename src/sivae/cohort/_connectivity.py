@@ -109,10 +109,11 @@ def connectivity(
     cells (a jackknife over groups of cells, smoothed over individuals; for explained variance up to 1.4 times too
     large); `"mean_expression"` and `"detection"`. NaN where a gene is absent from an individual. `obs`: every column
     that is constant within individuals, `sivae_n_cells`, `sivae_depth`. `obsm`: `sivae_positions` (individuals, genes,
-    latent), `sivae_edges` (individuals, edges; 0 or 1) and `sivae_edge_strength` for the edges named in
-    `uns["sivae_cohort"]["edges"]`, `sivae_composition` (shares of cell types, or of clusters of the cell map where no
-    types are given), `sivae_matched` (individuals, genes, draws). `uns["sivae_cohort"]`: mode, keys, individuals that
-    were left out or failed.
+    latent), `sivae_edges` (individuals, pairs; 0 or 1) and `sivae_edge_strength` for the pairs named in
+    `uns["sivae_cohort"]["edges"]` (every edge of an individual's graph, and strong pairs of the cohort's mean),
+    `sivae_composition` (shares of cell types, or of clusters of the cell map where no types are given),
+    `sivae_matched` (individuals, genes, draws). `uns["sivae_cohort"]`: mode, keys, individuals that were left out or
+    failed.
 
     Raises
     ------
@@ -134,7 +135,7 @@ def connectivity(
     >>> samples.shape
     (6, 200)
     """
-    _check(adata, sample_key, mode=mode, model=model, cell_type_key=cell_type_key)
+    check_request(adata, sample_key, mode=mode, model=model, cell_type_key=cell_type_key)
     min_cells = whole_number("min_cells", min_cells, least=3)
     individuals = individuals_of(adata, sample_key, cell_type_key=cell_type_key, min_cells=min_cells)
     n_folds, n_draws = whole_number("n_folds", n_folds, least=4), whole_number("n_draws", n_draws, least=1)
@@ -143,7 +144,7 @@ def connectivity(
     edge_share = number("edge_share", edge_share, allowed=lambda x: 0 < x < 1, expected="a number between 0 and 1")
     options = {"n_folds": n_folds, "n_draws": n_draws, "matched_cells": matched_cells, "edge_share": edge_share}
     if mode == "shared":
-        model = _train(adata, n_latent=n_latent, seed=seed) if model is None else model
+        model = train(adata, n_latent=n_latent, seed=seed) if model is None else model
         individuals, spaces, read, facts = _read_shared(adata, individuals, model, options, seed=seed)
     else:
         individuals, spaces, read, facts = _fit_separate(
@@ -205,7 +206,7 @@ def _fit_separate(
     return individuals.only(found.individuals, found.failed), spaces, read, {"n_latent": int(n_latent)}
 
 
-def _check(adata: AnnData, sample_key: str, *, mode: str, model: object, cell_type_key: str | None) -> None:
+def check_request(adata: AnnData, sample_key: str, *, mode: str, model: object, cell_type_key: str | None) -> None:
     check_adata(adata)
     check_names(adata, "obs_names", "var_names")
     a_name("sample_key", sample_key, "a column of obs")
@@ -227,7 +228,7 @@ def _set_up(adata: AnnData) -> None:
         SiVAE.setup_anndata(adata)
 
 
-def _train(adata: AnnData, *, n_latent: int, seed: int) -> SiVAE:
+def train(adata: AnnData, *, n_latent: int, seed: int) -> SiVAE:
     _set_up(adata)
     model = SiVAE(adata, n_latent=n_latent, seed=seed)
     model.train(progress=False)

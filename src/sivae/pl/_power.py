@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-CALL: Final = "sivae.cohort.power(samples, phenotype)"
+CALL: Final = "sivae.cohort.power(adata, sample_key)"
 COLUMNS: Final = ("individuals", "cells", "effect", "power", "power_low", "power_high", "type1", "extrapolated")
 
 
