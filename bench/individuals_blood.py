@@ -2,7 +2,7 @@
 
 Age with sex held, and sex with age held, correlations within cell types; 20 axes. Numbers of genes, edges and modules
 at q below 0.05, the smallest q, and the share of p below 0.05, which is 0.05 where there is nothing. Each is done for
-two shuffles of the donors too (phenotype and covariate together), where there is nothing to find.
+a shuffle of the donors too (phenotype and covariate together), where there is nothing to find.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import sivae
 from bench import _common, _data
 
 ASKED = {"age": "sex", "sex": "age"}
-N_LATENT, N_SHUFFLES = 20, 2
+N_LATENT, N_SHUFFLES = 20, 1
 
 
 def main(settings: _common.Settings) -> None:
