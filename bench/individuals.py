@@ -84,7 +84,8 @@ def main(settings: _common.Settings) -> None:
                 rows.find(lambda c=case, w=work: quietly(w, c), data=name, cells=n_cells, group=group)
         rows.write(done=False, **facts())
     rows.write(**facts())
-    shutil.rmtree(FITS, ignore_errors=True)
+    if not quick:
+        shutil.rmtree(FITS, ignore_errors=True)
 
 
 def facts() -> dict[str, Any]:
