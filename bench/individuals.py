@@ -15,7 +15,8 @@ All are told the cell types unless it says so.
 expression) in front of each hub. `auc`: hubs and targets against neutral genes. `hubs`, `targets`: share found at 5 %
 FDR; `neutral`, `expression`: how many of the others are called. siVAE with its verdict is a line of its own. Genes
 further down the network count as neutral, though they may change truly. Edges: rewired ones found among those in
-the graph (1 % of pairs in any individual), and calls among edges of which no end is hub or target.
+the graph (1 % of pairs in any individual; siVAE adds strong pairs of the cohort's mean), and calls among edges of which
+no end is hub or target.
 """
 
 from __future__ import annotations
@@ -290,10 +291,11 @@ def edge_measures(first: Any, second: Any, called_e: np.ndarray, truth: Truth) -
 
 
 def table(result: dict[str, Any]) -> str:
-    parts = [
-        f"{result['n_latent']} axes; {result['steps']} steps a phase of the published recipe. "
-        f"{_common.conditions(result)}\n"
-    ]
+    groups = {row["group"] for row in result["rows"]}
+    lacking = [group for group in GROUPS if group not in groups]
+    parts = [f"{result['n_latent']} axes. {_common.conditions(result)}\n"]
+    if lacking:
+        parts.append(f"Not run here: {', '.join(lacking)}.\n")
     rows = [row | {"data": row["data"].split()[0]} for row in result["rows"]]
     for data in dict.fromkeys(row["data"] for row in rows):
         for n_cells in CELLS:
