@@ -91,7 +91,7 @@ def top_pairs(factor_gm: Array, *, share: float = 0.01) -> tuple[NDArray[np.intp
 
 
 def _low_cut(size_bg: Array, n_edges: int) -> float:
-    """A value that at least `n_edges` exceed, from every eighth row, so that few others need to be looked at; else 0."""
+    """A value that at least `n_edges` exceed, by every eighth row, so that few others are looked at; else 0."""
     sample = size_bg[::8].ravel()
     at = len(sample) - 1 - 2 * n_edges * len(sample) // size_bg.size
     if at < 0:
