@@ -12,7 +12,7 @@ from sivae import _keys
 from sivae._errors import OptionError, SetupError
 from sivae._run._cohort_checks import BY_NAME, MITO
 from sivae._values import frame
-from sivae.report._cohort_words import found_words
+from sivae.report._cohort_words import found_words, in_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,15 +81,6 @@ def analyse(samples: AnnData, options: CohortOptions, *, say: Say) -> Tables:
         map=None if similarity is None else optional("map of individuals", lambda: _map(samples, name, asked)),
         individuals=individuals(samples),
     )
-
-
-def in_order(association: pd.DataFrame) -> pd.DataFrame:
-    """Genes by p, then by the size of t, then by name."""
-    gene = association.index.to_numpy(dtype=str)
-    order = np.lexsort((gene, -association["t"].abs().to_numpy(), association["p"].to_numpy()))
-    found: pd.DataFrame = association.iloc[order]
-    found.attrs = dict(association.attrs)
-    return found
 
 
 def _map(samples: AnnData, phenotype: str, asked: dict[str, Any]) -> pd.DataFrame:

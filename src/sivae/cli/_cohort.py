@@ -41,7 +41,9 @@ def cohort(
     ] = "shared",
     model: Annotated[
         Path | None,
-        typer.Option(metavar="RUN|MODEL", help="Folder of a run or of a saved model to use; one is trained if not given."),
+        typer.Option(
+            metavar="RUN|MODEL", help="Folder of a run or of a saved model to use; one is trained if not given."
+        ),
     ] = None,
     layer: Annotated[str | None, typer.Option(help="Layer with the counts; X if not given.")] = None,
     batch_key: Annotated[str | None, typer.Option(help="Column of obs with the batch of each cell.")] = None,
