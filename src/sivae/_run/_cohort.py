@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sivae import _keys
 from sivae._errors import SiVAEError, SiVAEWarning, warn
@@ -143,8 +143,8 @@ def _individual_words(cohort: Cohort, options: CohortOptions) -> str:
 
 
 def _samples(
-    adata: AnnData, folder: Path, options: CohortOptions, *, source: dict[str, str], clock: Clock, notes: Notes, say: Say,
-    progress: bool,
+    adata: AnnData, folder: Path, options: CohortOptions, *, source: dict[str, str], clock: Clock, notes: Notes,
+    say: Say, progress: bool,
 ) -> AnnData:  # fmt: skip
     """Individuals x genes, from one model or from many."""
     from sivae import cohort

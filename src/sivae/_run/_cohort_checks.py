@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from sivae.cohort._phenotype import Design
 
 MODES: Final = ("shared", "separate")
-BY_NAME, MITO: Final = "names", "mito"
+BY_NAME: Final = "names"
+MITO: Final = "mito"
 """Classes of genes that need no column."""
 
 

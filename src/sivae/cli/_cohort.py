@@ -73,7 +73,7 @@ def cohort(
     seed: Seed = 0,
     accelerator: Accelerator = "auto",
 ) -> None:
-    """Find genes whose connectivity goes with a phenotype over many individuals, and write tables, figures and a report.
+    """Find genes whose connectivity goes with a phenotype over individuals; write tables, figures and a report.
 
     The individual is the unit of evidence, not the cell. Example:
     sivae cohort cells.h5ad --sample donor --phenotype age --covariate sex --cell-type cell_type -o run

@@ -58,7 +58,7 @@ def build_cohort(
     notes: Sequence[str] = (),
     options: Mapping[str, object] | None = None,
 ) -> Path:
-    """Write a report over individuals as one HTML file: what was asked, what was found, and whether it is something else.
+    """Write a report over individuals as one HTML file: what was found, and whether it is something else.
 
     Parameters
     ----------
@@ -105,16 +105,17 @@ def build_cohort(
     lost = [name for name in ATTRS if name not in association.attrs]
     if lost:
         raise SetupError(
-            f"The table has no attrs[{lost[0]!r}], expected those that {CALL} writes. A table read from a file has lost "
-            "them: call it again, or copy attrs."
+            f"The table has no attrs[{lost[0]!r}], expected those that {CALL} writes. A table read from a file has "
+            "lost them: call it again, or copy attrs."
         )
     for name, table in (("edges", edges), ("modules", modules), ("edge_classes", edge_classes)):
         if table is not None:
             check_table(table, ["mean", "effect", "p", "q"], call=f"sivae.cohort.{name}(samples, phenotype=...)")
     place = check_place(a_path("path", path), what=WHAT, example="report.html")
     parts = Parts(
-        association=say.in_order(association), edges=edges, modules=modules, edge_classes=edge_classes, central_genes=central_genes,
-        gene_sets=gene_sets, map=map_association, notes=tuple(notes), options=dict(options or {}),
+        association=say.in_order(association), edges=edges, modules=modules, edge_classes=edge_classes,
+        central_genes=central_genes, gene_sets=gene_sets, map=map_association, notes=tuple(notes),
+        options=dict(options or {}),
     )  # fmt: skip
     return write(samples, place, parts=parts, pictures=_cohort_figures.draw(samples, parts))
 
@@ -158,7 +159,7 @@ def describe(samples: AnnData, parts: Parts) -> dict[str, Any]:
         "first": _cohort_rows.first(table),
         "controls": _cohort_rows.controls(table),
         "verdicts": _cohort_rows.verdicts(table),
-        "drawn": _cohort_figures.top_genes(table, _cohort_figures.N_ALONE),
+        "drawn": list(_cohort_figures.alone(table).items()),
         "edges": _cohort_rows.edges(parts.edges),
         "modules": _cohort_rows.modules(parts.modules, samples, fdr),
         "edge_classes": _cohort_rows.edge_classes(parts.edge_classes, fdr),

@@ -41,17 +41,16 @@ def draw(samples: AnnData, parts: Parts) -> dict[str, bytes]:
         "genes_by_individuals": lambda: _heat(samples, parts.association, name),
         "network_difference": lambda: pl.network_difference(samples, by=name, ax=_axes(7.4, 5.4)),
     }
-    for number, gene in enumerate(top_genes(parts.association, N_ALONE), start=1):
-        drawings[f"gene{number}"] = lambda gene=gene: pl.gene_association(samples, gene, name)[0]  # type: ignore[misc]
+    for key, gene in alone(parts.association).items():
+        drawings[key] = lambda gene=gene: pl.gene_association(samples, gene, name)[0]  # type: ignore[misc]
     edges = parts.edges
     if edges is not None and len(edges):
         drawings["edges"] = lambda: pl.edge_association(samples, edges, by=name, values="strength", n_edges=N_EDGES)
     if _keys.MAP in samples.obsm:
         drawings["individuals"] = lambda: pl.individuals(samples, name, ax=_axes(6.4, 4.2))
     if parts.gene_sets is not None:
-        drawings["gene_sets"] = lambda: pl.gene_set_association(
-            set_rows(parts.gene_sets), ax=_sets_axes(parts.gene_sets)
-        )
+        sets = set_rows(parts.gene_sets)
+        drawings["gene_sets"] = lambda: pl.gene_set_association(sets, ax=_axes(7.0, 0.9 + 0.24 * min(15, len(sets))))
     pictures = {}
     for key, drawing in drawings.items():
         try:
@@ -69,20 +68,19 @@ def top_genes(association: pd.DataFrame, limit: int) -> list[str]:
     return [str(gene) for gene in found.index[:limit]]
 
 
-def set_rows(table: pd.DataFrame | None) -> pd.DataFrame:
+def alone(association: pd.DataFrame) -> dict[str, str]:
+    """Genes drawn one by one, by the name of their picture."""
+    return {f"gene{number}": gene for number, gene in enumerate(top_genes(association, N_ALONE), start=1)}
+
+
+def set_rows(table: pd.DataFrame) -> pd.DataFrame:
     """Gene sets as rows that a plot takes: the name and the number of genes as columns."""
-    if table is None:
-        raise ValueError
     return table if "set" in table else table.reset_index().rename(columns={"index": "set", "n_genes": "n"})
 
 
 def _heat(samples: AnnData, association: pd.DataFrame, name: str) -> Any:
     genes = top_genes(association, N_HEAT)
     return pl.connectivity(samples, genes, by=name, ax=_axes(7.4, 1.9 + 0.15 * max(6, len(genes))))
-
-
-def _sets_axes(table: pd.DataFrame | None) -> Any:
-    return _axes(7.0, 0.9 + 0.24 * max(5, min(15, len(set_rows(table)))))
 
 
 def _axes(width: float, height: float) -> Any:

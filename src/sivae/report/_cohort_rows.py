@@ -58,7 +58,7 @@ def _first(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def controls(table: pd.DataFrame) -> Row | None:
-    """p of the first genes alone and with each control held fixed; None where no control was asked."""
+    """P of the first genes alone and with each control held fixed; None where no control was asked."""
     known = {name: words for name, words in GIVEN.items() if name in table and table[name].notna().any()}
     if len(known) < 2:  # noqa: PLR2004
         return None
@@ -104,9 +104,7 @@ def modules(table: pd.DataFrame | None, samples: AnnData, fdr: float) -> Row | N
     named = list(dict.fromkeys(name for row in rows for name in (row["a"], row["b"])))
     members = [(name, _members(samples, name)) for name in sorted(named, key=lambda name: (len(name), name))]
     return {
-        "words": say.rows_words(table, "pair", fdr)
-        .replace("pair ", "pair of modules ")
-        .replace("pairs ", "pairs of modules "),
+        "words": say.rows_words(table, ("pair of modules", "pairs of modules"), fdr),
         "rows": rows,
         "members": [(name, genes) for name, genes in members if genes],
     }
@@ -128,8 +126,7 @@ def edge_classes(table: pd.DataFrame | None, fdr: float) -> Row | None:
     if table is None or not len(table):
         return None
     rows = [{"a": str(row["class_a"]), "b": str(row["class_b"]), **_interval(row)} for _, row in table.iterrows()]
-    return {"words": say.rows_words(table, "count", fdr).replace("count ", "count of edges ").replace("counts ", "counts of edges "),
-            "rows": rows[:N_ROWS]}  # fmt: skip
+    return {"words": say.rows_words(table, ("count of edges", "counts of edges"), fdr), "rows": rows[:N_ROWS]}
 
 
 def gene_sets(table: pd.DataFrame | None, fdr: float) -> Row | None:
@@ -147,7 +144,7 @@ def gene_sets(table: pd.DataFrame | None, fdr: float) -> Row | None:
         }
         for _, row in set_rows(table).head(N_ROWS).iterrows()
     ]
-    return {"words": say.rows_words(table, "gene set", fdr), "rows": rows}
+    return {"words": say.rows_words(table, ("gene set", "gene sets"), fdr), "rows": rows}
 
 
 def central(table: pd.DataFrame | None, association: pd.DataFrame) -> list[Row]:

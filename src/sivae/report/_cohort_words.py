@@ -16,7 +16,7 @@ NOT_ASSOCIATED: Final = "not associated"
 UNTESTED: Final = "untested"
 MEANING: Final = {
     ASSOCIATED: "Connectivity changes, and none of the controls explains it.",
-    "follows mean expression": "How much of the gene there is changes too, and that explains the change of connectivity.",
+    "follows mean expression": "How much of the gene there is changes too, and that explains it.",
     "follows detection": "In how many cells the gene is seen changes too, and that explains it.",
     "follows depth": "Cells were sequenced more or less deeply, and that explains it.",
     "follows number of cells": "Individuals have more or fewer cells, and that explains it.",
@@ -159,9 +159,9 @@ def power_words(table: pd.DataFrame, n_tested: int) -> str:
     if not np.isfinite(one):
         return f"{n} individuals are too few to say how strong a change must be to be found: expect to find nothing."
     return (
-        f"With {n} individuals, a gene looked at alone must correlate with {attrs['phenotype']} by about {one:.2f} to be "
-        f"found (p below 0.05) four times in five; the first of {n_tested:,} genes, to be found after correction for so "
-        f"many, by about {all_:.2f}. Weaker changes may be there and not be seen. sivae.cohort.power says how many "
+        f"With {n} individuals, a gene looked at alone must correlate with {attrs['phenotype']} by about {one:.2f} to "
+        f"be found (p below 0.05) four times in five; one among {n_tested:,} genes, to be found after correction for "
+        f"so many, by about {all_:.2f}. Weaker changes may be there and not be seen. sivae.cohort.power says how many "
         "individuals, and how many cells of each, a study needs."
     )
 
@@ -181,7 +181,7 @@ def next_steps(table: pd.DataFrame, *, has_sets: bool) -> list[str]:
         return steps
     steps = [
         "Do not read the first genes of a list in which nothing is significant as findings.",
-        "Ask questions with fewer tests: gene sets (--gene-sets sets.gmt) and modules add up small changes of many genes.",
+        "Ask with fewer tests: gene sets (--gene-sets sets.gmt) and modules add up small changes of many genes.",
         "Add individuals rather than cells: the individual is the unit of evidence.",
     ]
     if table.attrs["covariates"]:
@@ -194,9 +194,8 @@ def edge_words(edges: pd.DataFrame) -> str:
     rate = percent(float(edges.attrs["fdr"]))
     found = edges[edges["associated"]]
     if not len(found):
-        q = edges["q"].astype(float)
-        least = f"; the smallest q is {sig(float(q.min()), 2)}" if np.isfinite(q).any() else ""
-        return f"None of {counted(len(edges), 'edge')} goes with {edges.attrs['phenotype']} (false discovery rate {rate}{least})."
+        number = counted(len(edges), "edge")
+        return f"None of {number} goes with {edges.attrs['phenotype']} (false discovery rate {rate}{_least(edges)})."
     weaker = int((found["effect"] * np.sign(found["mean"]) < 0).sum())
     return (
         f"{len(found):,} of {counted(len(edges), 'edge')} {'goes' if len(found) == 1 else 'go'} with "
@@ -205,14 +204,18 @@ def edge_words(edges: pd.DataFrame) -> str:
     )
 
 
-def rows_words(table: pd.DataFrame, what: str, fdr: float) -> str:
-    """How many rows of a table have q at most the rate, in a sentence."""
-    found = int((table["q"] <= fdr).sum())
+def rows_words(table: pd.DataFrame, what: tuple[str, str], fdr: float) -> str:
+    """How many rows of a table have q at most the rate, in a sentence; `what` a row is, one and many."""
+    found, name = int((table["q"] <= fdr).sum()), table.attrs["phenotype"]
     if found:
-        return f"{found:,} of {counted(len(table), what)} {'goes' if found == 1 else 'go'} with {table.attrs['phenotype']} (q at most {fdr:g})."
-    q = table["q"].astype(float)
-    least = f"; the smallest q is {sig(float(q.min()), 2)}" if np.isfinite(q).any() else ""
-    return f"None of {counted(len(table), what)} goes with {table.attrs['phenotype']} (q at most {fdr:g}{least})."
+        verb = "goes" if found == 1 else "go"
+        return f"{found:,} of {counted(len(table), *what)} {verb} with {name} (q at most {fdr:g})."
+    return f"None of {counted(len(table), *what)} goes with {name} (q at most {fdr:g}{_least(table)})."
+
+
+def _least(table: pd.DataFrame) -> str:
+    q = table["q"].to_numpy(dtype=np.float64)
+    return f"; the smallest q is {sig(float(np.nanmin(q)), 2)}" if np.isfinite(q).any() else ""
 
 
 def map_words(table: pd.DataFrame) -> str:
@@ -241,8 +244,9 @@ def caveats(table: pd.DataFrame, *, cell_types: bool, mode: str, notes: Iterable
     found = list(notes)
     if not cell_types:
         found.append(
-            "No cell types were given. Where the shares of cell types differ with the phenotype, that counts as a change "
-            "of connectivity: name the column with --cell-type. As a control, clusters of the cell map stand for types."
+            "No cell types were given. Where the shares of cell types differ with the phenotype, that counts as a "
+            "change of connectivity: name the column with --cell-type. As a control, clusters of the cell map stand "
+            "for types."
         )
     if n < FEW:
         found.append(f"{n} individuals find strong changes alone. That a gene is not found says little.")
