@@ -135,8 +135,9 @@ def _individual_words(cohort: Cohort, options: CohortOptions) -> str:
     counts = sorted(len(rows) for rows in individuals.rows)
     beside = f", beside {' and '.join(design.covariates)}" if design.covariates else ""
     left = f"; {len(individuals.left_out)} with fewer than {options.min_cells} cells are left out"
+    cells = f"{counts[0]:,} to {counts[-1]:,} cells" if counts[0] < counts[-1] else f"{counts[0]:,} cells each"
     return (
-        f"Individuals: {len(individuals.names)} with {counts[0]:,} to {counts[-1]:,} cells"
+        f"Individuals: {len(individuals.names)} with {cells}"
         f"{left if individuals.left_out else ''}; asked about {design.phenotype} ({design.kind}) in {len(design.rows)}"
         f"{beside}."
     )

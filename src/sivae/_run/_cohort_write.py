@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sivae import __version__, _keys
 from sivae._run import _cohort_tables
-from sivae._run._files import FORMAT, RECORD, REPORT, TABLES
+from sivae._run._files import COHORT, FORMAT, RECORD, REPORT, TABLES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from sivae._run._cohort_tables import Tables
 
 SAMPLES: Final = "samples.h5ad"
-KIND: Final = "cohort"
 
 
 def write(
@@ -61,11 +60,11 @@ def _shown(options: CohortOptions, source: dict[str, str]) -> dict[str, str]:
 def _record(
     samples: AnnData, found: Tables, options: CohortOptions, *, source: dict[str, str], clock: Clock
 ) -> dict[str, Any]:
-    cohort, table = dict(samples.uns[_keys.COHORT]), found.association
+    record, table = dict(samples.uns[_keys.COHORT]), found.association
     verdicts = table["verdict"].value_counts()
     return {
         "format": FORMAT,
-        "kind": KIND,
+        "kind": COHORT,
         "package": "sivae-tools",
         "version": __version__,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -75,7 +74,7 @@ def _record(
             "analyzed": samples.n_obs,
             "tested": int(table.attrs["n_individuals"]),
             "cells": int(samples.obs[_keys.N_CELLS].sum()),
-            "too_few_cells_or_failed": {str(who): str(why) for who, why in dict(cohort.get("failed", {})).items()},
+            "too_few_cells_or_failed": {str(who): str(why) for who, why in dict(record.get("failed", {})).items()},
             "without_phenotype_or_covariate": list(table.attrs["left_out"]),
         },
         "phenotype": {"name": str(table.attrs["phenotype"]), "kind": str(table.attrs["kind"]),

@@ -96,7 +96,7 @@ def modules(table: pd.DataFrame | None, samples: AnnData, fdr: float) -> Row | N
         {
             "a": str(row["module_a"]),
             "b": str(row["module_b"]),
-            "n": f"{row['n_a']:,} x {row['n_b']:,}",
+            "n": f"{row['n_a']:,}" if row["module_a"] == row["module_b"] else f"{row['n_a']:,} and {row['n_b']:,}",
             **_interval(row),
         }
         for _, row in table.head(N_ROWS).iterrows()

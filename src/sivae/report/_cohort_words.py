@@ -105,23 +105,26 @@ def found_words(table: pd.DataFrame) -> str:
     found = table[table["verdict"] == ASSOCIATED]
     less = int((found["effect"] < 0).sum())
     if len(found):
-        parts = [f"{less:,} less" if less else "", f"{len(found) - less:,} more" if len(found) > less else ""]
+        more = len(found) - less
+        way = "less" if less else "more"
+        both = f"{less:,} less and {more:,} more" if less and more else way if len(found) == 1 else f"all {way}"
         words = (
             f"{len(found):,} of {counted(n_genes, 'gene')} {'changes its' if len(found) == 1 else 'change their'} "
-            f"connectivity with {name} (false discovery rate {rate}): {', '.join(part for part in parts if part)} "
-            f"connected {direction(attrs)}."
+            f"connectivity with {name} (false discovery rate {rate}): {both} connected "
+            f"{direction(attrs)}."
         )
     else:
-        words = f"No gene of {n_genes:,} was found to change its connectivity with {name} (false discovery rate {rate})"
-        words += f"{_smallest(table)}."
+        words = f"No gene of {n_genes:,} was found to change its connectivity with {name} (false discovery rate {rate}"
+        words += f"{_smallest(table)})."
     other = followers(table)
     if not other:
         return words
     reasons = ", ".join(f"{count:,} {verdict.replace('follows', 'by', 1)}" for verdict, count in other.items())
-    more = "more " if len(found) else ""
+    further = "more " if len(found) else ""
     total = sum(other.values())
     verb = "changes" if total == 1 else "change"
-    return f"{words} {counted(total, more + 'gene', more + 'genes')} {verb}, but something else explains it: {reasons}."
+    number = counted(total, f"{further}gene", f"{further}genes")
+    return f"{words} {number} {verb}, but something else explains it: {reasons}."
 
 
 def _smallest(table: pd.DataFrame) -> str:
