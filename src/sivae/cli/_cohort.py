@@ -80,13 +80,13 @@ def cohort(
     """
     from sivae._run._cohort import CohortOptions, cohort_file
 
+    options = CohortOptions(
+        sample=sample, phenotype=phenotype, covariates=tuple(dict.fromkeys(covariate or ())), cell_type=cell_type,
+        mode=mode, model=None if model is None else str(model), layer=layer, batch_key=batch_key,
+        n_latent=n_latent, n_genes=_number_of_genes(n_genes),
+        gene_sets=None if gene_sets is None else str(gene_sets), classes=classes, min_cells=min_cells, fdr=fdr,
+        n_permutations=n_permutations, max_epochs=max_epochs, seed=seed, accelerator=accelerator, jobs=jobs,
+        work=None if work is None else str(work),
+    )  # fmt: skip
     with plainly():
-        options = CohortOptions(
-            sample=sample, phenotype=phenotype, covariates=tuple(dict.fromkeys(covariate or ())), cell_type=cell_type,
-            mode=mode, model=None if model is None else str(model), layer=layer, batch_key=batch_key,
-            n_latent=n_latent, n_genes=_number_of_genes(n_genes),
-            gene_sets=None if gene_sets is None else str(gene_sets), classes=classes, min_cells=min_cells, fdr=fdr,
-            n_permutations=n_permutations, max_epochs=max_epochs, seed=seed, accelerator=accelerator, jobs=jobs,
-            work=None if work is None else str(work),
-        )  # fmt: skip
         cohort_file(data, output, options, say=typer.echo, progress=sys.stderr.isatty())
