@@ -12,7 +12,7 @@ from sivae import _keys
 from sivae._errors import OptionError, SetupError
 from sivae._run._cohort_checks import BY_NAME, MITO
 from sivae._values import frame
-from sivae.report._cohort_words import found_words, in_order
+from sivae.report._cohort_words import found_words, in_order, rows_in_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,7 +66,7 @@ def analyse(samples: AnnData, options: CohortOptions, *, say: Say) -> Tables:
             say(f"Note: {what}: not asked. {error}")
             return None
 
-    edges = optional("edges", lambda: cohort.edges(samples, name, fdr=options.fdr, **tested))
+    edges = optional("edges", lambda: rows_in_order(cohort.edges(samples, name, fdr=options.fdr, **tested)))
     similarity = optional("similarity of individuals", lambda: cohort.similarity(samples))
     return Tables(
         association=in_order(association),

@@ -136,7 +136,8 @@ def describe(samples: AnnData, parts: Parts) -> dict[str, Any]:
     attrs, record = dict(table.attrs), dict(samples.uns[_keys.COHORT])
     n_tested, fdr = int(np.isfinite(table["q"].astype(float)).sum()), float(attrs["fdr"])
     n_associated = int((table["verdict"] == say.ASSOCIATED).sum())
-    cells = frame(samples.obs)[_keys.N_CELLS].to_numpy() if _keys.N_CELLS in samples.obs else None
+    tested = frame(samples.obs).drop(index=list(attrs["left_out"]), errors="ignore")
+    cells = tested[_keys.N_CELLS].to_numpy() if _keys.N_CELLS in tested else None
     return {
         "phenotype": attrs["phenotype"],
         "source": str(dict(parts.options).get("data", "")),
@@ -157,6 +158,7 @@ def describe(samples: AnnData, parts: Parts) -> dict[str, Any]:
         "next": say.next_steps(table, has_sets=parts.gene_sets is not None),
         "power": say.power_words(table, n_tested),
         "first": _cohort_rows.first(table),
+        "least": _cohort_rows.least(table),
         "controls": _cohort_rows.controls(table),
         "verdicts": _cohort_rows.verdicts(table),
         "drawn": list(_cohort_figures.alone(table).items()),

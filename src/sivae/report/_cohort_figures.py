@@ -60,12 +60,14 @@ def draw(samples: AnnData, parts: Parts) -> dict[str, bytes]:
     return pictures
 
 
-def top_genes(association: pd.DataFrame, limit: int) -> list[str]:
-    """The associated genes, the first first; the first of all where none is."""
-    found = association[association["verdict"] == ASSOCIATED]
-    if not len(found):
-        found, limit = association[association["p"].notna()], min(limit, N_LEAST)
-    return [str(gene) for gene in found.index[:limit]]
+def top_genes(association: pd.DataFrame, limit: int, *, least: int = 0) -> list[str]:
+    """The associated genes, the first first; where there are fewer than so many, or none, also the first others."""
+    known = association[association["p"].notna()]
+    found = [str(gene) for gene in known.index[known["verdict"] == ASSOCIATED]]
+    if len(found) < max(least, 1):
+        others = [str(gene) for gene in known.index[known["verdict"] != ASSOCIATED]]
+        found += others[: max(least, min(limit, N_LEAST)) - len(found)]
+    return found[:limit]
 
 
 def alone(association: pd.DataFrame) -> dict[str, str]:
@@ -79,7 +81,7 @@ def set_rows(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _heat(samples: AnnData, association: pd.DataFrame, name: str) -> Any:
-    genes = top_genes(association, N_HEAT)
+    genes = top_genes(association, N_HEAT, least=N_LEAST)
     return pl.connectivity(samples, genes, by=name, ax=_axes(7.4, 1.9 + 0.15 * max(6, len(genes))))
 
 

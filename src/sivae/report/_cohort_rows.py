@@ -20,6 +20,8 @@ Row = dict[str, Any]
 N_FIRST: Final = 20
 N_ROWS: Final = 12
 N_MEMBERS: Final = 5
+N_TIED: Final = 3
+"""Genes of the same smallest p, from which it is no chance."""
 N_CENTRAL: Final = 15
 GIVEN: Final = {
     "p": "alone",
@@ -55,6 +57,13 @@ def first(table: pd.DataFrame) -> list[Row]:
 def _first(table: pd.DataFrame) -> pd.DataFrame:
     found = table[table["verdict"] == say.ASSOCIATED]
     return found.head(N_FIRST) if len(found) else table[table["p"].notna()].head(N_ROWS)
+
+
+def least(table: pd.DataFrame) -> str:
+    """The smallest p, where many genes have it: permutations give no smaller one."""
+    p = table["p"].to_numpy(dtype=np.float64)
+    known = p[np.isfinite(p)]
+    return sig(float(known.min()), 2) if len(known) and (known == known.min()).sum() >= N_TIED else ""
 
 
 def controls(table: pd.DataFrame) -> Row | None:

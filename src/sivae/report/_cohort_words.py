@@ -29,11 +29,16 @@ MEANING: Final = {
 MINUS: Final = "\N{MINUS SIGN}"
 FEW: Final = 12
 """Individuals below which strong effects alone can be found."""
+SEVERAL: Final = 3
+"""Genes that can have something in common."""
 
 
 def sig(value: float, digits: int = 3) -> str:
     """A number with so many digits and a true minus sign; "–" for one that is not known."""
-    return f"{value:.{digits}g}".replace("-", MINUS) if np.isfinite(value) else "–"
+    if not np.isfinite(value):
+        return "–"
+    large = abs(value) >= 10**digits
+    return (f"{value:,.0f}" if large else f"{value:.{digits}g}").replace("-", MINUS)
 
 
 def percent(rate: float) -> str:
@@ -79,6 +84,14 @@ def in_order(table: pd.DataFrame) -> pd.DataFrame:
     gene = table.index.to_numpy(dtype=str)
     order = np.lexsort((gene, -table["t"].abs().to_numpy(), table["p"].to_numpy()))
     found: pd.DataFrame = table.iloc[order]
+    found.attrs = dict(table.attrs)
+    return found
+
+
+def rows_in_order(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows by p, then by the size of t; others stay as they are."""
+    order = np.lexsort((-table["t"].abs().to_numpy(), table["p"].to_numpy()))
+    found: pd.DataFrame = table.iloc[order].reset_index(drop=True)
     found.attrs = dict(table.attrs)
     return found
 
@@ -175,13 +188,16 @@ def next_steps(table: pd.DataFrame, *, has_sets: bool) -> list[str]:
     found = table[table["verdict"] == ASSOCIATED]
     if len(found):
         steps = [
-            f"Look at each of the first genes: does its connectivity go with {name} in all individuals, or in a few?",
-            "Look at the edges: a hub that loses its targets is found together with them, and edges tell who is who.",
-            "Look for the same genes in other individuals. That is the only proof that counts.",
+            f"Look at the pictures of the first genes: does connectivity go with {name} in all individuals, or does it "
+            "hang on one or two?"
         ]
-        if not has_sets:
-            steps.insert(2, "Ask what the genes have in common: run again with --gene-sets sets.gmt.")
-        return steps
+        if len(found) >= SEVERAL:
+            steps.append(
+                "Look at the edges: a hub that loses its targets is found with them, and edges tell who is who."
+            )
+        if len(found) >= SEVERAL and not has_sets:
+            steps.append("Ask what the genes have in common: run again with --gene-sets sets.gmt.")
+        return [*steps, "Look for the same genes in other individuals. That is the only proof that counts."]
     steps = [
         "Do not read the first genes of a list in which nothing is significant as findings.",
         "Ask with fewer tests: gene sets (--gene-sets sets.gmt) and modules add up small changes of many genes.",
@@ -225,10 +241,12 @@ def map_words(table: pd.DataFrame) -> str:
     """Whether individuals of like phenotype are alike, in a sentence or two."""
     row, name = table.loc["similarity"], table.attrs["phenotype"]
     alike = float(row["p"]) <= 0.05  # noqa: PLR2004
-    words = (
-        f"Individuals of like {name} {'have' if alike else 'do not have'} more alike graphs than others (p "
-        f"{sig(float(row['p']), 2)}); {name} explains {100 * float(row['r2']):.0f} % of the squared distances."
-    )
+    p, share = sig(float(row["p"]), 2), f"{100 * float(row['r2']):.0f} %"
+    if alike:
+        words = f"Individuals of like {name} have more alike graphs than others (p {p})"
+    else:
+        words = f"There is no sign that individuals of like {name} have more alike graphs than others (p {p})"
+    words += f"; {name} explains {share} of the squared distances."
     if not alike:
         return words
     doubts = [
