@@ -13,6 +13,10 @@ from sivae._errors import warn
 from sivae._rng import numpy_generator
 
 
+class Heavy(dict):
+    """A payload that Dask would scatter: large, and with weak references."""
+
+
 def spectrum(payload: dict) -> tuple[dict, dict]:
     """Sums whose last bits depend on the number of threads; leaves a mark for each run."""
     if "marks" in payload:

@@ -240,3 +240,55 @@ def test_an_untrained_model_and_a_missing_type_are_said(cohort):
     changed.obs.iloc[3, changed.obs.columns.get_loc("kind")] = None
     with pytest.raises(SetupError, match=f"missing for 1 cells, the first being '{changed.obs_names[3]}'"):
         sivae.cohort.connectivity(changed, "donor", model=model, cell_type_key="kind")
+
+
+@pytest.fixture(scope="module")
+def apart():
+    adata = sivae.datasets.planted_cohort(
+        6, 60, 50, n_regulators=2, targets=10, n_rewired=1, n_expression=2, severity=[0, 0, 0, 1, 1, 1], seed=2
+    )
+    dense = adata.X.toarray()
+    dense[np.asarray(adata.obs["donor"] == adata.obs["donor"].iloc[0]), 40] = 0
+    adata.X = sparse.csr_matrix(dense)
+    return adata
+
+
+@pytest.mark.slow
+def test_one_model_for_each_individual(apart, tmp_path):
+    found = sivae.cohort.connectivity(
+        apart, "donor", mode="separate", n_latent=3, folder=tmp_path, cell_type_key="cell_type"
+    )
+    assert found.shape == (6, 50)
+    assert found.uns[_keys.COHORT]["mode"] == "separate"
+    first = str(apart.obs["donor"].iloc[0])
+    assert np.isnan(found[first, apart.var_names[40]].layers["projection"]).all()
+    assert np.isfinite(found.X).sum() == found.X.size - 1
+    assert _keys.MATCHED not in found.obsm
+    assert "explained_variance_se" not in found.layers
+    severity = found.obs["severity"].to_numpy()
+    targets = found.var["rewired_target"].to_numpy()
+    kept = ~targets & ~found.var["rewired_hub"].to_numpy()
+    for layer in ("projection", "norm", "explained_variance"):
+        values = found.layers[layer]
+        change_g = np.nanmean(values[severity == 1], axis=0) - np.nanmean(values[severity == 0], axis=0)
+        assert stats.mannwhitneyu(change_g[targets], change_g[kept], alternative="less").pvalue < 0.01, layer
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    again = sivae.cohort.connectivity(
+        apart, "donor", mode="separate", n_latent=3, folder=tmp_path, cell_type_key="cell_type"
+    )
+    np.testing.assert_array_equal(again.X, found.X)
+    assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+
+
+@pytest.mark.slow
+def test_an_individual_whose_model_fails_is_said_and_the_rest_kept(apart):
+    changed = apart.copy()
+    first = str(apart.obs["donor"].iloc[0])
+    dense = changed.X.toarray()
+    dense[np.asarray(changed.obs["donor"] == first)] = 3.0
+    changed.X = sparse.csr_matrix(dense)
+    with pytest.warns(SiVAEWarning, match=f"1 individuals failed and are left out: {first}"):
+        found = sivae.cohort.connectivity(changed, "donor", mode="separate", n_latent=2)
+    assert first not in found.obs_names
+    assert found.n_obs == 5
+    assert "constant" in found.uns[_keys.COHORT]["failed"][first]

@@ -223,7 +223,9 @@ def test_a_wait_is_bounded():
     began = time.monotonic()
     outcome = run_all(tasks.stuck, jobs(**{"donor/1": {"stuck": True}}), n_jobs=2, timeout=15)
     assert time.monotonic() - began < 45
-    assert outcome.failed == {"donor/1": "TimeoutError: nothing had finished for 15 seconds"}
+    assert outcome.failed == {
+        "donor/1": "TimeoutError: nothing had finished for 15 seconds; give more, or fewer n_jobs"
+    }
     assert list(outcome.results) == ["donor 3", "donor_2", "Ä"]
 
 
@@ -251,6 +253,11 @@ def test_a_dask_cluster_that_loses_a_worker(cluster, tmp_path, marks):
     before = {info["pid"] for info in cluster.run(_pid).values()}
     victims = []
 
+    heavy = {
+        name: lambda load=load: tasks.Heavy(load(), ballast=np.zeros(100_000))
+        for name, load in marked(marks, names, **more).items()
+    }
+
     def kill_one(path, result, print_of_inputs, write=_kept.write):
         write(path, result, print_of_inputs)
         if not victims:  # once the first result is in and both are at work on others
@@ -259,9 +266,7 @@ def test_a_dask_cluster_that_loses_a_worker(cluster, tmp_path, marks):
 
     with pytest.MonkeyPatch.context() as patch, joblib.parallel_config(backend="dask"):
         patch.setattr(_kept, "write", kill_one)
-        outcome = run_all(
-            tasks.spectrum, marked(marks, names, **more), folder=tmp_path / "kept", identity=identity, timeout=60
-        )
+        outcome = run_all(tasks.spectrum, heavy, folder=tmp_path / "kept", identity=identity, timeout=60)
     assert victims[0] in before and os.getpid() not in before
     assert outcome.failed == {}
     used = {result.facts["pid"] for result in outcome.results.values()}

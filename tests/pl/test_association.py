@@ -220,6 +220,18 @@ def test_gene_sets_are_ranked_bars_in_the_color_of_their_direction():
     assert all(any(tick.startswith(f"{name} (") for tick in ticks) for name in short)
 
 
+def test_gene_sets_may_be_the_index():
+    table = made_sets(10)
+    other = table.set_index("set").rename(columns={"n": "n_genes"})
+    first, second = pl.gene_set_association(table), pl.gene_set_association(other)
+    for ax in (first, second):
+        assert [bar.get_width() for bar in ax.patches] == sorted(table["nes"], reverse=True)
+    names = [[tick.get_text() for tick in ax.get_yticklabels()] for ax in (first, second)]
+    assert names[0] == names[1]
+    with pytest.raises(SetupError, match="without the column n"):
+        pl.gene_set_association(table.drop(columns="n"))
+
+
 @pytest.mark.parametrize("sign", [1, -1])
 def test_gene_sets_of_one_direction_have_room_for_their_numbers(sign):
     table = made_sets(10)

@@ -8,6 +8,7 @@ from sivae.cohort._edges import edges
 from sivae.cohort._gene_sets import gene_sets
 from sivae.cohort._map import associate_map, individuals_map
 from sivae.cohort._modules import modules
+from sivae.cohort._power import power
 from sivae.cohort._predict import predict
 from sivae.cohort._similarity import similarity
 from sivae.cohort._subsets import subsets, yardstick
@@ -25,6 +26,7 @@ __all__ = [
     "gene_sets",
     "individuals_map",
     "modules",
+    "power",
     "predict",
     "similarity",
     "subsets",

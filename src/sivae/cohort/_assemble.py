@@ -42,7 +42,8 @@ def assemble(
     if composition is not None:
         samples.obsm[_keys.COMPOSITION] = composition
     samples.obsm[_keys.POSITIONS] = spaces.position_sgk.astype(np.float32)
-    samples.obsm[_keys.MATCHED] = spaces.matched_sgr.astype(np.float32)
+    if spaces.matched_sgr is not None:
+        samples.obsm[_keys.MATCHED] = spaces.matched_sgr.astype(np.float32)
     first_e, second_e, present_se = individual_edges(spaces.position_sgk, edge_share)
     samples.obsm[_keys.EDGES] = present_se
     samples.obsm[_keys.EDGE_STRENGTH] = np.array(

@@ -10,13 +10,14 @@ import pandas as pd
 
 import sivae
 from sivae import _keys
-from sivae._checks import a_name, check_adata, check_names, number, one_of, whole_number
-from sivae._errors import OptionError
+from sivae._checks import a_name, a_path, check_adata, check_names, number, one_of, whole_number
+from sivae._errors import OptionError, some, warn
 from sivae._values import frame, part_of
+from sivae.cohort._apart import fit_spaces
 from sivae.cohort._assemble import assemble
 from sivae.cohort._individuals import individuals_of
 from sivae.cohort._shared import read_spaces
-from sivae.model._rates import rates
+from sivae.model._rates import encoder_of, plain_rates, rates
 from sivae.model._sivae import SiVAE
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sivae.cohort._individuals import Individuals
+    from sivae.cohort._shared import Spaces
     from sivae.model._rates import Rates
 
     Array = NDArray[np.float64]
@@ -52,7 +54,7 @@ def connectivity(
     n_draws: int = 5,
     n_folds: int = 10,
     edge_share: float = 0.01,
-    n_jobs: int = 1,
+    n_jobs: int | None = None,
     folder: str | Path | None = None,
     seed: int = 0,
 ) -> AnnData:
@@ -66,7 +68,10 @@ def connectivity(
     fewer, and the noise of counting, which depth changes. A gene that is expressed more, all cells alike, keeps its
     position.
 
-    `mode="separate"` is the published way: one model per individual, turned onto each other (Choi, Li, Quon 2023).
+    `mode="separate"` is the published way: one model per individual, turned onto each other (Choi, Li, Quon 2023), with
+    1 - mean squared error as explained variance. An individual whose model fails is left out and the rest kept. Its
+    standard errors are those of the loadings; explained variance and degree have none, and there are no draws of equal
+    size: cut individuals into equal parts with `subsets` for that.
 
     Parameters
     ----------
@@ -91,8 +96,8 @@ def connectivity(
     edge_share
         Share of the pairs of genes that are edges of an individual's graph.
     n_jobs, folder
-        For "separate": models trained at a time, and where finished ones are kept, so that a second call goes on. A
-        joblib back end that is set (`joblib.parallel_config("dask")`) is used.
+        For "separate": models trained at a time (None: what `joblib.parallel_config` says, or 1), and where finished
+        ones are kept, so that a second call goes on. A back end that is set (`joblib.parallel_config("dask")`) is used.
     seed
         Of training, folds and draws.
 
@@ -129,34 +134,78 @@ def connectivity(
     >>> samples.shape
     (6, 200)
     """
-    _check(adata, sample_key, mode=mode, model=model, cell_type_key=cell_type_key)
+    check_request(adata, sample_key, mode=mode, model=model, cell_type_key=cell_type_key)
     min_cells = whole_number("min_cells", min_cells, least=3)
     individuals = individuals_of(adata, sample_key, cell_type_key=cell_type_key, min_cells=min_cells)
     n_folds, n_draws = whole_number("n_folds", n_folds, least=4), whole_number("n_draws", n_draws, least=1)
     if matched_cells is not None:
         matched_cells = whole_number("matched_cells", matched_cells, least=3)
     edge_share = number("edge_share", edge_share, allowed=lambda x: 0 < x < 1, expected="a number between 0 and 1")
-    if model is None:
-        model = _train(adata, n_latent=n_latent, seed=seed)
-    read = rates(model, adata)
-    spaces = read_spaces(
-        read, individuals, [str(name) for name in adata.obs_names], n_folds=n_folds, n_draws=n_draws,
-        matched_cells=matched_cells, edge_share=edge_share, seed=seed,
-    )  # fmt: skip
+    options = {"n_folds": n_folds, "n_draws": n_draws, "matched_cells": matched_cells, "edge_share": edge_share}
+    if mode == "shared":
+        model = train(adata, n_latent=n_latent, seed=seed) if model is None else model
+        individuals, spaces, read, facts = _read_shared(adata, individuals, model, options, seed=seed)
+    else:
+        individuals, spaces, read, facts = _fit_separate(
+            adata, sample_key, individuals, n_latent=n_latent, n_jobs=n_jobs, folder=folder, edge_share=edge_share,
+            seed=seed,
+        )  # fmt: skip
     record: dict[str, Any] = {
         "mode": mode, "sample_key": sample_key, "cell_type_key": cell_type_key or "",
-        "n_latent": int(model.options.n_latent), "n_individuals": len(individuals.names),
-        "failed": dict(individuals.left_out), "seed": int(seed), "version": sivae.__version__,
-        "edge_share": float(edge_share), "counts": read.depth_n is not None, "genes": list(read.genes),
-        "encoder": read.encoder_gk,
+        "n_individuals": len(individuals.names), "failed": dict(individuals.left_out), "seed": int(seed),
+        "version": sivae.__version__, "edge_share": float(edge_share), "counts": read.depth_n is not None,
+        "genes": list(read.genes),
     }  # fmt: skip
     return assemble(
-        spaces, _obs(individuals, read), frame(adata.var).loc[list(read.genes)], controls=_controls(individuals, read),
-        composition=_composition(individuals, model, adata, seed), edge_share=edge_share, record=record,
+        spaces, _obs(individuals, read), frame(adata.var).loc[list(read.genes)],
+        controls=_controls(individuals, read), composition=_composition(individuals, model, adata, seed),
+        edge_share=edge_share, record=record | facts,
     )  # fmt: skip
 
 
-def _check(adata: AnnData, sample_key: str, *, mode: str, model: object, cell_type_key: str | None) -> None:
+def _read_shared(
+    adata: AnnData, individuals: Individuals, model: SiVAE, options: dict[str, Any], *, seed: int
+) -> tuple[Individuals, Spaces, Rates, dict[str, Any]]:
+    read = rates(model, adata)
+    encoder_gk = encoder_of(model, read.genes)
+    names = [str(name) for name in adata.obs_names]
+    spaces = read_spaces(read, encoder_gk, individuals, names, **options, seed=seed)
+    return individuals, spaces, read, {"n_latent": int(model.options.n_latent)}
+
+
+def _fit_separate(
+    adata: AnnData,
+    sample_key: str,
+    individuals: Individuals,
+    *,
+    n_latent: int,
+    n_jobs: int | None,
+    folder: str | Path | None,
+    edge_share: float,
+    seed: int,
+) -> tuple[Individuals, Spaces, Rates, dict[str, Any]]:
+    """Individuals whose model failed are left out with a warning; the others are kept."""
+    _set_up(adata)
+    cells = part_of(adata, np.sort(individuals.cells))
+    spaces, found = fit_spaces(
+        cells, sample_key, genes=[str(name) for name in adata.var_names],
+        n_cells={name: len(rows) for name, rows in zip(individuals.names, individuals.rows, strict=True)},
+        n_latent=n_latent, n_jobs=n_jobs, folder=None if folder is None else a_path("folder", folder),
+        edge_share=edge_share, seed=seed,
+    )  # fmt: skip
+    if found.failed:
+        words = some([f"{name} ({why})" for name, why in found.failed.items()])
+        warn(f"{len(found.failed)} individuals failed and are left out: {words}. The others are kept.")
+    if found.left_out:
+        warn(
+            f"{len(found.left_out)} genes vary in fewer than half of the individuals and are left out: "
+            f"{some(found.left_out)}."
+        )
+    read = plain_rates(part_of(adata, genes=list(found.genes)))
+    return individuals.only(found.individuals, found.failed), spaces, read, {"n_latent": int(n_latent)}
+
+
+def check_request(adata: AnnData, sample_key: str, *, mode: str, model: object, cell_type_key: str | None) -> None:
     check_adata(adata)
     check_names(adata, "obs_names", "var_names")
     a_name("sample_key", sample_key, "a column of obs")
@@ -173,9 +222,13 @@ def _check(adata: AnnData, sample_key: str, *, mode: str, model: object, cell_ty
         raise OptionError(f"model is a {type(model).__name__}; expected a trained SiVAE, or None to train one here.")
 
 
-def _train(adata: AnnData, *, n_latent: int, seed: int) -> SiVAE:
+def _set_up(adata: AnnData) -> None:
     if "setup" not in adata.uns.get(_keys.UNS, {}):
         SiVAE.setup_anndata(adata)
+
+
+def train(adata: AnnData, *, n_latent: int, seed: int) -> SiVAE:
+    _set_up(adata)
     model = SiVAE(adata, n_latent=n_latent, seed=seed)
     model.train(progress=False)
     return model
@@ -204,10 +257,13 @@ def _controls(individuals: Individuals, read: Rates) -> dict[str, Array]:
     return {_keys.MEAN_EXPRESSION: np.array(means), _keys.DETECTION: np.array(detected)}
 
 
-def _composition(individuals: Individuals, model: SiVAE, adata: AnnData, seed: int) -> pd.DataFrame:
-    """Share of each cell type; of clusters of the cell map where no types are given."""
+def _composition(individuals: Individuals, model: SiVAE | None, adata: AnnData, seed: int) -> pd.DataFrame | None:
+    """Share of each cell type; of clusters of the cell map where no types are given and there is one for all."""
     label_n, names = individuals.type_n, individuals.types
+    if names == ("",) and model is None:
+        return None
     if names == ("",):
+        assert model is not None
         label_n, names = _clusters(individuals, model, adata, seed)
     counts = [np.bincount(label_n[rows], minlength=len(names)) for rows in individuals.rows]
     share_st = np.array(counts) / np.sum(counts, axis=1, keepdims=True)

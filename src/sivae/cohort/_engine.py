@@ -31,6 +31,9 @@ ATTEMPTS: Final = 2
 TIMEOUTS: Final = (TimeoutError, multiprocessing.TimeoutError)
 """What back ends of joblib raise when nothing finishes."""
 
+PATIENCE: Final = 7200.0
+"""Seconds. joblib's Dask back end never says that a task was given up because it killed every worker that had it."""
+
 Loader = Callable[[], Any]
 Task = Callable[[Any], tuple[Mapping[str, NDArray[Any]], Mapping[str, Any]]]
 
@@ -54,8 +57,8 @@ class Outcome:
     kept: tuple[str, ...]
 
 
-# Slots, and no weak references: joblib's Dask back end scatters large arguments that can be referenced weakly to one
-# worker, and a task whose data died with that worker could not be given to another. These travel with the task.
+# joblib's Dask back end scatters large arguments, each to one worker, and a task whose data died with that worker could
+# not be given to another. In one small object without weak references they travel with the task.
 @dataclass(frozen=True, slots=True)
 class _Call:
     name: str
@@ -70,7 +73,7 @@ def run_all(
     n_jobs: int | None = None,
     folder: Path | None = None,
     identity: Callable[[Any], Mapping[str, Any]] | None = None,
-    timeout: float | None = None,
+    timeout: float | None = PATIENCE,
     progress: bool = False,
 ) -> Outcome:
     """Results of a function for each of many individuals, in the order asked for, whatever the order of the work.
@@ -93,14 +96,15 @@ def run_all(
         With `folder`: all that the result of a payload depends on (values that JSON can hold; `_kept.digest` for
         arrays). The package's version is added.
     timeout
-        Give up what is still under way when nothing has finished for so many seconds (None: wait). Not used by a run
-        in this process alone.
+        Give up what is still under way when nothing has finished for so many seconds (None: wait for ever). Not used
+        by a run in this process alone.
     progress
         Show a progress bar.
 
     Returns
     -------
-    `Outcome`. A task that raises is in `failed` and the others go on; so do those whose worker was killed twice.
+    `Outcome`. A task that raises is in `failed` and the others go on. So are one under which workers are killed again
+    and again, and those beside it that were not done by then.
 
     Raises
     ------
@@ -225,9 +229,10 @@ def _round(
 
     bounded = timeout if joblib.effective_n_jobs(n_jobs) > 1 else None
     with one_thread():
-        outputs = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered", batch_size=1, timeout=bounded)(
-            calls()
-        )
+        # Each payload is read once, so a file to share it (max_nbytes) would save nothing.
+        outputs = joblib.Parallel(
+            n_jobs=n_jobs, return_as="generator_unordered", batch_size=1, timeout=bounded, max_nbytes=None
+        )(calls())
         try:
             yield from outputs
         finally:
@@ -265,7 +270,7 @@ def _checked(
 
 def _broken(error: Exception, timeout: float | None) -> str:
     if isinstance(error, TIMEOUTS):
-        return f"TimeoutError: nothing had finished for {timeout:g} seconds"
+        return f"TimeoutError: nothing had finished for {timeout:g} seconds; give more, or fewer n_jobs"
     return f"{type(error).__name__}: its worker process was killed, as happens when memory runs out; use fewer n_jobs"
 
 

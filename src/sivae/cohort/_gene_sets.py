@@ -50,7 +50,7 @@ def gene_sets(
     """Find gene sets at an end of the ranking of genes by how their connectivity goes with a phenotype (GSEA).
 
     Genes are ranked by the t of the (unweighted) regression of connectivity on phenotype and covariates. Down the
-    ranking a sum rises by |t|^weight at genes of a set and falls at others; its largest deviation from 0 is the
+    ranking a sum rises by abs(t)^weight at genes of a set and falls at others; its largest deviation from 0 is the
     set's enrichment score. **Individuals are permuted**, not genes: genes of a set move together with or without a
     phenotype, and permuting genes would take that for evidence.
 
@@ -71,10 +71,8 @@ def gene_sets(
     weight
         Exponent of the running sum; 0 counts genes alone.
     absolute
-        Rank by |t|, as the paper does: sets whose genes change in whichever direction. Scores are then one-sided, 0 or
-        more.
-    match_case
-        CD3D and Cd3d are two genes.
+        Rank by abs(t), as the paper does: sets whose genes change in whichever direction. Scores are then one-sided,
+        0 or more.
     n_permutations
         Permutations of the individuals. The smallest p is about 2 / n_permutations (1 / n_permutations with
         `absolute`), so that many sets need more than the default.

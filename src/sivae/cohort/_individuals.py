@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +12,8 @@ from sivae._errors import SetupError, some, warn
 from sivae._values import frame
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from anndata import AnnData
     from numpy.typing import NDArray
 
@@ -36,6 +38,17 @@ class Individuals:
     """Columns of the AnnData that are constant within each of them."""
     left_out: dict[str, str]
     """Individuals with too few cells, and why."""
+
+    def only(self, names: Sequence[str], why: Mapping[str, str]) -> Individuals:
+        """Some of them, in the order of their names; why the others are not among them."""
+        kept = [s for s, name in enumerate(self.names) if name in set(names)]
+        return replace(
+            self,
+            names=tuple(self.names[s] for s in kept),
+            rows=tuple(self.rows[s] for s in kept),
+            obs=self.obs.iloc[kept],
+            left_out=self.left_out | dict(why),
+        )
 
     @property
     def cells(self) -> Positions:

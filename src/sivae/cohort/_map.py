@@ -19,7 +19,7 @@ from sivae.stats._association import associate
 from sivae.stats._distance import distance_regression
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Hashable, Sequence
 
     from anndata import AnnData
     from numpy.typing import NDArray
@@ -188,7 +188,7 @@ def associate_map(
     return table
 
 
-def _attrs(design: Design) -> dict[str, Any]:
+def _attrs(design: Design) -> dict[Hashable, Any]:
     return {
         "phenotype": design.phenotype,
         "covariates": list(design.covariates),

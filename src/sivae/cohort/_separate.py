@@ -21,7 +21,7 @@ from scipy import sparse
 from sivae._errors import OptionError, SetupError, some
 from sivae._values import frame, part_of
 from sivae.cohort import _kept
-from sivae.cohort._engine import Outcome, run_all
+from sivae.cohort._engine import PATIENCE, Outcome, run_all
 from sivae.data._matrix import Matrix, as_matrix
 from sivae.data._setup import Setup
 from sivae.data._setup import setup as read_setup
@@ -106,7 +106,7 @@ def fit_separately(
     folder: Path | None = None,
     seed: int = 0,
     min_cells: int = 30,
-    timeout: float | None = None,
+    timeout: float | None = PATIENCE,
     progress: bool = False,
 ) -> Separate:
     """Train one model for each individual on the same genes, with the same options and seed, and align them.

@@ -36,8 +36,8 @@ class Spaces:
     mean_gk: Array
     layer: dict[str, Array]
     """Centralities (s, g) by name, and their standard errors where known."""
-    matched_sgr: Array
-    """Connectivity from draws of equally many cells."""
+    matched_sgr: Array | None
+    """Connectivity from draws of equally many cells; None where none were drawn."""
     matched_cells: int
 
 
@@ -68,6 +68,7 @@ class Reading:
 
 def read_spaces(
     rates: Rates,
+    encoder_gk: Array,
     individuals: Individuals,
     names: Sequence[str],
     *,
@@ -83,6 +84,8 @@ def read_spaces(
     ----------
     rates
         Of every cell.
+    encoder_gk
+        How the cell encoder weighs genes.
     individuals
         Whose cells are whose.
     names
@@ -97,7 +100,7 @@ def read_spaces(
         Of folds and draws.
     """
     cells_s = [_cells_of(rates, individuals, s) for s in range(len(individuals.names))]
-    reading, position_sgk, weight_s, noise_sg = _read(cells_s, rates.encoder_gk, len(individuals.types), edge_share)
+    reading, position_sgk, weight_s, noise_sg = _read(cells_s, encoder_gk, len(individuals.types), edge_share)
     cohort = _cohort.cohort_of(position_sgk, weight_s, noise_sg)
     fraction_n = name_fractions(names, seed)
     fewest = min(len(rows) for rows in individuals.rows)
@@ -122,6 +125,64 @@ def read_spaces(
     for name in layer:
         layer[name][absent_sg] = np.nan
     return Spaces(np.array(shrunk), position_sgk, cohort.mean_gk, layer, np.array(matched), n_matched)
+
+
+@dataclass(frozen=True)
+class Projections:
+    """The default connectivity of individuals and what it was made of."""
+
+    value_sg: Array
+    error_sg: Array
+    """Its standard error."""
+    position_sgk: Array
+    weight_s: Array
+    noise_sg: Array
+    white_kk: Array
+
+    def mean_position(self) -> Array:
+        """Mean position of each gene in the axes of the encoder, (g, k), its length without what noise adds to it."""
+        cohort = _cohort.cohort_of(self.position_sgk, self.weight_s, self.noise_sg)
+        mean_gk = cohort.mean_gk
+        square_g = np.maximum((mean_gk**2).sum(axis=1), np.finfo(float).tiny)
+        share_g = np.minimum(cohort.length_g**2 / square_g, 1.0)
+        return np.asarray(share_g[:, None] * mean_gk @ np.linalg.pinv(self.white_kk))
+
+    def less(self, lost_s: Array, mean_gk: Array) -> Array:
+        """The projection if individuals lost a share of these positions (in the axes of the encoder), (s, g)."""
+        position_sgk = self.position_sgk - lost_s[:, None, None] * (mean_gk @ self.white_kk)
+        cohort = _cohort.cohort_of(position_sgk, self.weight_s, self.noise_sg)
+        value_sg = np.array(
+            [
+                _cohort.projection(v_gk, cohort.others_gk(v_gk, s), cohort.length_g)
+                for s, v_gk in enumerate(position_sgk)
+            ]
+        )
+        value_sg[self.noise_sg == 0] = np.nan
+        return value_sg
+
+
+def read_projection(
+    rates: Rates, encoder_gk: Array, individuals: Individuals, *, fraction_n: Array, n_folds: int
+) -> Projections:
+    """The projection alone and its standard error, (s, g) each, the numbers of `read_spaces` at a part of its cost.
+
+    `fraction_n` are the hashes of all cells' names, `name_fractions(names, seed)`.
+    """
+    cells_s = [_cells_of(rates, individuals, s) for s in range(len(individuals.names))]
+    reading, position_sgk, weight_s, noise_sg = _read(cells_s, encoder_gk, len(individuals.types), 0.0)
+    cohort = _cohort.cohort_of(position_sgk, weight_s, noise_sg)
+    value_sg, error_sg = np.empty_like(noise_sg), np.empty_like(noise_sg)
+    for s, (cells, rows) in enumerate(zip(cells_s, individuals.rows, strict=True)):
+        others_gk = cohort.others_gk(position_sgk[s], s)
+        value_sg[s] = _cohort.projection(position_sgk[s], others_gk, cohort.length_g)
+        fold_c = _folds(cells.type_c, fraction_n[rows], min(n_folds, len(rows)))
+        rest_jgk = _left_out(*reading.parts(cells, fold_c, int(fold_c.max()) + 1))
+        error_sg[s] = _cohort.jackknife(
+            np.array([_cohort.projection(v_gk, others_gk, cohort.length_g) for v_gk in rest_jgk])
+        )
+    error_sg = _cohort.smooth_error(error_sg, noise_sg)
+    value_sg[noise_sg == 0] = error_sg[noise_sg == 0] = np.nan
+    return Projections(value_sg, error_sg, position_sgk, weight_s, noise_sg, reading.white_kk)
 
 
 def _cells_of(rates: Rates, individuals: Individuals, s: int) -> Cells:
@@ -170,7 +231,7 @@ def _centralities(
     n_folds = int(fold_c.max()) + 1
     part_jgk, freedom_j = reading.parts(cells, fold_c, n_folds)
     direction_gk = _cohort.signed_sum(others_gk, others_gk)
-    rest_jgk = (part_jgk.sum(axis=0) - part_jgk) / np.maximum(freedom_j.sum() - freedom_j, 1.0)[:, None, None]
+    rest_jgk = _left_out(part_jgk, freedom_j)
 
     def linear(v_gk: Array) -> dict[str, Array]:
         return {
@@ -190,6 +251,12 @@ def _centralities(
     found[_keys.DEGREE] = _hubs.degree(cohort.shrink(position_gk, noise_g), share=reading.edge_share)
     error[_keys.DEGREE] = _half_difference(reading, part_jgk, freedom_j, cohort, noise_g)
     return found | {name + _keys.SE_SUFFIX: values for name, values in error.items()}
+
+
+def _left_out(part_jgk: Array, freedom_j: Array) -> Array:
+    """Positions from all cells but one fold, for each fold, (j, g, k)."""
+    left_j = np.maximum(freedom_j.sum() - freedom_j, 1.0)
+    return np.asarray((part_jgk.sum(axis=0) - part_jgk) / left_j[:, None, None])
 
 
 def _half_difference(

@@ -54,11 +54,13 @@ def similarity(
     iterations
         Rounds of Weisfeiler-Lehman refinement, 0 or more; 5 is usual.
     by_name
-        For the two kernels: a gene's label holds its name too, so that no other gene can stand for it.
+        For the two kernels: a gene's label holds its name too, so that no other gene can stand for it. By degree alone,
+        as published, a hub that loses its edges is no change where another gene has as many instead.
     noise_layer
-        For `"positions"`: layer with the standard error of a gene's position (root of the variances' sum over axes).
-        Its square is taken off the squared distances, which it lifts by the sum of both individuals'; without it an
-        individual of few cells is far from everyone.
+        For `"positions"` of your own that are not shrunk: layer with the standard error of a gene's position (root of
+        the variances' sum over axes). Its square is taken off the squared distances, which it lifts by the sum of both
+        individuals'; without it an individual of few cells is far from everyone. Those of `connectivity` are shrunk
+        toward the cohort, the more the fewer the cells: leave it out.
 
     Returns
     -------

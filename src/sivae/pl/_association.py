@@ -96,7 +96,7 @@ def association(
     ax = _style.new_axes(ax, (5.4, 3.4))
     handles = _verdicts(ax, xy_g2, np.where(known_g, verdict_g, ""))
     _lines(ax, p_g[known_g & (q_g <= rate)], rate)
-    ax.margins(0.08)
+    ax.margins(x=0.08, y=0.14)
     _labels.outer(ax).draw_without_rendering()
     words = _style.wrap(ax, effect_name(table, relative=effect != "effect"))
     _style.label_axes(ax, words, "evidence, -log10 p")
@@ -137,6 +137,6 @@ def effect_name(table: pd.DataFrame, *, relative: bool = False) -> str:
     phenotype = _style.short(table.attrs.get("phenotype", "the phenotype"))
     kind, levels = table.attrs.get("kind", "numeric"), [str(name) for name in table.attrs.get("levels", ())]
     what = "relative change of connectivity" if relative else "change of connectivity"
-    if kind == "binary" and len(levels) == 2:  # noqa: PLR2004
+    if kind == "binary" and len(levels) == 2:
         return f"{what}, {_style.short(levels[1], _style.TICK_LIMIT)} - {_style.short(levels[0], _style.TICK_LIMIT)}"
     return f"{what} per {'step' if kind == 'ordered' else 'unit'} of {phenotype}"

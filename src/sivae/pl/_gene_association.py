@@ -125,7 +125,7 @@ def _panel(
         x = x + _beside(x, names[known])
     else:
         _line(ax, x, y, confidence)
-    size = 14.0 if len(x) <= 60 else 7.0  # noqa: PLR2004
+    size = 14.0 if len(x) <= 60 else 7.0
     if error_s is not None:
         ax.errorbar(x, y, yerr=np.nan_to_num(error_s[known]), fmt="none", ecolor=_style.FAINT, elinewidth=0.8, zorder=1)
     ax.scatter(x, y, s=size, c=_style.HIGH, linewidths=0, zorder=3)

@@ -27,7 +27,8 @@ def gene_set_association(table: pd.DataFrame, *, n_sets: int = 15, fdr: float = 
     Parameters
     ----------
     table
-        What `sivae.cohort.gene_sets` returns: a row for each set.
+        What `sivae.cohort.gene_sets` returns: a row for each set, with its name in the column `set` or the index, and
+        the number of its genes in `n` or `n_genes`.
     n_sets
         Sets at most, those with the least p (the largest score among equals).
     fdr
@@ -54,7 +55,9 @@ def gene_set_association(table: pd.DataFrame, *, n_sets: int = 15, fdr: float = 
     """
     n_sets = whole_number("n_sets", n_sets, least=1)
     fdr = number("fdr", fdr, allowed=lambda x: 0 < x <= 1, expected="more than 0 and at most 1")
-    check_table(table, ["set", "n", "nes", "p", "q"], call=CALL)
+    check_table(table, ["nes", "p", "q"], call=CALL)
+    table = _named(table)
+    check_table(table, ["set", "n"], call=CALL)
     rows = table[np.isfinite(table["nes"].to_numpy(dtype=np.float64))]
     if not len(rows):
         raise SetupError(f"Found no set with a finite nes, expected one or more. Pass what {CALL} returns.")
@@ -83,6 +86,13 @@ def gene_set_association(table: pd.DataFrame, *, n_sets: int = 15, fdr: float = 
     words = f"normalized enrichment score (with q; faint: above {fdr:g})"
     _style.label_axes(ax, _style.wrap(ax, words), "")
     return ax
+
+
+def _named(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with names and sizes of the sets as columns `set` and `n`."""
+    if "set" not in table.columns:
+        table = table.rename_axis("set").reset_index()
+    return table if "n" in table.columns else table.rename(columns={"n_genes": "n"})
 
 
 def _room(ax: Axes, score: NDArray[np.float64]) -> None:

@@ -76,7 +76,7 @@ def individuals(
     at_m = _samples.individuals_at(samples, named, argument="labels") if len(named) else np.zeros(0, np.intp)
     ax = _style.new_axes(ax, (4.8, 3.4) if color is not None else (4.0, 3.4))
     _style.label_axes(ax, *(f"map of individuals {axis + 1}" for axis in axes))
-    drawn = look.draw(ax, xy_s2, size=34.0 if samples.n_obs <= 100 else None)  # noqa: PLR2004
+    drawn = look.draw(ax, xy_s2, size=34.0 if samples.n_obs <= 100 else None)
     look.explain(ax, drawn)
     known: NDArray[np.bool_] = np.asarray(np.isfinite(xy_s2).all(axis=1))
     _same_scale(ax, xy_s2[known])
@@ -108,7 +108,7 @@ def _map(samples: AnnData, axes: tuple[int, int]) -> NDArray[np.float64]:
             f"Found no individual with a place in obsm[{_keys.MAP!r}], expected some. Call "
             "sivae.cohort.individuals_map(samples) anew."
         )
-    if len(axes) != 2 or any(axis not in range(xy.shape[1]) for axis in axes):  # noqa: PLR2004
+    if len(axes) != 2 or any(axis not in range(xy.shape[1]) for axis in axes):
         raise OptionError(f"Found axes={axes!r}, expected two of 0 to {xy.shape[1] - 1}, the axes of the map.")
     return xy[:, list(axes)]
 
@@ -174,7 +174,7 @@ def similarity(samples: AnnData, by: str | None = None, *, order: str | None = N
         raise OptionError(
             f"Found order={order!r} and by={by!r}, expected 'clusters', or 'phenotype' with a column of obs as by."
         )
-    if samples.n_obs < 2:  # noqa: PLR2004
+    if samples.n_obs < 2:
         raise SetupError(f"Found {samples.n_obs} individual, expected two or more. There is nothing to compare.")
     phenotype = None if by is None else _samples.phenotype_of(samples, by)
     value_ss = _samples.dense(samples.obsp[_keys.SIMILARITY])
@@ -197,7 +197,7 @@ def similarity(samples: AnnData, by: str | None = None, *, order: str | None = N
 
 def _by_similarity(value_ss: NDArray[np.float64], listed: list[str]) -> NDArray[np.intp]:
     order = np.argsort(np.asarray(listed, dtype=str))
-    if len(listed) < 3:  # noqa: PLR2004
+    if len(listed) < 3:
         return order
     sorted_ss = value_ss[np.ix_(order, order)]
     pairs = sorted_ss[np.triu_indices(len(listed), 1)]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-CALL: Final = "sivae.cohort.power(samples, phenotype)"
+CALL: Final = "sivae.cohort.power(adata, sample_key)"
 COLUMNS: Final = ("individuals", "cells", "effect", "power", "power_low", "power_high", "type1", "extrapolated")
 
 
@@ -117,7 +117,7 @@ def _cells(ax: Axes, cells: Any) -> None:
         width = ax.bbox.width / ax.figure.dpi
         span, shown = np.log(cells[-1] / cells[0]), [cells[0]]
         for value in cells[1:]:
-            if np.log(value / shown[-1]) / span * width * 0.8 > 0.35:  # noqa: PLR2004
+            if np.log(value / shown[-1]) / span * width * 0.8 > 0.35:
                 shown.append(value)
         ax.set_xticks(shown, [f"{value:g}" for value in shown])
         ax.minorticks_off()

@@ -85,7 +85,7 @@ def phenotype_of(samples: AnnData, by: str, *, argument: str = "by") -> Phenotyp
         levels = tuple(str(name) for name in label.categories)
         value_s = label.codes.to_numpy(dtype=np.float64)
         value_s = np.where(value_s < 0, np.nan, value_s)
-        ordered = len(levels) <= 2 or bool(getattr(column.dtype, "ordered", False))  # noqa: PLR2004
+        ordered = len(levels) <= 2 or bool(getattr(column.dtype, "ordered", False))
         found = Phenotype(by, value_s, levels, ordered)
     if not found.known_s.any():
         raise OptionError(
@@ -169,7 +169,7 @@ def order_by(samples: AnnData, phenotype: Phenotype | None) -> Rows:
 def clustered(value_mf: Array, names: Sequence[str]) -> Rows:
     """Rows in the order of a tree (average linkage of Euclidean distances, similar ones side by side)."""
     sorted_m = np.argsort(np.asarray(names, dtype=str))
-    if len(value_mf) < 3:  # noqa: PLR2004
+    if len(value_mf) < 3:
         return sorted_m
     return leaves(pdist(np.nan_to_num(value_mf[sorted_m])), names)
 
@@ -190,7 +190,7 @@ def standard(value_fs: Array) -> Array:
     count = np.maximum(known.sum(axis=1, keepdims=True), 1)
     centered = value_fs - np.where(known, value_fs, 0.0).sum(axis=1, keepdims=True) / count
     spread = np.sqrt((np.where(known, centered, 0.0) ** 2).sum(axis=1, keepdims=True) / count)
-    scaled = np.divide(centered, spread, out=np.zeros_like(centered), where=spread > 1e-12)  # noqa: PLR2004
+    scaled = np.divide(centered, spread, out=np.zeros_like(centered), where=spread > 1e-12)
     return np.where(known, scaled, np.nan)
 
 
