@@ -73,7 +73,7 @@ def unpictured(monkeypatch):
 
 def test_each_step_is_said_in_a_line(made):
     said = made[1].stdout.splitlines()
-    who = "Individuals: 9 with 30 cells each; 1 with fewer than 20 cells are left out; asked about severity (numeric) in 8"
+    who = "Individuals: 9 with 30 cells each; 1 with fewer than 20 cells are left out; asked about severity"
     wanted = ["Read ", who, "Genes: 50 of 60", "Training 3 axes", "Trained "]
     assert [line[: len(start)] for line, start in zip(said, wanted, strict=False)] == wanted
     assert said[-1].startswith("Open ") and "report.html" in said[-1]

@@ -268,10 +268,8 @@ def test_directions_are_said_for_each_kind(kind, levels, words):
     )
     table.attrs = {"phenotype": "stage", "kind": kind, "levels": levels, "fdr": 0.1, "covariates": []}
     said = _cohort_words.found_words(table)
-    assert (
-        said
-        == f"2 of 3 genes change their connectivity with stage (false discovery rate 10 %): 1 less and 1 more connected {words}."
-    )
+    start = "2 of 3 genes change their connectivity with stage (false discovery rate 10 %): "
+    assert said == f"{start}1 less and 1 more connected {words}."
     table["verdict"] = ["associated", "follows depth", "not with equal numbers of cells"]
     assert _cohort_words.found_words(table).endswith(
         f": less connected {words}. 2 more genes change, but something else explains it: 1 by depth, 1 not with equal "

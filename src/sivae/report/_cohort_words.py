@@ -29,6 +29,8 @@ MEANING: Final = {
 MINUS: Final = "\N{MINUS SIGN}"
 FEW: Final = 12
 """Individuals below which strong effects alone can be found."""
+NOMINAL: Final = 0.05
+"""Largest p of what is said to be there where one thing is tested."""
 SEVERAL: Final = 3
 """Genes that can have something in common."""
 
@@ -141,13 +143,13 @@ def found_words(table: pd.DataFrame) -> str:
 
 
 def _smallest(table: pd.DataFrame) -> str:
-    q = table["q"].astype(float)
-    if not np.isfinite(q).any():
+    q_g = table["q"].to_numpy(dtype=np.float64)
+    if not np.isfinite(q_g).any():
         return "; none could be tested"
-    gene = q.idxmin()
-    if q[gene] <= float(table.attrs["fdr"]):
+    least = int(np.nanargmin(q_g))
+    if q_g[least] <= float(table.attrs["fdr"]):
         return ""
-    return f"; the smallest q is {sig(float(q[gene]), 2)} ({gene})"
+    return f"; the smallest q is {sig(float(q_g[least]), 2)} ({table.index[least]})"
 
 
 # ------------------------------------------------------------------------------------------------------------- how sure
@@ -239,9 +241,10 @@ def _least(table: pd.DataFrame) -> str:
 
 def map_words(table: pd.DataFrame) -> str:
     """Whether individuals of like phenotype are alike, in a sentence or two."""
-    row, name = table.loc["similarity"], table.attrs["phenotype"]
-    alike = float(row["p"]) <= 0.05  # noqa: PLR2004
-    p, share = sig(float(row["p"]), 2), f"{100 * float(row['r2']):.0f} %"
+    place, name = list(table.index).index("similarity"), table.attrs["phenotype"]
+    row = {key: float(table[key].to_numpy()[place]) for key in ("p", "r2", "p_given_depth", "p_given_cells")}
+    alike = row["p"] <= NOMINAL
+    p, share = sig(row["p"], 2), f"{100 * row['r2']:.0f} %"
     if alike:
         words = f"Individuals of like {name} have more alike graphs than others (p {p})"
     else:
@@ -251,7 +254,7 @@ def map_words(table: pd.DataFrame) -> str:
         return words
     doubts = [
         what for what, key in (("depth", "p_given_depth"), ("the number of cells", "p_given_cells"))
-        if np.isfinite(row[key]) and float(row[key]) > 0.05  # noqa: PLR2004
+        if np.isfinite(row[key]) and row[key] > NOMINAL
     ]  # fmt: skip
     return words + (f" Given {listed(doubts)}, this is not seen." if doubts else "")
 
