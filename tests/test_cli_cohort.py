@@ -194,6 +194,9 @@ BAD = [
     (["cells.h5ad", *ASK, "--model", "run", "--mode", "separate"], "Found --model with --mode separate", "Leave"),
     (["cells.h5ad", *ASK, "--model", "run", "--layer", "counts"], "Found --layer with --model", "Leave it out"),
     (["cells.h5ad", *ASK, "--work", "here"], "Found --work with --mode shared", "--mode separate"),
+    (["cells.h5ad", *ASK, "--jobs", "2"], "Found --jobs with --mode shared", "--mode separate"),
+    (["cells.h5ad", *ASK, "--mode", "separate", "--max-epochs", "3"], "Found --max-epochs with --mode", "Leave"),
+    (["cells.h5ad", *ASK, "--mode", "separate", "--accelerator", "gpu"], "Found --accelerator with --mode", ""),
     (["cells.h5ad", *ASK, "--layer", "zzz"], "no layer 'zzz'", ""),
     (["cells.h5ad", *ASK, "--gene-sets", "other.gmt"], "None of the 2 genes in other.gmt", "the same kind of names"),
     (["cells.h5ad", *ASK, "--gene-sets", "none.gmt"], "none.gmt", ""),
@@ -305,6 +308,26 @@ def test_cell_types_with_slashes_are_written(made, tmp_path):
                  "--n-permutations", "99")  # fmt: skip
     assert done.exit_code == 0, done.output
     assert ad.read_h5ad(tmp_path / "run/samples.h5ad").n_obs == 9
+
+
+@pytest.mark.slow
+def test_separate_models_make_a_run_and_go_on_from_what_is_kept(made, tmp_path, monkeypatch):
+    words = ["cohort", made[0] / "cells.h5ad", *ASK, "--mode", "separate", "--n-latent", "3", "--n-genes", "30",
+             "--min-cells", "30", "--n-permutations", "99", "--work", tmp_path / "work"]  # fmt: skip
+    done = sivae(*words, "-o", tmp_path / "run")
+    assert done.exit_code == 0, done.output
+    assert "Training a model of 3 axes for each individual, 1 at a time; finished ones are kept in" in done.stdout
+    record = json.loads((tmp_path / "run/run.json").read_text())
+    assert record["options"]["mode"] == "separate" and record["individuals"]["analyzed"] == 9
+    assert not (tmp_path / "run/model").exists()
+    assert "A model of siVAE (Choi, Li, Quon 2023) with 3 latent axes was trained for each individual" in (
+        tmp_path / "run/report.html"
+    ).read_text(encoding="utf-8")
+    monkeypatch.setattr("sivae.train._loop.run", lambda *_a, **_o: pytest.fail("training began"))
+    again = sivae(*words, "-o", tmp_path / "again")
+    assert again.exit_code == 0, again.output
+    first, second = (pd.read_csv(tmp_path / name / "tables/association.csv") for name in ("run", "again"))
+    pd.testing.assert_frame_equal(first, second)
 
 
 # --------------------------------------------------------------------------------------------------------------- truth

@@ -58,18 +58,31 @@ def check_options(run: Path, options: CohortOptions) -> None:
         read_gmt(options.gene_sets)
     _check_numbers(options)
     _check_names(options)
-    if options.mode == "separate" and options.model is not None:
+    _check_mode(options)
+    if options.model is not None:
+        _check_given(options)
+
+
+def _check_mode(options: CohortOptions) -> None:
+    """Refuse what belongs to the other mode."""
+    separate = options.mode == "separate"
+    if separate and options.model is not None:
         raise OptionError(
             "Found --model with --mode separate, which trains a model for each individual. Leave --model out, or use "
             "--mode shared."
         )
-    if options.mode == "shared" and options.work is not None:
+    if separate and (options.max_epochs is not None or options.accelerator not in ("auto", "cpu")):
+        name = "--max-epochs" if options.max_epochs is not None else "--accelerator"
         raise OptionError(
-            "Found --work with --mode shared; expected none, because only separate models are kept there. Leave it "
-            "out, or use --mode separate."
+            f"Found {name} with --mode separate; expected none, because small models are trained, on the CPU, for as "
+            "long as their cells need. Leave it out, or use --mode shared."
         )
-    if options.model is not None:
-        _check_given(options)
+    if not separate and (options.work is not None or options.jobs > 1):
+        name, what = ("--work", "kept there") if options.work is not None else ("--jobs", "trained side by side")
+        raise OptionError(
+            f"Found {name} with --mode shared; expected none, because only separate models are {what}. Leave it out, "
+            "or use --mode separate."
+        )
 
 
 def _check_given(options: CohortOptions) -> None:

@@ -63,7 +63,7 @@ def cohort(
     fdr: Annotated[float, typer.Option(help="False discovery rate of what is called associated.")] = 0.05,
     n_permutations: Annotated[int, typer.Option(help="Permutations of the individuals, at most.")] = 100_000,
     max_epochs: Annotated[
-        int | None, typer.Option(help="Passes over the cells; chosen by the size of the data if not given.")
+        int | None, typer.Option(help="Passes over the cells, for shared; chosen by the size of the data if not given.")
     ] = None,
     jobs: Annotated[int, typer.Option(help="Separate models trained at a time.")] = 1,
     work: Annotated[
