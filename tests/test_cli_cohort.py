@@ -40,6 +40,7 @@ def data():
     adata.obs["same"] = 1.0
     adata.obs["twice"] = 2 * adata.obs["severity"] + 1
     adata.obs["site"] = adata.obs["donor"].map({name: "abc"[s % 3] for s, name in enumerate(donors)})
+    adata.obs["text"] = adata.obs["donor"].map({name: str(40 + s) for s, name in enumerate(donors)})
     adata.obs["stage"] = np.where(np.arange(adata.n_obs) % 2, 1.5, 2.5)
     adata.var["kind"] = np.where(np.arange(adata.n_vars) < 30, "first", "second")
     adata.uns.clear()
@@ -172,6 +173,22 @@ def test_the_model_of_a_run_is_taken_and_nothing_is_trained(made, tmp_path, monk
     np.testing.assert_allclose(first["effect"], again["effect"], rtol=1e-6)
 
 
+@pytest.mark.usefixtures("unpictured")
+def test_levels_are_ordered_and_others_left_out(made, tmp_path):
+    words = ["cohort", made[0] / "cells.h5ad", "--sample", "donor", "--phenotype", "site", "--n-permutations", "99"]
+    words += ["--model", made[0] / "run"]
+    sites = data()[0].obs.groupby("donor", observed=True)["site"].first().drop(made[2])
+    for levels, kind in (("b,c,a", "ordered"), ("c,a", "binary")):
+        run = tmp_path / kind
+        done = sivae(*words, "--levels", levels, "-o", run)
+        assert done.exit_code == 0, done.output
+        record = json.loads((run / "run.json").read_text())
+        assert record["phenotype"] == {"name": "site", "kind": kind, "levels": levels.split(",")}
+        others = sorted(sites.index[~sites.isin(levels.split(","))])
+        assert record["individuals"]["without_phenotype_or_covariate"] == others
+    assert "in a than in c" in done.stdout or "No gene" in done.stdout
+
+
 # ---------------------------------------------------------------------------------------------------------- bad input
 
 BAD = [
@@ -181,7 +198,10 @@ BAD = [
     (["cells.h5ad", *ASK, "--cell-type", "zzz"], "Found no column 'zzz' in obs", "with --cell-type"),
     (["cells.h5ad", *ASK, "--batch-key", "zzz"], "Found no column 'zzz' in obs", "with --batch-key"),
     (["cells.h5ad", *ASK[:2], "--phenotype", "same"], "'same' is '1.0' in all 9 individuals", "expected it to vary"),
-    (["cells.h5ad", *ASK[:2], "--phenotype", "site"], "has 3 levels without an order (a, b, c)", "ordered"),
+    (["cells.h5ad", *ASK[:2], "--phenotype", "site"], "has 3 levels without an order (a, b, c)", "--levels a,b,c"),
+    (["cells.h5ad", *ASK[:2], "--phenotype", "site", "--levels", "a,d"], "Found no d in obs['site']", "a, b, c"),
+    (["cells.h5ad", *ASK[:2], "--phenotype", "site", "--levels", "a"], "Found --levels a", "two or more"),
+    (["cells.h5ad", *ASK[:2], "--phenotype", "text"], "has 9 levels without an order", "astype(float)"),
     (["cells.h5ad", *ASK, "--covariate", "twice"], "'twice' and 'severity' cannot be told apart", "Take 'twice' out"),
     (["cells.h5ad", *ASK, "--covariate", "severity"], "both --phenotype and --covariate", "Take it out"),
     (["cells.h5ad", "--sample", "donor", "--phenotype", "donor"], "both --sample and --phenotype", "two columns"),

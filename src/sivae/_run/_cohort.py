@@ -14,6 +14,7 @@ from sivae import _keys
 from sivae._errors import SiVAEError, SiVAEWarning, warn
 from sivae._run import _cells, _cohort_checks, _cohort_tables, _cohort_write, _files, _fit, _gene_space
 from sivae._run._clock import Clock
+from sivae._values import frame
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -30,6 +31,8 @@ class CohortOptions:
 
     sample: str
     phenotype: str
+    levels: tuple[str, ...] = ()
+    """Levels of the phenotype from low to high; all, as they are, if not given."""
     covariates: tuple[str, ...] = ()
     cell_type: str | None = None
     mode: str = "shared"
@@ -110,6 +113,7 @@ def cohort_file(data: Path, run: Path, options: CohortOptions, *, say: Say, prog
     cohort = _cohort_checks.check_obs(_cells.read_obs(data), options)
     with _cells.open_cells(data) as cells, _files.whole_folder(run) as folder:
         adata = cells.adata
+        adata.obs[options.phenotype] = _cohort_checks.phenotype_column(frame(adata.obs), options)
         _cohort_checks.check_classes([str(name) for name in adata.var.columns], options)
         _cohort_checks.check_sets([str(name) for name in adata.var_names], options)
         clock.lap("reading")

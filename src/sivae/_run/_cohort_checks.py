@@ -117,6 +117,10 @@ def _check_numbers(options: CohortOptions) -> None:
 
 
 def _check_names(options: CohortOptions) -> None:
+    if options.levels and (len(set(options.levels)) < len(options.levels) or len(options.levels) < 2):  # noqa: PLR2004
+        raise OptionError(
+            f"Found --levels {','.join(options.levels)}, expected two or more different ones, from low to high."
+        )
     if options.sample == options.phenotype:
         raise OptionError(
             f"{options.sample!r} is both --sample and --phenotype; expected two columns: who the individual is, and "
@@ -168,6 +172,7 @@ def check_obs(obs: pd.DataFrame, options: CohortOptions) -> Cohort:
     for name, option in _columns(options):
         _check_column(obs, name, option)
     _check_many(obs, options)
+    obs = obs.assign(**{options.phenotype: phenotype_column(obs, options)})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # connectivity says it
         individuals = individuals_of(
@@ -176,6 +181,7 @@ def check_obs(obs: pd.DataFrame, options: CohortOptions) -> Cohort:
     for name, option in ((options.phenotype, "--phenotype"), *((name, "--covariate") for name in options.covariates)):
         if name not in individuals.obs:
             _refuse_varying(obs, individuals, name, option)
+    _check_order(individuals.obs[options.phenotype], options.phenotype)
     design = read_design(AnnData(obs=individuals.obs), options.phenotype, options.covariates)
     return Cohort(individuals, design)
 
@@ -209,6 +215,56 @@ def _check_many(obs: pd.DataFrame, options: CohortOptions) -> None:
         f"Found {enough} individuals with at least {options.min_cells} cells in obs[{options.sample!r}], expected at "
         f"least {LEAST_INDIVIDUALS}, because the individual is the unit of evidence. Individuals and their cells: "
         f"{found}. Name the column that tells individuals apart with --sample, lower --min-cells, or add individuals."
+    )
+
+
+def phenotype_column(obs: pd.DataFrame, options: CohortOptions) -> pd.Series[Any]:
+    """The phenotype of each cell; with `levels`, ordered as these, and missing where it is none of them.
+
+    Raises
+    ------
+    SetupError
+        If a level is not there.
+    """
+    import pandas as pd
+
+    column = obs[options.phenotype]
+    if not options.levels:
+        return column
+    known = column.notna()
+    text = column.astype(str).where(known)
+    there = sorted(set(text[known]))
+    gone = [level for level in options.levels if level not in there]
+    if gone:
+        raise SetupError(
+            f"Found no {some(gone)} in obs[{options.phenotype!r}], expected some of: {some(there, 12)}. Name levels "
+            "that are there with --levels, from low to high."
+        )
+    return pd.Series(pd.Categorical(text, categories=list(options.levels), ordered=True), index=obs.index)
+
+
+def _check_order(column: pd.Series[Any], name: str) -> None:
+    """Refuse more than two levels that nobody has put in order."""
+    import pandas as pd
+
+    if pd.api.types.is_numeric_dtype(column.dtype) or getattr(column.dtype, "ordered", False):
+        return
+    levels = sorted({str(value) for value in column.dropna()})
+    if len(levels) <= 2:  # noqa: PLR2004
+        return
+    numbers = pd.to_numeric(pd.Series(levels), errors="coerce").notna().all()
+    advice = (
+        f"Order them with --levels {','.join(levels[:3])} (from low to high; individuals of others are left out), or "
+    )
+    advice += "compare two of them."
+    if numbers:
+        advice = (
+            f"They read as numbers: write the file again after adata.obs[{name!r}] = adata.obs[{name!r}].astype(float)."
+        )
+    raise SetupError(
+        there = f"adata.obs[{name!r}]"
+        advice = f"They read as numbers: write the file again after {there} = {there}.astype(float)."
+        f"ones. {advice}"
     )
 
 

@@ -66,6 +66,7 @@ def _shown(options: CohortOptions, source: dict[str, str]) -> dict[str, str]:
     """Rows of the report's table of options."""
     given = {name.replace("_", " "): value for name, value in asdict(options).items()}
     given["n genes"] = "all" if options.n_genes is None else options.n_genes
+    given["levels"] = ", ".join(options.levels) or None
     given["covariates"] = ", ".join(options.covariates) or "none"
     shown = {name: str(value) for name, value in given.items() if value is not None}
     return {"data": source["source"], "data sha256": source["sha256"], "genes": source["chosen"]} | shown

@@ -25,6 +25,13 @@ def cohort(
         ),
     ],
     output: Out,
+    levels: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B,...",
+            help="Levels of the phenotype from low to high, if it is not a number; individuals of others are left out.",
+        ),
+    ] = None,
     covariate: Annotated[
         list[str] | None,
         typer.Option(metavar="COLUMN", help="Column of obs to hold fixed, one value per individual; repeatable."),
@@ -81,7 +88,8 @@ def cohort(
     from sivae._run._cohort import CohortOptions, cohort_file
 
     options = CohortOptions(
-        sample=sample, phenotype=phenotype, covariates=tuple(dict.fromkeys(covariate or ())), cell_type=cell_type,
+        sample=sample, phenotype=phenotype, levels=_listed(levels), covariates=tuple(dict.fromkeys(covariate or ())),
+        cell_type=cell_type,
         mode=mode, model=None if model is None else str(model), layer=layer, batch_key=batch_key,
         n_latent=n_latent, n_genes=_number_of_genes(n_genes),
         gene_sets=None if gene_sets is None else str(gene_sets), classes=classes, min_cells=min_cells, fdr=fdr,
@@ -90,3 +98,8 @@ def cohort(
     )  # fmt: skip
     with plainly():
         cohort_file(data, output, options, say=typer.echo, progress=sys.stderr.isatty())
+
+
+def _listed(text: str | None) -> tuple[str, ...]:
+    """Names that commas separate."""
+    return () if text is None else tuple(name.strip() for name in text.split(",") if name.strip())
