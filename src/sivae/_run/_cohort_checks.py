@@ -253,17 +253,14 @@ def _check_order(column: pd.Series[Any], name: str) -> None:
     if len(levels) <= 2:  # noqa: PLR2004
         return
     numbers = pd.to_numeric(pd.Series(levels), errors="coerce").notna().all()
-    advice = (
-        f"Order them with --levels {','.join(levels[:3])} (from low to high; individuals of others are left out), or "
-    )
-    advice += "compare two of them."
-    if numbers:
+    there = f"adata.obs[{name!r}]"
+    advice = f"They read as numbers: write the file again after {there} = {there}.astype(float)."
+    if not numbers:
         advice = (
-            f"They read as numbers: write the file again after adata.obs[{name!r}] = adata.obs[{name!r}].astype(float)."
+            f"Order them with --levels {','.join(levels[:3])} (from low to high; individuals of others are left out)."
         )
     raise SetupError(
-        there = f"adata.obs[{name!r}]"
-        advice = f"They read as numbers: write the file again after {there} = {there}.astype(float)."
+        f"{name!r} has {len(levels)} levels without an order ({some(levels)}), expected numbers, two levels, or ordered "
         f"ones. {advice}"
     )
 
