@@ -256,9 +256,8 @@ def _check_order(column: pd.Series[Any], name: str) -> None:
     there = f"adata.obs[{name!r}]"
     advice = f"They read as numbers: write the file again after {there} = {there}.astype(float)."
     if not numbers:
-        advice = (
-            f"Order them with --levels {','.join(levels[:3])} (from low to high; individuals of others are left out)."
-        )
+        some_levels = ",".join(levels[:3])
+        advice = f"Order them with --levels {some_levels} (from low to high; individuals of others are left out)."
     raise SetupError(
         f"{name!r} has {len(levels)} levels without an order ({some(levels)}), expected numbers, two levels, or ordered "
         f"ones. {advice}"
