@@ -257,7 +257,7 @@ def _check_order(column: pd.Series[Any], name: str) -> None:
     advice = f"They read as numbers: write the file again after {there} = {there}.astype(float)."
     if not numbers:
         some_levels = ",".join(levels[:3])
-        advice = f"Order them with --levels {some_levels} (from low to high; individuals of others are left out)."
+        advice = f"Order them with --levels {some_levels} (from low to high; others are left out)."
     raise SetupError(
         f"{name!r} has {len(levels)} levels without an order ({some(levels)}), expected numbers, two levels, or ordered "
         f"ones. {advice}"
