@@ -294,7 +294,7 @@ def test_few_individuals_and_no_cell_types_are_caveats(tmp_path, undrawn):
     asked = cohort.associate(samples, "phenotype", **TEST)
     text = plain(report.build_cohort(samples, tmp_path / "r.html", association=asked).read_text(encoding="utf-8"))
     assert "No cell types were given" in text and "8 individuals find strong changes alone" in text
-    assert "case less control" in text
+    assert "in case, compared with control" in text
 
 
 def test_a_report_does_not_depend_on_the_order_of_genes(told, undrawn):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from sivae._run._cohort_checks import Cohort
+    from sivae.cohort._phenotype import Design
     from sivae.model._sivae import SiVAE
 
 Say = Callable[[str], None]
@@ -120,6 +121,8 @@ def cohort_file(data: Path, run: Path, options: CohortOptions, *, say: Say, prog
         left = "" if cells.root is None else "; its values stay in the file and are read when needed"
         say(f"Read {data}: {adata.n_obs:,} cells x {adata.n_vars:,} genes{left}.")
         say(_individual_words(cohort, options))
+        if options.cell_type is None:
+            say("Note: without --cell-type, a shift of cell types counts as a change of connectivity.")
         for note in cohort.design.notes:
             notes.pass_on(note)
         source = {"source": data.name, "sha256": _files.file_hash(data), "chosen": ""}
@@ -141,10 +144,15 @@ def _individual_words(cohort: Cohort, options: CohortOptions) -> str:
     left = f"; {len(individuals.left_out)} with fewer than {options.min_cells} cells are left out"
     cells = f"{counts[0]:,} to {counts[-1]:,} cells" if counts[0] < counts[-1] else f"{counts[0]:,} cells each"
     return (
-        f"Individuals: {len(individuals.names)} with {cells}"
-        f"{left if individuals.left_out else ''}; asked about {design.phenotype} ({design.kind}) in {len(design.rows)}"
-        f"{beside}."
+        f"Individuals: {len(individuals.names)} with {cells}{left if individuals.left_out else ''}; "
+        f"asked about {design.phenotype} ({_kind(design)}) in {len(design.rows)}{beside}."
     )
+
+
+def _kind(design: Design) -> str:
+    if design.kind == "binary":
+        return f"{design.levels[1]} compared with {design.levels[0]}"
+    return f"from {design.levels[0]} to {design.levels[-1]}" if design.kind == "ordered" else design.kind
 
 
 def _samples(

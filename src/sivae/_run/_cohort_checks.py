@@ -259,8 +259,8 @@ def _check_order(column: pd.Series[Any], name: str) -> None:
         some_levels = ",".join(levels[:3])
         advice = f"Order them with --levels {some_levels} (from low to high; others are left out)."
     raise SetupError(
-        f"{name!r} has {len(levels)} levels without an order ({some(levels)}), expected numbers, two levels, or ordered "
-        f"ones. {advice}"
+        f"{name!r} has {len(levels)} levels without an order ({some(levels)}), expected numbers, two levels, or "
+        f"ordered ones. {advice}"
     )
 
 

@@ -148,6 +148,7 @@ def describe(samples: AnnData, parts: Parts) -> dict[str, Any]:
         "covariates": say.listed(attrs["covariates"]),
         "fdr": say.percent(fdr),
         "unit": say.unit(attrs),
+        "numeric": attrs["kind"] != "binary",
         "mode": str(record.get("mode", "shared")),
         "n_latent": str(record.get("n_latent", "")),
         "cell_type_key": str(record.get("cell_type_key", "")),

@@ -27,6 +27,7 @@ MEANING: Final = {
 }
 """What each verdict means, in the order of the table."""
 MINUS: Final = "\N{MINUS SIGN}"
+BOOLEAN: Final = ["False", "True"]
 FEW: Final = 12
 """Individuals below which strong effects alone can be found."""
 NOMINAL: Final = 0.05
@@ -65,7 +66,7 @@ def direction(attrs: dict[Any, Any]) -> str:
     """Where less and more are: "as age rises", "in case than in control"."""
     levels = [str(level) for level in attrs["levels"]]
     if attrs["kind"] == "binary" and len(levels) == 2:  # noqa: PLR2004
-        if levels == ["False", "True"]:
+        if levels == BOOLEAN:
             return f"where {attrs['phenotype']} is True than where it is False"
         return f"in {levels[1]} than in {levels[0]}"
     if attrs["kind"] == "ordered":
@@ -74,10 +75,12 @@ def direction(attrs: dict[Any, Any]) -> str:
 
 
 def unit(attrs: dict[Any, Any]) -> str:
-    """What an effect is per: "per unit of age", "case less control"."""
+    """What an effect is per: "per unit of age", "in case, compared with control"."""
     levels = [str(level) for level in attrs["levels"]]
     if attrs["kind"] == "binary" and len(levels) == 2:  # noqa: PLR2004
-        return f"{levels[1]} less {levels[0]}"
+        if levels == BOOLEAN:
+            return f"where {attrs['phenotype']} is True, compared with where it is False"
+        return f"in {levels[1]}, compared with {levels[0]}"
     return f"per {'step' if attrs['kind'] == 'ordered' else 'unit'} of {attrs['phenotype']}"
 
 
@@ -221,7 +224,7 @@ def edge_words(edges: pd.DataFrame) -> str:
     return (
         f"{len(found):,} of {counted(len(edges), 'edge')} {'goes' if len(found) == 1 else 'go'} with "
         f"{edges.attrs['phenotype']} (false discovery rate {rate}): {weaker:,} get weaker and {len(found) - weaker:,} "
-        f"stronger {direction(dict(edges.attrs)).replace(' than in ', ', compared with ')}."
+        f"stronger {direction(dict(edges.attrs)) if edges.attrs['kind'] != 'binary' else unit(dict(edges.attrs))}."
     )
 
 
