@@ -11,6 +11,9 @@ from scipy import sparse, stats
 import sivae
 from sivae import _keys
 from sivae._errors import NotTrainedError, OptionError, SetupError, SiVAEWarning
+from sivae.cohort import _shared
+from sivae.cohort._individuals import individuals_of
+from sivae.model._rates import encoder_of, rates
 
 LAYERS = ["projection", "explained_variance", "norm", "degree", "strength"]
 
@@ -122,11 +125,12 @@ def test_lengths_do_not_grow_as_cells_get_fewer():
     assert noise_s[few].mean() / noise_s[~few].mean() == pytest.approx(4, rel=0.2)  # what plain squares would add
 
 
-def test_permuting_cells_and_genes_permutes_nothing_but_the_output(cohort, samples):
+def test_permuting_cells_and_genes_permutes_nothing_but_the_output(cohort):
     adata, model = cohort
+    samples = sivae.cohort.connectivity(adata, "donor", model=model, cell_type_key="cell_type", matched_cells=80)
     rng = np.random.default_rng(3)
     moved = adata[rng.permutation(adata.n_obs)][:, rng.permutation(adata.n_vars)].copy()
-    other = sivae.cohort.connectivity(moved, "donor", model=model, cell_type_key="cell_type")
+    other = sivae.cohort.connectivity(moved, "donor", model=model, cell_type_key="cell_type", matched_cells=80)
     assert list(other.var_names) == list(moved.var_names)
     other = other[:, samples.var_names]
     for name in LAYERS:
@@ -144,6 +148,19 @@ def test_the_same_seed_gives_the_same_and_another_draws_anew(cohort, samples):
     np.testing.assert_array_equal(again.obsm[_keys.MATCHED], samples.obsm[_keys.MATCHED])
     np.testing.assert_array_equal(other.X, samples.X)
     assert (other.obsm[_keys.MATCHED] != samples.obsm[_keys.MATCHED]).any()
+
+
+def test_parts_of_the_cells_add_up_to_the_position(cohort):
+    adata, model = cohort
+    read = rates(model, adata)
+    people = individuals_of(adata, "donor", cell_type_key="cell_type", min_cells=20)
+    cells_s = [_shared._cells_of(read, people, s) for s in range(3)]
+    reading, position_sgk, _, _ = _shared._read(cells_s, encoder_of(model, read.genes), len(people.types), 0.01)
+    for cells, position_gk in zip(cells_s, position_sgk, strict=True):
+        part_jgk, freedom_j = reading.parts(cells, np.arange(len(cells.type_c)) % 7, 7)
+        np.testing.assert_allclose(part_jgk.sum(axis=0) / freedom_j.sum(), position_gk, atol=1e-10)
+        np.testing.assert_allclose(reading.position(cells), position_gk, atol=1e-10)
+    assert np.abs(reading.composition.shift(np.bincount(cells_s[0].type_c) - 1.0)).max() > 1e-3
 
 
 def test_it_survives_the_disk(samples, tmp_path):

@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger("sivae")
 MOST_EDGES = 100_000
 """Edges that are kept, at most: those that most individuals have."""
+CANDIDATES = 5
+"""Pairs of the cohort's mean graph that are kept as well, as multiples of the edges of one individual.
+
+An edge that weakens in some individuals need not be among the strongest of anyone's; with few cells positions are drawn
+to the cohort's mean, and everyone's graph is the same one.
+"""
 
 
 def assemble(
@@ -44,7 +50,7 @@ def assemble(
     samples.obsm[_keys.POSITIONS] = spaces.position_sgk.astype(np.float32)
     if spaces.matched_sgr is not None:
         samples.obsm[_keys.MATCHED] = spaces.matched_sgr.astype(np.float32)
-    first_e, second_e, present_se = individual_edges(spaces.position_sgk, edge_share)
+    first_e, second_e, present_se = individual_edges(spaces.position_sgk, spaces.mean_gk, edge_share)
     samples.obsm[_keys.EDGES] = present_se
     samples.obsm[_keys.EDGE_STRENGTH] = np.array(
         [_cohort.linearised(v_gk, spaces.mean_gk, first_e, second_e) for v_gk in spaces.raw_sgk], np.float32
@@ -57,17 +63,19 @@ def assemble(
     return samples
 
 
-def individual_edges(position_sgk: Array, share: float) -> tuple[NDArray[np.intp], NDArray[np.intp], sparse.csr_matrix]:
-    """The edges that any individual has, their two genes, (e,) each, and who has them, (s, e)."""
+def individual_edges(
+    position_sgk: Array, mean_gk: Array, share: float
+) -> tuple[NDArray[np.intp], NDArray[np.intp], sparse.csr_matrix]:
+    """Edges that any individual has and strong ones of the cohort's mean: both genes, (e,) each, and who has them."""
     n_genes = position_sgk.shape[1]
-    pair_s = []
-    for v_gk in position_sgk:
-        first_e, second_e = _hubs.top_pairs(v_gk, share=share)
-        pair_s.append(np.sort(first_e.astype(np.int64) * n_genes + second_e))
+    pair_s = [_pairs(v_gk, share) for v_gk in position_sgk]
     every, count = np.unique(np.concatenate(pair_s), return_counts=True)
     if len(every) > MOST_EDGES:
         logger.info("%d edges in all; the %d that most individuals have are kept", len(every), MOST_EDGES)
         every = np.sort(every[np.lexsort((every, -count))[:MOST_EDGES]])
+    room = (MOST_EDGES - len(every)) / max(n_genes * (n_genes - 1) / 2, 1)
+    if room > 0:
+        every = np.union1d(every, _pairs(mean_gk, min(CANDIDATES * share, room, 1.0)))
     rows, columns = [], []
     for s, pairs in enumerate(pair_s):
         kept = pairs[np.isin(pairs, every, assume_unique=True)]
@@ -78,3 +86,9 @@ def individual_edges(position_sgk: Array, share: float) -> tuple[NDArray[np.intp
         (np.ones(len(row), np.float32), (row, column)), shape=(len(pair_s), len(every)), dtype=np.float32
     )
     return (every // n_genes).astype(np.intp), (every % n_genes).astype(np.intp), present_se
+
+
+def _pairs(v_gk: Array, share: float) -> NDArray[np.int64]:
+    """The strongest pairs, each as one number, ascending."""
+    first_e, second_e = _hubs.top_pairs(v_gk, share=share)
+    return np.sort(first_e.astype(np.int64) * len(v_gk) + second_e)

@@ -109,10 +109,11 @@ def connectivity(
     cells (a jackknife over groups of cells, smoothed over individuals; for explained variance up to 1.4 times too
     large); `"mean_expression"` and `"detection"`. NaN where a gene is absent from an individual. `obs`: every column
     that is constant within individuals, `sivae_n_cells`, `sivae_depth`. `obsm`: `sivae_positions` (individuals, genes,
-    latent), `sivae_edges` (individuals, edges; 0 or 1) and `sivae_edge_strength` for the edges named in
-    `uns["sivae_cohort"]["edges"]`, `sivae_composition` (shares of cell types, or of clusters of the cell map where no
-    types are given), `sivae_matched` (individuals, genes, draws). `uns["sivae_cohort"]`: mode, keys, individuals that
-    were left out or failed.
+    latent), `sivae_edges` (individuals, pairs; 0 or 1) and `sivae_edge_strength` for the pairs named in
+    `uns["sivae_cohort"]["edges"]` (every edge of an individual's graph, and strong pairs of the cohort's mean),
+    `sivae_composition` (shares of cell types, or of clusters of the cell map where no types are given),
+    `sivae_matched` (individuals, genes, draws). `uns["sivae_cohort"]`: mode, keys, individuals that were left out or
+    failed.
 
     Raises
     ------
