@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,7 @@ from sivae._checks import check_names, number, one_of, whole_number
 from sivae._errors import warn
 from sivae.cohort._controls import CONTROLS, NOMINAL, read_controls, read_draws, verdicts
 from sivae.cohort._phenotype import dense, read_design, read_layer
+from sivae.cohort._tables import design_attrs
 from sivae.cohort._tested import Work, tested
 from sivae.stats._fdr import adjust
 from sivae.stats._given import Given
@@ -178,7 +179,7 @@ def associate(
     columns, exact = tested(work)
     table = _table(columns, method=method, fdr=fdr, controls=controls)
     table.index = pd.Index(np.asarray(samples.var_names, str), name="gene")
-    table.attrs.update(_attrs(design, exact=exact) | {"layer": name, "method": method, "fdr": fdr})
+    table.attrs.update(design_attrs(design) | {"exact": exact, "layer": name, "method": method, "fdr": fdr})
     for note in design.notes + _too_few(design):
         warn(note)
     return table
@@ -239,15 +240,3 @@ def _table(columns: Columns, *, method: Method, fdr: float, controls: bool) -> p
     shown = [name for name in SHOWN[:-1] if controls or SHOWN.index(name) <= last]
     table = pd.DataFrame({name: columns.get(name, missing_g) for name in shown})
     return table.assign(verdict=verdict_g)
-
-
-def _attrs(design: Design, *, exact: bool) -> dict[str, Any]:
-    return {
-        "phenotype": design.phenotype,
-        "covariates": list(design.covariates),
-        "n_individuals": len(design.rows),
-        "left_out": list(design.left_out),
-        "kind": design.kind,
-        "levels": list(design.levels),
-        "exact": exact,
-    }

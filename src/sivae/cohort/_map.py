@@ -14,17 +14,16 @@ from sivae._rng import numpy_generator
 from sivae._values import frame
 from sivae.cohort._phenotype import read_design
 from sivae.cohort._similarity import read_record, read_similarity
+from sivae.cohort._tables import design_attrs
 from sivae.graph._graph_kernels import centered_products, classical_scaling, distance_of
 from sivae.stats._association import associate
 from sivae.stats._distance import distance_regression
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Sequence
+    from collections.abc import Sequence
 
     from anndata import AnnData
     from numpy.typing import NDArray
-
-    from sivae.cohort._phenotype import Design
 
     Array = NDArray[np.float64]
 
@@ -184,19 +183,8 @@ def associate_map(
     table = pd.DataFrame({"share": np.append(np.nan, share_k), **columns})
     table.index = pd.Index(["similarity", *(f"axis {k + 1}" for k in range(len(share_k)))])
     method = str(read_record(samples).get("similarity", {}).get("method", ""))
-    table.attrs = {**_attrs(design), "method": method, "n_permutations": n_permutations, "exact": exact}
+    table.attrs = {**design_attrs(design), "method": method, "n_permutations": n_permutations, "exact": exact}
     return table
-
-
-def _attrs(design: Design) -> dict[Hashable, Any]:
-    return {
-        "phenotype": design.phenotype,
-        "covariates": list(design.covariates),
-        "kind": design.kind,
-        "levels": list(design.levels),
-        "n_individuals": len(design.rows),
-        "left_out": list(design.left_out),
-    }
 
 
 def _axes(similarity_ss: Array, n_components: int) -> tuple[Array, Array]:

@@ -11,6 +11,7 @@ from scipy import sparse
 from sivae import _keys
 from sivae._checks import check_adata, check_names, names, one_of, whole_number
 from sivae._errors import GeneMismatchError, OptionError, SetupError, some, warn
+from sivae.cohort._samples import read_positions
 from sivae.graph import _graph_kernels as kernels
 
 if TYPE_CHECKING:
@@ -239,12 +240,7 @@ def _positions(
             f"obsm has no {_keys.POSITIONS!r}; expected positions of genes. Make them with cohort.connectivity, or "
             "take method='edges'."
         )
-    position_sgk = np.asarray(samples.obsm[_keys.POSITIONS], np.float64)
-    if position_sgk.ndim != 3 or position_sgk.shape[1] != samples.n_vars:
-        raise SetupError(
-            f"obsm[{_keys.POSITIONS!r}] has the shape {position_sgk.shape}; expected individuals x {samples.n_vars} "
-            "genes x axes. Choose genes with the argument genes instead of from the AnnData."
-        )
+    position_sgk = np.asarray(read_positions(samples), np.float64)
     position_sgk = position_sgk[:, rows]
     known_g = np.asarray(np.isfinite(position_sgk).all(axis=(0, 2)), bool)
     variance_sg = None
