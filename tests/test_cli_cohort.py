@@ -174,6 +174,18 @@ def test_the_model_of_a_run_is_taken_and_nothing_is_trained(made, tmp_path, monk
 
 
 @pytest.mark.usefixtures("unpictured")
+@pytest.mark.parametrize("mode", ["shared", "model"])
+def test_a_run_is_the_same_when_values_stay_in_the_file(made, tmp_path, monkeypatch, mode):
+    monkeypatch.setattr("sivae._run._cells.SHARE", 0.0)
+    words = SMALL if mode == "shared" else ["--n-permutations", "499", "--model", made[0] / "run"]
+    done = sivae("cohort", made[0] / "cells.h5ad", "-o", tmp_path / "run", *ASK, *words, "--covariate", "sex")
+    assert done.exit_code == 0, done.output
+    assert "its values stay in the file" in done.stdout
+    first, again = (pd.read_csv(path / "run/tables/association.csv") for path in (made[0], tmp_path))
+    np.testing.assert_allclose(first["effect"], again["effect"], rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.usefixtures("unpictured")
 def test_levels_are_ordered_and_others_left_out(made, tmp_path):
     words = ["cohort", made[0] / "cells.h5ad", "--sample", "donor", "--phenotype", "site", "--n-permutations", "99"]
     words += ["--model", made[0] / "run"]

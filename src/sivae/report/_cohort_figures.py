@@ -50,7 +50,9 @@ def draw(samples: AnnData, parts: Parts) -> dict[str, bytes]:
         drawings["individuals"] = lambda: pl.individuals(samples, name, ax=_axes(6.4, 4.2))
     if parts.gene_sets is not None:
         sets = set_rows(parts.gene_sets)
-        drawings["gene_sets"] = lambda: pl.gene_set_association(sets, ax=_axes(7.0, 0.9 + 0.24 * min(15, len(sets))))
+        drawings["gene_sets"] = lambda: pl.gene_set_association(
+            sets, ax=_axes(7.0, 0.9 + 0.24 * min(15, max(5, len(sets))))
+        )
     pictures = {}
     for key, drawing in drawings.items():
         try:
