@@ -32,7 +32,7 @@ def write(
     from sivae.report import _cohort, _cohort_figures
 
     _cohort_tables.write(found, folder / TABLES)
-    storable(samples).write_h5ad(folder / SAMPLES)
+    samples.write_h5ad(folder / SAMPLES)
     parts = _cohort.Parts(
         association=found.association, edges=found.edges, modules=found.modules, edge_classes=found.edge_classes,
         central_genes=found.central_genes, gene_sets=found.gene_sets, map=found.map, notes=tuple(notes),
@@ -46,20 +46,6 @@ def write(
     clock.lap("writing")
     record = _record(samples, found, options, source=source, clock=clock)
     (folder / RECORD).write_text(json.dumps(record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-
-
-def storable(samples: AnnData) -> AnnData:
-    """The same, without slashes in names that become paths in the file: those of cell types and of who was left out."""
-    kept = samples.copy()
-    record = dict(kept.uns[_keys.COHORT])
-    kept.uns[_keys.COHORT] = record | {"failed": {_plain(who): why for who, why in dict(record["failed"]).items()}}
-    if _keys.COMPOSITION in kept.obsm:
-        kept.obsm[_keys.COMPOSITION] = kept.obsm[_keys.COMPOSITION].rename(columns=_plain)
-    return kept
-
-
-def _plain(name: object) -> str:
-    return str(name).replace("/", "\N{DIVISION SLASH}")
 
 
 def _shown(options: CohortOptions, source: dict[str, str]) -> dict[str, str]:
