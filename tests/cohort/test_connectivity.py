@@ -171,6 +171,21 @@ def test_it_survives_the_disk(samples, tmp_path):
     assert sparse.issparse(back.obsm[_keys.EDGES])
 
 
+def test_names_with_slashes_can_be_written(cohort, tmp_path):
+    adata, model = cohort
+    changed = adata.copy()
+    changed.obs["cell_type"] = changed.obs["cell_type"].astype(str) + " naive/central"
+    who = changed.obs["donor"].astype(str).to_numpy(dtype=object)
+    who[:5] = "a/b"
+    changed.obs["donor"] = who
+    with pytest.warns(SiVAEWarning, match="a/b"):
+        found = sivae.cohort.connectivity(changed, "donor", model=model, cell_type_key="cell_type")
+    found.write_h5ad(tmp_path / "samples.h5ad")  # a slash would be a warning, which is an error here
+    back = ad.read_h5ad(tmp_path / "samples.h5ad")
+    assert list(back.uns[_keys.COHORT]["failed"]) == ["a\N{DIVISION SLASH}b"]
+    assert all("naive\N{DIVISION SLASH}central" in name for name in back.obsm[_keys.COMPOSITION].columns)
+
+
 def test_without_types_clusters_say_what_the_composition_is(cohort):
     adata, model = cohort
     found = sivae.cohort.connectivity(adata, "donor", model=model)

@@ -135,17 +135,37 @@ def test_smooth_errors_keep_the_genes_mean_and_follow_the_noise():
     np.testing.assert_allclose(smooth_sg[1] ** 2 / smooth_sg[0] ** 2, noise_sg[1] / noise_sg[0])
 
 
-def test_linearized_correlations_are_tangents():
+def test_pair_correlations_at_the_mean_for_small_changes_and_for_genes_that_lose_all():
     rng = np.random.default_rng(9)
     mean_gk, off_gk = rng.standard_normal((G, K)), rng.standard_normal((G, K))
     first_e, second_e = np.triu_indices(G, 1)
-    np.testing.assert_allclose(
-        _cohort.linearised(mean_gk, mean_gk, first_e, second_e), (mean_gk[first_e] * mean_gk[second_e]).sum(axis=1)
-    )
-    small = 1e-6
-    moved_gk = mean_gk + small * off_gk
-    exact = (moved_gk[first_e] * moved_gk[second_e]).sum(axis=1)
-    np.testing.assert_allclose(_cohort.linearised(moved_gk, mean_gk, first_e, second_e), exact, atol=1e-10)
+
+    def exact(v_gk):
+        return (v_gk[first_e] * v_gk[second_e]).sum(axis=1)
+
+    def found(v_gk):
+        return _cohort.pair_correlation(v_gk, mean_gk, first_e, second_e)
+
+    np.testing.assert_allclose(found(mean_gk), exact(mean_gk))
+    scaled_gk = mean_gk * rng.uniform(0, 2, G)[:, None]
+    np.testing.assert_allclose(found(scaled_gk), exact(scaled_gk), atol=1e-12)
+    np.testing.assert_allclose(found(np.zeros_like(mean_gk)), 0, atol=1e-15)
+    moved_gk = mean_gk + 1e-6 * off_gk
+    np.testing.assert_allclose(found(moved_gk), exact(moved_gk), atol=1e-10)
+    mean_gk[3] = 0
+    assert np.isfinite(found(off_gk)).all()
+
+
+def test_pair_correlations_have_less_noise_than_products():
+    rng = np.random.default_rng(12)
+    true_gk = rng.standard_normal((G, 20)) * 0.1
+    first_e, second_e = np.triu_indices(G, 1)
+    truth_e = (true_gk[first_e] * true_gk[second_e]).sum(axis=1)
+    seen = true_gk + 0.15 * rng.standard_normal((200, G, 20))
+    ours_se = np.array([_cohort.pair_correlation(v_gk, true_gk, first_e, second_e) for v_gk in seen])
+    plain_se = np.array([(v_gk[first_e] * v_gk[second_e]).sum(axis=1) for v_gk in seen])
+    assert np.abs(ours_se.mean(axis=0) - truth_e).max() < 0.03
+    assert ours_se.std(axis=0).mean() < 0.8 * plain_se.std(axis=0).mean()
 
 
 def test_top_pairs_are_the_largest_and_give_the_degrees():

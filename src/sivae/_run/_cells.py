@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, final
 
 from sivae._errors import SetupError, SiVAEError, some
+from sivae._values import frame
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import pandas as pd
     from anndata import AnnData
 
 SHARE: Final = 0.25
@@ -75,21 +77,45 @@ def open_cells(path: Path) -> Iterator[Cells]:
     """
     _check_name(path)
     with ExitStack() as stack:
-        try:
+        with _plainly(path):
             root = _open(path)
             if hasattr(root, "close"):  # a zarr store of files has nothing to close
                 stack.callback(root.close)
             _check_anndata(root, path)
             stays = _is_large(root) and _is_current(root)
             cells = Cells(_lazily(root), root) if stays else Cells(_whole(path))
-        except SiVAEError:
-            raise
-        except Exception as error:  # h5py, zarr and anndata raise what they like
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise SetupError(
-                f"{path} cannot be read as {path.suffix}: {reason}. Check that the file is whole."
-            ) from error
         yield cells
+
+
+def read_obs(path: Path) -> pd.DataFrame:
+    """What is known of the cells in .h5ad or .zarr; no value of a gene is read.
+
+    Raises
+    ------
+    SetupError
+        If it is not there, or cannot be read as what its name says.
+    """
+    from anndata.io import read_elem
+
+    _check_name(path)
+    with _plainly(path), ExitStack() as stack:
+        root = _open(path)
+        if hasattr(root, "close"):
+            stack.callback(root.close)
+        _check_anndata(root, path)
+        obs = read_elem(root["obs"]) if _is_current(root) else _whole(path).obs
+        return frame(obs)
+
+
+@contextmanager
+def _plainly(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except SiVAEError:
+        raise
+    except Exception as error:  # h5py, zarr and anndata raise what they like
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise SetupError(f"{path} cannot be read as {path.suffix}: {reason}. Check that the file is whole.") from error
 
 
 # ------------------------------------------------------------------------------------------------------------- opening

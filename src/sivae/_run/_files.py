@@ -17,6 +17,8 @@ FORMAT: Final = 1
 """Of `run.json`."""
 RECORD, CELLS, MODEL, TABLES = "run.json", "adata.h5ad", "model", "tables"
 REPORT, EXPLORER = "report.html", "explorer.html"
+COHORT = "cohort"
+"""Kind of a run over individuals, in its record."""
 
 
 def file_hash(path: Path) -> str:

@@ -116,18 +116,18 @@ def fit(
         it stays where training was interrupted or the run could not be written.
     """
     adata = cells.adata
-    _check_data(adata, options)
+    check_data(adata, options)
     _say_values(adata, options, say)
     _say_preset(options, say)
     _say_confounding(adata, options, say)
     with _files.whole_folder(run) as folder:
-        model, chosen = _prepare(adata, options)
+        model, chosen = prepare(adata, options)
         clock.lap("choosing genes")
         say(f"Genes: {chosen}.")
         say(f"Training {options.n_latent} axes ({model.options.likelihood} likelihood{_recipe_words(options)}).")
-        history = _train(model, options, progress=progress, checkpoint=checkpoint)
+        history = train(model, options, progress=progress, checkpoint=checkpoint)
         clock.lap("training")
-        say(_trained_words(history))
+        say(trained_words(history))
         model.annotate(adata, project=options.project_rest)
         clock.lap("annotating")
         n_later = adata.n_vars - len(model.genes)
@@ -185,7 +185,7 @@ def _check(run: Path, options: FitOptions) -> None:
     _check_recipe(options)
 
 
-def _check_data(adata: AnnData, options: FitOptions) -> None:
+def check_data(adata: AnnData, options: FitOptions) -> None:
     """Refuse data that lack what was asked for, and write the set-up record."""
     from sivae.data._split import refuse_few
     from sivae.model._sivae import SiVAE
@@ -245,21 +245,12 @@ def _say_confounding(adata: AnnData, options: FitOptions, say: Say) -> None:
             say(f"Note: {words}")
 
 
-def _prepare(adata: AnnData, options: FitOptions) -> tuple[SiVAE, str]:
+def prepare(adata: AnnData, options: FitOptions) -> tuple[SiVAE, str]:
     """Choose genes and make the model; return it with the choice in words."""
     from sivae.model._sivae import SiVAE
     from sivae.nn._published_options import PublishedOptions
-    from sivae.pp import select_genes
 
-    if options.n_genes is None or options.n_genes >= adata.n_vars:
-        cells, words = adata, f"all {adata.n_vars:,} are modelled"
-    else:
-        select_genes(adata, options.n_genes, layer=options.layer, batch_key=options.batch_key)
-        cells = adata[:, adata.var["highly_variable"].to_numpy()]
-        counts = bool(adata.uns[_keys.UNS]["setup"]["counts"])
-        measure = "variance of Pearson residuals" if counts else "variance"
-        batches = "" if options.batch_key is None else f", ranked within each {options.batch_key}"
-        words = f"{cells.n_vars:,} of {adata.n_vars:,} chosen by {measure}{batches}"
+    cells, words = choose_genes(adata, options)
     weight = {} if options.gamma is None else {"gamma": options.gamma}
     model = SiVAE(
         cells,
@@ -274,7 +265,21 @@ def _prepare(adata: AnnData, options: FitOptions) -> tuple[SiVAE, str]:
     return model, words
 
 
-def _train(model: SiVAE, options: FitOptions, *, progress: bool, checkpoint: Path | None) -> Any:
+def choose_genes(adata: AnnData, options: FitOptions) -> tuple[AnnData, str]:
+    """The cells with the genes to be modelled alone, and the choice in words."""
+    from sivae.pp import select_genes
+
+    if options.n_genes is None or options.n_genes >= adata.n_vars:
+        return adata, f"all {adata.n_vars:,} are modelled"
+    select_genes(adata, options.n_genes, layer=options.layer, batch_key=options.batch_key)
+    cells = adata[:, adata.var["highly_variable"].to_numpy()]
+    counts = bool(adata.uns[_keys.UNS]["setup"]["counts"])
+    measure = "variance of Pearson residuals" if counts else "variance"
+    batches = "" if options.batch_key is None else f", ranked within each {options.batch_key}"
+    return cells, f"{cells.n_vars:,} of {adata.n_vars:,} chosen by {measure}{batches}"
+
+
+def train(model: SiVAE, options: FitOptions, *, progress: bool, checkpoint: Path | None) -> Any:
     """Train; the checkpoint stays for now, because what follows can still fail."""
     from sivae.train._options import TrainOptions
 
@@ -301,7 +306,7 @@ def _phase_count(phases: list[Phase]) -> str:
     return "1 phase" if len(phases) == 1 else f"{len(phases)} phases"
 
 
-def _trained_words(history: Any) -> str:
+def trained_words(history: Any) -> str:
     from sivae.pl import _history
 
     attrs = history.attrs

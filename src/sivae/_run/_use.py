@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Any
 from sivae import _keys
 from sivae._errors import ArtefactError, OptionError, some
 from sivae._run._cells import open_cells
-from sivae._run._files import CELLS, EXPLORER, FORMAT, MODEL, RECORD, REPORT, TABLES, refuse_existing, whole_file
+from sivae._run._files import (
+    CELLS,
+    COHORT,
+    EXPLORER,
+    FORMAT,
+    MODEL,
+    RECORD,
+    REPORT,
+    TABLES,
+    refuse_existing,
+    whole_file,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,10 +29,29 @@ if TYPE_CHECKING:
 
 PARTS = ("data", "genes", "model", "training", "seconds", "created", "version")
 """What a record holds at least."""
+COHORT_PARTS = ("data", "genes", "individuals", "phenotype", "found", "options", "seconds", "created", "version")
+"""The same of a run over individuals."""
 
 
 def read_record(run: Path) -> dict[str, Any]:
-    """Read `run.json`.
+    """Read `run.json` of a run that `sivae fit` made.
+
+    Raises
+    ------
+    ArtefactError
+        If the folder is not such a run, or its record cannot be read.
+    """
+    record = read_any_record(run)
+    if record.get("kind") == COHORT:
+        raise ArtefactError(
+            f"{run} is a run of sivae cohort, over individuals; expected one of sivae fit. Read its {REPORT} and "
+            f"{TABLES}; its model is in {run / MODEL} where one was trained there."
+        )
+    return record
+
+
+def read_any_record(run: Path) -> dict[str, Any]:
+    """Read `run.json`, whichever command made it.
 
     Raises
     ------
@@ -35,7 +65,8 @@ def read_record(run: Path) -> dict[str, Any]:
     try:
         record = json.loads((run / RECORD).read_text(encoding="utf-8"))
         known = int(record["format"]) <= FORMAT
-        gone = [] if not known else [part for part in PARTS if part not in record]
+        parts = COHORT_PARTS if record.get("kind") == COHORT else PARTS
+        gone = [] if not known else [part for part in parts if part not in record]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ArtefactError(
             f"{run / RECORD} cannot be read: {error}. The run is damaged: copy or make it again."
@@ -44,7 +75,7 @@ def read_record(run: Path) -> dict[str, Any]:
         raise ArtefactError(f"{run} has format {record['format']}, expected up to {FORMAT}. Update sivae-tools.")
     if gone:
         raise ArtefactError(
-            f"{run / RECORD} lacks {some(gone)}, expected {some(PARTS, 20)}. The run is damaged: copy or make it again."
+            f"{run / RECORD} lacks {some(gone)}, expected {some(parts, 20)}. The run is damaged: copy or make it again."
         )
     return dict(record)
 

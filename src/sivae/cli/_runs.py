@@ -163,7 +163,8 @@ def info(run: Run) -> None:
     from sivae import _run
 
     with plainly():
-        for name, value in _rows(_run.read_record(run)):
+        record = _run.read_any_record(run)
+        for name, value in _cohort_rows(record) if "individuals" in record else _rows(record):
             typer.echo(f"{name:<18} {value}")
         listed = sorted(entry.name + ("/" if entry.is_dir() else "") for entry in run.iterdir())
         typer.echo(f"{'files':<18} {', '.join(listed)}")
@@ -195,6 +196,24 @@ def explore(
 
     with plainly():
         typer.echo(f"Wrote {_run.rebuild_explorer(run, out=output, label=label)}")
+
+
+def _cohort_rows(record: dict[str, Any]) -> list[tuple[str, str]]:
+    individuals, options, phenotype = (record[key] for key in ("individuals", "options", "phenotype"))
+    left_out = [*individuals["too_few_cells_or_failed"], *individuals["without_phenotype_or_covariate"]]
+    return [
+        ("data", record["data"]["name"]),
+        ("data sha256", record["data"]["sha256"]),
+        ("individuals", f"{individuals['tested']:,}, {len(left_out):,} left out (column {options['sample']})"),
+        ("cells", f"{individuals['cells']:,}"),
+        ("genes", f"{record['genes']['modelled']:,} ({record['genes']['chosen']})"),
+        ("asked about", f"{phenotype['name']} ({phenotype['kind']})"),
+        ("covariates", ", ".join(options["covariates"]) or "none"),
+        ("mode", options["mode"]),
+        ("found", ", ".join(f"{count:,} {verdict}" for verdict, count in record["found"].items())),
+        ("seconds", ", ".join(f"{name} {value:.1f}" for name, value in record["seconds"].items())),
+        ("made", f"{record['created']} with sivae-tools {record['version']}"),
+    ]
 
 
 def _rows(record: dict[str, Any]) -> list[tuple[str, str]]:

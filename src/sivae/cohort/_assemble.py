@@ -46,21 +46,27 @@ def assemble(
     for name, values in (spaces.layer | controls).items():
         samples.layers[name] = values
     if composition is not None:
-        samples.obsm[_keys.COMPOSITION] = composition
+        samples.obsm[_keys.COMPOSITION] = composition.rename(columns=h5_name)
     samples.obsm[_keys.POSITIONS] = spaces.position_sgk.astype(np.float32)
     if spaces.matched_sgr is not None:
         samples.obsm[_keys.MATCHED] = spaces.matched_sgr.astype(np.float32)
     first_e, second_e, present_se = individual_edges(spaces.position_sgk, spaces.mean_gk, edge_share)
     samples.obsm[_keys.EDGES] = present_se
     samples.obsm[_keys.EDGE_STRENGTH] = np.array(
-        [_cohort.linearised(v_gk, spaces.mean_gk, first_e, second_e) for v_gk in spaces.raw_sgk], np.float32
+        [_cohort.pair_correlation(v_gk, spaces.mean_gk, first_e, second_e) for v_gk in spaces.raw_sgk], np.float32
     )
     names = np.asarray(samples.var_names, dtype=object)
     edges = pd.DataFrame(
         {"gene_a": names[first_e], "gene_b": names[second_e]}, index=[str(e) for e in range(len(first_e))]
     )
-    samples.uns[_keys.COHORT] = record | {"matched_cells": spaces.matched_cells, "edges": edges}
+    failed = {h5_name(who): why for who, why in record["failed"].items()}
+    samples.uns[_keys.COHORT] = record | {"failed": failed, "matched_cells": spaces.matched_cells, "edges": edges}
     return samples
+
+
+def h5_name(name: object) -> str:
+    """A name that may be a path in an h5ad file: with a division slash instead of a slash."""
+    return str(name).replace("/", "\N{DIVISION SLASH}")
 
 
 def individual_edges(

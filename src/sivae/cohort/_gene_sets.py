@@ -73,6 +73,8 @@ def gene_sets(
     absolute
         Rank by abs(t), as the paper does: sets whose genes change in whichever direction. Scores are then one-sided,
         0 or more.
+    match_case
+        CD3D and Cd3d are two genes.
     n_permutations
         Permutations of the individuals. The smallest p is about 2 / n_permutations (1 / n_permutations with
         `absolute`), so that many sets need more than the default.

@@ -157,8 +157,22 @@ def smooth_error(error_sg: Array, noise_sg: Array) -> Array:
     return np.asarray(mean_g * np.sqrt(relative_sg))
 
 
-def linearised(position_gk: Array, mean_gk: Array, first_e: NDArray[np.intp], second_e: NDArray[np.intp]) -> Array:
-    """Correlation of pairs of genes in an individual, linear in what it differs by from the cohort, (e,)."""
-    own_e = (position_gk[first_e] * mean_gk[second_e]).sum(axis=1)
-    other_e = (mean_gk[first_e] * position_gk[second_e]).sum(axis=1)
-    return np.asarray(own_e + other_e - (mean_gk[first_e] * mean_gk[second_e]).sum(axis=1))
+def pair_correlation(
+    position_gk: Array, mean_gk: Array, first_e: NDArray[np.intp], second_e: NDArray[np.intp]
+) -> Array:
+    """Correlation of pairs of genes in an individual, (e,).
+
+    v_g . v_h would take in the noise of every axis. A position is cut into its length along the cohort's mean m_g, and
+    the rest r_g across it, which enters to first order alone (u_g is m_g over its length)::
+
+        C_gh = (v_g.u_g)(v_h.u_h)(u_g.u_h) + r_g.m_h + m_g.r_h
+
+    This is v_g . v_h at the mean, for genes that keep their direction and for small changes; 0 for genes that lost all.
+    """
+    length_g = np.linalg.norm(mean_gk, axis=1)
+    unit_gk = mean_gk / np.where(length_g > 0, length_g, 1.0)[:, None]
+    along_g = (position_gk * unit_gk).sum(axis=1)
+    across_gk = position_gk - along_g[:, None] * unit_gk
+    both_e = along_g[first_e] * along_g[second_e] * (unit_gk[first_e] * unit_gk[second_e]).sum(axis=1)
+    first_part_e = (across_gk[first_e] * mean_gk[second_e]).sum(axis=1)
+    return np.asarray(both_e + first_part_e + (mean_gk[first_e] * across_gk[second_e]).sum(axis=1))

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-from importlib import resources
 from typing import TYPE_CHECKING, Final
 
-from sivae import __version__
 from sivae._checks import a_path
-from sivae._extras import require
 from sivae._whole import check_place, write_text
 from sivae.pl._label import check_label
-from sivae.report import _axes, _caveats, _facts, _figures, _gene_space, _published
+from sivae.report import _axes, _caveats, _facts, _figures, _gene_space, _page, _published
 from sivae.tl._enrich import check_tables
 
 if TYPE_CHECKING:
@@ -98,21 +94,12 @@ def write(
 
 def render(adata: AnnData, *, label: str | None, pictures: Mapping[str, bytes], enrichment: pd.DataFrame | None) -> str:
     """Return the page; every name and number is escaped by the template engine."""
-    jinja2 = require("jinja2", extra="report")
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    template = environment.from_string(
-        resources.files("sivae.report").joinpath("page.html").read_text(encoding="utf-8")
-    )
-    text: str = template.render(
-        facts=_facts.collect(adata, label=label, recipe=_published.rows(adata)),
-        recipe=_published.describe(adata),
-        axes=_axes.describe(adata, label=label, enriched=enrichment),
-        space=_gene_space.describe(adata, label=label, enrichment=enrichment),
-        best=_axes.best_explained(adata),
-        caveats=_caveats.find(adata, label=label),
-        pictures={name: base64.b64encode(data).decode("ascii") for name, data in pictures.items()},
-        version=__version__,
-    )
-    return text
+    values = {
+        "facts": _facts.collect(adata, label=label, recipe=_published.rows(adata)),
+        "recipe": _published.describe(adata),
+        "axes": _axes.describe(adata, label=label, enriched=enrichment),
+        "space": _gene_space.describe(adata, label=label, enrichment=enrichment),
+        "best": _axes.best_explained(adata),
+        "caveats": _caveats.find(adata, label=label),
+    }
+    return _page.render("page.html", pictures=pictures, values=values)

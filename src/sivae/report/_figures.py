@@ -36,12 +36,12 @@ def draw(adata: AnnData, *, label: str | None) -> dict[str, bytes]:
     pair = map_axes(adata)
     pictures = {}
     if pair is not None:
-        pictures["cells_and_genes"] = _png(lambda: pl.cells_and_genes(adata, pair, color=label)[0])
+        pictures["cells_and_genes"] = png(lambda: pl.cells_and_genes(adata, pair, color=label)[0])
         if has_values(adata, _read.values_layer(adata, None)):
-            pictures["gene_expression"] = _png(lambda: _expression(adata, pair))
-    pictures["history"] = _png(lambda: pl.history(adata))
+            pictures["gene_expression"] = png(lambda: _expression(adata, pair))
+    pictures["history"] = png(lambda: pl.history(adata))
     for axis in used[:N_LOADINGS]:
-        pictures[f"loadings_axis{axis + 1}"] = _png(lambda axis=axis: pl.loadings(adata, axis))  # type: ignore[misc]
+        pictures[f"loadings_axis{axis + 1}"] = png(lambda axis=axis: pl.loadings(adata, axis))  # type: ignore[misc]
     return pictures | _gene_space(adata, pair)
 
 
@@ -49,11 +49,11 @@ def _gene_space(adata: AnnData, pair: tuple[int, int] | None) -> dict[str, bytes
     """The biplot, the graph of the modules, and hubs against their evidence, where these were worked out."""
     pictures = {}
     if pair is not None:
-        pictures["biplot"] = _png(lambda: pl.biplot(adata, pair, ax=_wide_axes()))
+        pictures["biplot"] = png(lambda: pl.biplot(adata, pair, ax=_wide_axes()))
     if _keys.DISTANCES in adata.varp and has_modules(adata):
-        pictures["modules"] = _png(lambda: pl.modules(adata, ax=_wide_axes()))
+        pictures["modules"] = png(lambda: pl.modules(adata, ax=_wide_axes()))
     if _keys.HUB in adata.var and adata.var[_keys.HUB].any():
-        pictures["hubs"] = _png(lambda: pl.hubs(adata))
+        pictures["hubs"] = png(lambda: pl.hubs(adata))
     return pictures
 
 
@@ -102,7 +102,7 @@ def _expression(adata: AnnData, pair: tuple[int, int]) -> Any:
     return axs[0][0]
 
 
-def _png(drawing: Callable[[], Any]) -> bytes:
+def png(drawing: Callable[[], Any]) -> bytes:
     """Draw, keep the file, and close every figure that drawing has opened."""
     plt = require("matplotlib.pyplot", extra="report")
     before = set(plt.get_fignums())
