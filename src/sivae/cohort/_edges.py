@@ -11,7 +11,7 @@ from scipy import sparse
 from sivae._checks import number, one_of, whole_number
 from sivae._errors import OptionError, warn
 from sivae.cohort._phenotype import read_design
-from sivae.cohort._samples import check_samples, find_genes, lacking, read_edges, read_strength
+from sivae.cohort._samples import check_samples, find_genes, lacking, read_edges, read_strength, relative_noise
 from sivae.cohort._tables import association_columns, design_attrs
 from sivae.stats._fdr import adjust
 from sivae.stats._presence import presence_tests
@@ -119,8 +119,9 @@ def edges(
         warn(note)
     strength_se = strength_se[np.ix_(design.rows, kept)]
     columns = association_columns(
-        strength_se, design.x_s, design.covariates_sc, n_permutations=n_permutations, seed=seed, purpose="edges"
-    )
+        strength_se, design.x_s, design.covariates_sc, n_permutations=n_permutations, seed=seed, purpose="edges",
+        noise_s=relative_noise(samples, design.rows),
+    )  # fmt: skip
     columns.insert(0, "mean", strength_se.mean(axis=0, dtype=np.float64))
     least = max(2, int(np.ceil(share * len(design.rows))))
     presence = _presence(sparse.csr_matrix(present_se[design.rows][:, kept]), design.x_s, least)

@@ -79,6 +79,23 @@ def read_strength(samples: AnnData) -> NDArray[np.floating]:
     return np.asarray(samples.obsm[_keys.EDGE_STRENGTH])
 
 
+def relative_noise(samples: AnnData, rows: NDArray[np.intp]) -> NDArray[np.float64] | None:
+    """Variance that few cells give an individual's values, relative to the others', (s,); None where all are alike.
+
+    The mean over genes of squared standard errors of the projection, each over its gene's mean. Individuals whose
+    largest is less than half as much again as the smallest count as alike.
+    """
+    key = _keys.PROJECTION + _keys.SE_SUFFIX
+    if key not in samples.layers:
+        return None
+    variance_sg = np.asarray(samples.layers[key], np.float64)[rows] ** 2
+    known_g = np.isfinite(variance_sg).all(axis=0) & (variance_sg > 0).all(axis=0)
+    if not known_g.any():
+        return None
+    noise_s = (variance_sg[:, known_g] / variance_sg[:, known_g].mean(axis=0)).mean(axis=1)
+    return None if noise_s.max() < 1.5 * noise_s.min() else np.asarray(noise_s, np.float64)
+
+
 def read_positions(samples: AnnData) -> NDArray[np.floating]:
     """Position of each gene in each individual, genes as in `samples`, (s, g, k).
 

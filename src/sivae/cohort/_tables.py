@@ -9,8 +9,9 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from sivae._rng import numpy_generator
-from sivae.stats._association import associate
+from sivae.stats._association import associate, p_of_both
 from sivae.stats._fdr import adjust
+from sivae.stats._precision import MOST
 from sivae.stats._reduced import reduced
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sivae.cohort._phenotype import Design
+    from sivae.stats._association import Association
 
     Array: TypeAlias = NDArray[np.float64]
 
@@ -41,6 +43,7 @@ def association_columns(
     seed: int,
     purpose: str,
     ranks: bool = False,
+    noise_s: Array | None = None,
 ) -> pd.DataFrame:
     """Effect with its interval, partial Spearman correlation, t, permutation p and q of each column of `y_se`.
 
@@ -48,14 +51,27 @@ def association_columns(
     blocks: all get 999 permutations, and those with p up to 0.02 then `n_permutations` others. But for q, what is found
     of a column does not depend on the others. Columns with a value that is not finite are not tested: NaN. Individuals
     come sorted by name, so that nothing depends on their order.
+
+    With `noise_s`, the variance of an individual's values relative to others', individuals are weighted by its inverse,
+    and p is that of t where this is larger (`p_of_both`).
     """
+    weight_s = None if noise_s is None else np.minimum(1 / noise_s, MOST * np.median(1 / noise_s))
+    freedom = reduced(np.zeros((len(x_s), 1)), x_s, covariates_sc).freedom
+
+    def fitted(values_se: Array, n: int, rng: np.random.Generator) -> tuple[Association, Array]:
+        weights_se = None if weight_s is None else np.repeat(weight_s[:, None], values_se.shape[1], axis=1)
+        fit = associate(
+            values_se, x_s, covariates_sc=covariates_sc, weights_sg=weights_se, n_permutations=n, generator=rng
+        )
+        return fit, fit.p_g if weight_s is None else p_of_both(fit, freedom)
+
     table_ec, exact = np.full((y_se.shape[1], len(COLUMNS)), np.nan), False
     first = min(FIRST, n_permutations)
     for part in _blocks(np.flatnonzero(np.isfinite(y_se).all(axis=0)), len(x_s)):
         values_se = np.asarray(y_se[:, part], np.float64)
         rng = numpy_generator(seed, purpose)
-        fit = associate(values_se, x_s, covariates_sc=covariates_sc, n_permutations=first, generator=rng)
-        rho_e, p_e, exact = partial_spearman(values_se, x_s, covariates_sc), fit.p_g, fit.exact
+        fit, p_e = fitted(values_se, first, rng)
+        rho_e, exact = partial_spearman(values_se, x_s, covariates_sc), fit.exact
         if ranks:
             p_e = associate(
                 values_se, x_s, covariates_sc=covariates_sc, ranks=True, n_permutations=first, generator=rng
@@ -66,9 +82,13 @@ def association_columns(
         p_e = frame["p"].to_numpy(copy=True)
         for part in _blocks(np.flatnonzero(p_e <= UNSETTLED), len(x_s)):
             values_se, rng = np.asarray(y_se[:, part], np.float64), numpy_generator(seed, f"{purpose}, again")
-            p_e[part] = associate(
-                values_se, x_s, covariates_sc=covariates_sc, ranks=ranks, n_permutations=n_permutations, generator=rng
-            ).p_g
+            if ranks:
+                p_e[part] = associate(
+                    values_se, x_s, covariates_sc=covariates_sc, ranks=True, n_permutations=n_permutations,
+                    generator=rng,
+                ).p_g  # fmt: skip
+            else:
+                p_e[part] = fitted(values_se, n_permutations, rng)[1]
         frame["p"] = p_e
     frame["q"] = adjust(frame["p"].to_numpy())
     return frame

@@ -10,6 +10,7 @@ import numpy as np
 from sivae._rng import numpy_generator
 from sivae.cohort._phenotype import LEAST_FREEDOM, told
 from sivae.stats._association import associate as association
+from sivae.stats._association import p_of_both
 from sivae.stats._given import given
 from sivae.stats._precision import precision_weights
 
@@ -123,7 +124,9 @@ def _numbers(work: Work) -> tuple[Columns, bool]:
     fit = work.test(y_sg, purpose="fit", n=work.n_permutations, weights_sg=weights_sg, ranks=False)
     ranked = work.test(y_sg, purpose="rank", n=work.n_permutations, ranks=True)
     columns = {"effect": fit.effect_g, "se": fit.se_g, "low": fit.low_g, "high": fit.high_g, "t": fit.t_g}
-    columns |= {"p_regression": fit.p_g, "rho": ranked.rho_g, "p_rank": ranked.p_g}
+    _, rank = (0.0, 0) if design.covariates_sc is None else told(design.x_s, design.covariates_sc)
+    p_g = fit.p_g if weights_sg is None else p_of_both(fit, len(design.x_s) - 2 - rank)
+    columns |= {"p_regression": p_g, "rho": ranked.rho_g, "p_rank": ranked.p_g}
     columns["mean_connectivity"] = y_sg.mean(axis=0)
     for name, control in work.controls.items():
         columns |= _given(work, name, control, weights_sg=weights_sg)

@@ -49,6 +49,15 @@ class Association:
     """Whether all arrangements were looked at."""
 
 
+def p_of_both(fit: Association, freedom: int) -> Array:
+    """The larger of the p of permutations and that of t, (g,): each holds its level where the other may not.
+
+    Permutations take individuals as alike; where noise goes with the phenotype, because cells do, weights mend the
+    statistic but not that. t takes noise as normal, and its variance as the weights say.
+    """
+    return np.asarray(np.maximum(fit.p_g, 2 * student.sf(np.abs(fit.t_g), freedom)), np.float64)
+
+
 def associate(
     y_sg: NDArray[np.floating],
     x_s: NDArray[np.floating],
