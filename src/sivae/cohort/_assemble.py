@@ -26,8 +26,7 @@ MOST_EDGES = 100_000
 CANDIDATES = 5
 """Pairs of the cohort's mean graph that are kept as well, as multiples of the edges of one individual.
 
-An edge that weakens in some individuals need not be among the strongest of anyone's; with few cells positions are drawn
-to the cohort's mean, and everyone's graph is the same one.
+An edge that weakens in some individuals need not be among the strongest of anyone's.
 """
 
 
@@ -50,7 +49,7 @@ def assemble(
     samples.obsm[_keys.POSITIONS] = spaces.position_sgk.astype(np.float32)
     if spaces.matched_sgr is not None:
         samples.obsm[_keys.MATCHED] = spaces.matched_sgr.astype(np.float32)
-    first_e, second_e, present_se = individual_edges(spaces.position_sgk, spaces.mean_gk, edge_share)
+    first_e, second_e, present_se = individual_edges(spaces, edge_share)
     samples.obsm[_keys.EDGES] = present_se
     samples.obsm[_keys.EDGE_STRENGTH] = np.array(
         [_cohort.pair_correlation(v_gk, spaces.mean_gk, first_e, second_e) for v_gk in spaces.raw_sgk], np.float32
@@ -69,19 +68,22 @@ def h5_name(name: object) -> str:
     return str(name).replace("/", "\N{DIVISION SLASH}")
 
 
-def individual_edges(
-    position_sgk: Array, mean_gk: Array, share: float
-) -> tuple[NDArray[np.intp], NDArray[np.intp], sparse.csr_matrix]:
-    """Edges that any individual has and strong ones of the cohort's mean: both genes, (e,) each, and who has them."""
-    n_genes = position_sgk.shape[1]
-    pair_s = [_pairs(v_gk, share) for v_gk in position_sgk]
-    every, count = np.unique(np.concatenate(pair_s), return_counts=True)
+def individual_edges(spaces: Spaces, share: float) -> tuple[NDArray[np.intp], NDArray[np.intp], sparse.csr_matrix]:
+    """Pairs worth a test, both genes, (e,) each, and whose graph has them, (s, e).
+
+    The edges of every individual's graph (from positions drawn to the cohort's), the strongest pairs of every
+    individual's own positions, and those of the mean. None of this looks at a phenotype.
+    """
+    n_genes = spaces.mean_gk.shape[0]
+    pair_s = [_pairs(v_gk, share) for v_gk in spaces.position_sgk]
+    own_s = [_pairs(v_gk, share) for v_gk in spaces.raw_sgk]
+    every, count = np.unique(np.concatenate([*pair_s, *own_s]), return_counts=True)
     if len(every) > MOST_EDGES:
-        logger.info("%d edges in all; the %d that most individuals have are kept", len(every), MOST_EDGES)
+        logger.info("%d pairs in all; the %d that most individuals have are kept", len(every), MOST_EDGES)
         every = np.sort(every[np.lexsort((every, -count))[:MOST_EDGES]])
     room = (MOST_EDGES - len(every)) / max(n_genes * (n_genes - 1) / 2, 1)
     if room > 0:
-        every = np.union1d(every, _pairs(mean_gk, min(CANDIDATES * share, room, 1.0)))
+        every = np.union1d(every, _pairs(spaces.mean_gk, min(CANDIDATES * share, room, 1.0)))
     rows, columns = [], []
     for s, pairs in enumerate(pair_s):
         kept = pairs[np.isin(pairs, every, assume_unique=True)]

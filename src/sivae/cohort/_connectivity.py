@@ -110,10 +110,10 @@ def connectivity(
     large); `"mean_expression"` and `"detection"`. NaN where a gene is absent from an individual. `obs`: every column
     that is constant within individuals, `sivae_n_cells`, `sivae_depth`. `obsm`: `sivae_positions` (individuals, genes,
     latent), `sivae_edges` (individuals, pairs; 0 or 1) and `sivae_edge_strength` for the pairs named in
-    `uns["sivae_cohort"]["edges"]` (every edge of an individual's graph, and strong pairs of the cohort's mean),
-    `sivae_composition` (shares of cell types, or of clusters of the cell map where no types are given),
+    `uns["sivae_cohort"]["edges"]` (the edges of all individuals, and further strong pairs of single ones and of the
+    mean), `sivae_composition` (shares of cell types, or of clusters of the cell map where no types are given),
     `sivae_matched` (individuals, genes, draws). `uns["sivae_cohort"]`: mode, keys, individuals that were left out or
-    failed.
+    failed. A slash in a name there becomes a division slash, as h5ad asks.
 
     Raises
     ------
