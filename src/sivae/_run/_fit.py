@@ -125,7 +125,7 @@ def fit(
         clock.lap("choosing genes")
         say(f"Genes: {chosen}.")
         say(f"Training {options.n_latent} axes ({model.options.likelihood} likelihood{_recipe_words(options)}).")
-        history = _train(model, options, progress=progress, checkpoint=checkpoint)
+        history = _train(model, options, folder, progress=progress, checkpoint=checkpoint)
         clock.lap("training")
         say(_trained_words(history))
         model.annotate(adata, project=options.project_rest)
@@ -274,7 +274,7 @@ def _prepare(adata: AnnData, options: FitOptions) -> tuple[SiVAE, str]:
     return model, words
 
 
-def _train(model: SiVAE, options: FitOptions, *, progress: bool, checkpoint: Path | None) -> Any:
+def _train(model: SiVAE, options: FitOptions, folder: Path, *, progress: bool, checkpoint: Path | None) -> Any:
     """Train; the checkpoint stays for now, because what follows can still fail."""
     from sivae.train._options import TrainOptions
 
@@ -283,7 +283,7 @@ def _train(model: SiVAE, options: FitOptions, *, progress: bool, checkpoint: Pat
         accelerator=options.accelerator,
         progress=progress,
         checkpoint_dir=checkpoint,
-        options=TrainOptions(keep_checkpoint=checkpoint is not None),
+        options=TrainOptions(keep_checkpoint=checkpoint is not None, spool_folder=str(folder)),
     )
 
 

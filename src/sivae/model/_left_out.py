@@ -54,7 +54,7 @@ def depth_of(cells: Expression) -> Depth:
         total_c[rows] = np.asarray(values_cg.sum(axis=1, dtype=np.float64)).ravel()
         sum_g += np.asarray(values_cg.sum(axis=0, dtype=np.float64)).ravel()
         values: Any = values_cg
-        square = values.multiply(values) if sparse.issparse(values) else np.square(values, dtype=np.float64)
+        square = np.square(values, dtype=np.float64) if isinstance(values, np.ndarray) else values.multiply(values)
         square_g += np.asarray(square.sum(axis=0, dtype=np.float64)).ravel()
     library_c = cells.library_n.astype(np.float64)
     if not np.allclose(library_c, total_c, rtol=1e-4):
