@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+from contextlib import closing
 from pathlib import Path
 
 import anndata as ad
@@ -390,23 +391,22 @@ def test_rows_are_those_of_the_matrix(kind, n, g, dense, step, seed, data):
     """Any rows, any order, also twice; and of a part."""
     values = KINDS[kind](np.random.default_rng(seed), (n, g)).astype(np.float32)
     matrix = values if dense else sparse.csr_matrix(values)
-    spool = spool_of(matrix, step=step)
     rows = np.array(data.draw(st.lists(st.integers(0, n - 1), max_size=80)), np.intp)
     first, last = sorted(data.draw(st.tuples(st.integers(0, n), st.integers(0, n))))
     part = np.random.default_rng(seed).permutation(n)[: max(1, n // 2)]
     inside = rows[rows < len(part)]
-    pairs = [
-        (spool.read(rows), matrix[rows]),
-        (spool.read(slice(first, last)), matrix[first:last]),
-        (spool.part(part).read(inside), matrix[part][inside]),
-    ]
+    with closing(spool_of(matrix, step=step)) as spool:
+        pairs = [
+            (spool.read(rows), matrix[rows]),
+            (spool.read(slice(first, last)), matrix[first:last]),
+            (spool.part(part).read(inside), matrix[part][inside]),
+        ]
     for found, expected in pairs:
         assert sparse.issparse(found) != dense and found.shape == expected.shape and found.dtype == np.float32
         if not dense:
             assert found.has_canonical_format and found.nnz == expected.nnz
             found, expected = found.toarray(), expected.toarray()
         np.testing.assert_array_equal(found, expected)
-    spool.close()
 
 
 def test_types_are_the_smallest_that_hold_the_values(rng):

@@ -162,21 +162,35 @@ class Spool(Rows):
         size, order = self._record.itemsize, np.argsort(begin, kind="stable")
         low, high = begin[order] * size, (begin + length)[order] * size
         edges = np.concatenate([[0], np.flatnonzero(low[1:] != high[:-1]) + 1, [len(low)]])
-        runs = [
-            self._read_at(self._file, int(low[first]), int(high[last - 1] - low[first]))
-            for first, last in zip(edges[:-1], edges[1:], strict=True)
-            if last > first
-        ]
+        runs = self._runs(low[edges[:-1]], high[edges[1:] - 1] - low[edges[:-1]]) if len(low) else []
         if (np.diff(order) == 1).all():
             return b"".join(runs)
-        found: list[memoryview] = [memoryview(b"")] * len(order)
-        row, starts, stops, places = 0, low.tolist(), high.tolist(), order.tolist()
+        found: list[bytes | memoryview] = [b""] * len(order)
+        places = order.tolist()
+        if len(runs) == len(places):
+            for place, run in zip(places, runs, strict=True):
+                found[place] = run
+            return b"".join(found)
+        row, starts, stops = 0, low.tolist(), high.tolist()
         for run, last in zip(runs, edges[1:].tolist(), strict=True):
             view, base = memoryview(run), starts[row]
             for at in range(row, last):
                 found[places[at]] = view[starts[at] - base : stops[at] - base]
             row = last
         return b"".join(found)
+
+    def _runs(self, starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> list[bytes]:
+        """Stretches of the file; of many short ones, the loop is what takes time."""
+        wanted = list(zip(starts.tolist(), sizes.tolist(), strict=True))
+        if hasattr(os, "pread"):
+            read, number = os.pread, self._file.fileno()
+            try:
+                runs = [read(number, size, start) for start, size in wanted]
+            except OSError as error:
+                raise self._damaged(str(error)) from error
+            if sum(map(len, runs)) == int(sizes.sum()):
+                return runs
+        return [self._read_at(self._file, start, size) for start, size in wanted]
 
     def _read_at(self, file: IO[bytes], start: int, size: int) -> bytes:
         try:

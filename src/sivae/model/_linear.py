@@ -35,7 +35,7 @@ class Moments:
 
     @classmethod
     def of(cls, blocks: Iterable[NDArray[np.floating]]) -> Moments:
-        """Source: Chan, Golub and LeVeque 1983, The American Statistician 37:242 (doi 10.1080/00031305.1983.10483115)."""
+        """Pairwise updates: Chan, Golub and LeVeque 1983, Am. Stat. 37:242 (doi 10.1080/00031305.1983.10483115)."""
         n, mean_p, square_pp = 0, np.zeros(1), np.zeros((1, 1))
         for block in blocks:
             m, rows = len(block), block.astype(np.float64)
@@ -85,7 +85,7 @@ class LinearPart:
         slope = np.linalg.solve(gram + ridge * np.eye(len(known)), moments.covariance_pp[known, h])
         design_bd = np.zeros((b, len(mean_d)))
         design_bd[:columns] = slope[k:]
-        return cls(mean_d - mean_p @ slope, slope[:k], design_bd)
+        return cls(np.asarray(mean_d - mean_p @ slope, np.float64), np.asarray(slope[:k], np.float64), design_bd)
 
     def remainder(
         self, z_ck: NDArray[np.floating], h_cd: NDArray[np.floating], design_cb: NDArray[np.floating]
