@@ -2,12 +2,12 @@
 
 Stores of 2,000 genes at about 7 % density, resampled from simulated cells with Poisson noise (`bench/_store.py`). Each
 training has a process of its own: the store is opened (backed, or read whole), set up, trained for the same number of
-steps of 256 cells, and annotated. "peak" is that of the whole process, imports and 3,000 unseen cells of a few
-MB included ("before" is it before the store is opened). Seconds are those of the processor, at one thread, which
-other work on the machine does not stretch much; what waits for a disk is in "wall" alone. "file" is the time in which values are written to the
-temporary file, "rest" what training needs beside that and its steps: statistics, decomposition, start, and what is
-worked out at the end. "unseen" is the negative log likelihood of cells that are in no store. Equal seeds give equal
-models in memory and from the file, so the losses of these must agree to the last digit.
+steps of 256 cells, and annotated. "peak" is that of the whole process; "before" is it before the store is opened.
+Seconds are those of the processor, at one thread, which other work on the machine does not stretch much; what waits for
+a disk is in "wall" alone. "file" is the time in which values are written to the temporary file, "rest" what training
+needs beside that and its steps: statistics, decomposition, start, and what is worked out at the end. "unseen" is the
+negative log likelihood of 3,000 cells that are in no store. Equal seeds give equal models in memory and from the file,
+so the losses of these must agree to the last digit.
 """
 
 from __future__ import annotations

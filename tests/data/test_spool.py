@@ -133,6 +133,7 @@ def test_size_factors_and_covariates(cells, opened):
     assert in_bytes(fit(opened("backed csr"), "always", setup=setup)) == expected
 
 
+@pytest.mark.slow
 def test_the_published_recipe(cells, opened):
     from sivae import PublishedOptions
 
@@ -211,7 +212,7 @@ def test_auto_takes_a_file_where_values_lie_in_one_and_are_many(opened, cells, m
     fit(backed, "auto")
     assert "temporary file in " in caplog.text and "gene by gene" not in caplog.text
     fit(opened("zarr csc"), "auto")
-    assert "stored gene by gene" in caplog.text
+    assert "stored gene by gene (CSC)" in caplog.text
 
 
 def test_options_are_checked():
@@ -230,6 +231,7 @@ def test_a_saved_model_does_not_say_where_the_file_lay(cells, tmp_path):
 # ------------------------------------------------------------------------------------------------ what is in memory
 
 
+@pytest.mark.slow
 def test_no_array_holds_all_values(tmp_path, monkeypatch):
     """Of 13,000 cells, of which 11,600 train, never more than the samples of 5,000 that some steps take."""
     monkeypatch.setattr(_stored, "BLOCK", 20_000)

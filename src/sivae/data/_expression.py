@@ -18,7 +18,7 @@ from sivae._checks import check_names
 from sivae._errors import GeneMismatchError, SetupError, some, warn
 from sivae._values import frame
 from sivae.data._matrix import Matrix
-from sivae.data._rows import ROWS, Cells, Held, Rows, Streamed, as_rows, is_large, read_matrix
+from sivae.data._rows import ROWS, Cells, Held, Rows, Streamed, as_rows, by_gene, is_large, read_matrix
 from sivae.data._scaling import Scaling
 from sivae.data._setup import Setup, category_names, is_numeric, refuse_missing, refuse_wrong
 
@@ -239,7 +239,7 @@ class Reader:
         """Expression of every cell of `adata`, genes in the order of the model.
 
         `rows` are their values, where they were read before. Otherwise values that lie outside memory and would take
-        much of it are read when they are asked for.
+        much of it are read when they are asked for, unless they are stored gene by gene.
 
         Raises
         ------
@@ -251,7 +251,8 @@ class Reader:
         missing = at < 0
         if missing.any():
             self._judge_missing(missing, adata)
-        if rows is None and is_large(adata, self.setup.layer or None, len(at)):
+        layer = self.setup.layer or None
+        if rows is None and is_large(adata, layer, len(at)) and not by_gene(adata, layer):
             rows = Streamed(adata, lambda part: self.values(part, at), len(at))
         values = as_rows(self.values(adata, at)) if rows is None else rows
         library = library_size(values, adata, self.setup, unit=self.scaling.unit)

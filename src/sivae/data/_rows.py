@@ -12,7 +12,7 @@ from anndata import AnnData
 from numpy.typing import NDArray
 from scipy import sparse
 
-from sivae._stored import InMemory
+from sivae._stored import InMemory, Runs
 from sivae._values import part_of, values_of
 from sivae.data._kind import refuse_values
 from sivae.data._matrix import Matrix, as_matrix
@@ -103,6 +103,12 @@ def is_large(adata: AnnData, layer: str | None, n_genes: int) -> bool:
         return False
     most = min(stored.size * adata.n_obs / max(1, stored.shape[0]), adata.n_obs * n_genes)
     return bool(most * BYTES > SHARE * int(psutil.virtual_memory().available))
+
+
+def by_gene(adata: AnnData, layer: str | None) -> bool:
+    """Whether values are stored gene by gene, so that some cells take as long to read as all."""
+    plan = values_of(adata, layer).stored.plan
+    return isinstance(plan, Runs) and plan.by_column
 
 
 def read_matrix(adata: AnnData, setup: Setup, at: NDArray[np.intp], *, binary: bool) -> Matrix:

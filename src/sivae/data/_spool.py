@@ -22,10 +22,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from sivae._errors import ArtefactError
-from sivae._stored import Runs
-from sivae._values import values_of
 from sivae.data._matrix import Matrix, strips
-from sivae.data._rows import Cells, Rows, checked, is_large
+from sivae.data._rows import Cells, Rows, by_gene, checked, is_large
 from sivae.data._setup import Setup
 
 log = logging.getLogger("sivae")
@@ -278,9 +276,11 @@ def spooled(
         yield None
         return
     at = adata.var_names.get_indexer(list(genes))
-    plan = values_of(adata, layer).stored.plan
-    if isinstance(plan, Runs) and plan.by_column:
-        log.info("values are stored gene by gene, and read into memory to be turned; stored cell by cell they are not")
+    if by_gene(adata, layer):
+        log.warning(
+            "Values are stored gene by gene (CSC), and are all read into memory to be turned. Write the data cell by "
+            "cell (CSR), and they are not."
+        )
     parts = (
         (rows, checked(values, adata, setup, at, binary=binary, rows=rows)) for rows, values in strips(adata, layer, at)
     )
