@@ -3,6 +3,8 @@
 import errno
 import logging
 import os
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -305,6 +307,20 @@ def test_the_file_is_gone_whatever_ends_the_training(cells, folder, made, monkey
     else:
         fit(cells, "always", folder)
     assert len(made) == 1 and is_closed(made[0]) and not list(folder.iterdir())
+
+
+@pytest.mark.skipif(os.name != "posix", reason="an open file has a name there")
+def test_a_killed_process_leaves_nothing(folder):
+    code = (
+        "import os, pathlib, signal, sys, numpy as np\n"
+        "from sivae.data._spool import Spool\n"
+        "spool = Spool([(np.arange(3), np.ones((3, 2), np.float32))], (3, 2), pathlib.Path(sys.argv[1]))\n"
+        "assert spool.read(slice(1, 3)).sum() == 4\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, folder], check=False, capture_output=True)
+    assert done.returncode == -9, done.stderr.decode()
+    assert not list(folder.iterdir())
 
 
 def test_a_full_disk_is_said_and_nothing_is_left(cells, folder, made, monkeypatch):
