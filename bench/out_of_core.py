@@ -74,6 +74,7 @@ COLUMNS = (
 
 
 def table(result: dict[str, Any]) -> str:
-    lines = [[f"{row['cells']:,}", row["mode"], *(row[key] for key, _ in COLUMNS)] for row in result["rows"]]
+    rows = [row | {"held_out": f"{row['held_out']:.4f}"} for row in result["rows"]]
+    lines = [[f"{row['cells']:,}", row["mode"], *(row[key] for key, _ in COLUMNS)] for row in rows]
     said = f"{_common.conditions(result)} {result['genes']:,} genes, {result['steps']:,} steps.\n\n"
     return said + _common.table(("cells", "values", *(words for _, words in COLUMNS)), lines)
