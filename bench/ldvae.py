@@ -98,7 +98,7 @@ def run_ours(adata: AnnData, held_rows: np.ndarray, *, target: float) -> dict[st
             eta_cg = _common.predictions(module, expression, np.arange(expression.shape[0]))
             theta_g = torch.exp(module.likelihood.clamp_noise(module.log_noise_g.detach())).numpy()
             mean_cg = np.exp(expression.log_library_n[:, None] + np.minimum(eta_cg, 20.0))
-            counts_cg = expression.values_ng.toarray()
+            counts_cg = expression.values().toarray()
             assert len(counts_cg) == len(held_rows) and counts_cg.sum() == total, "not the same cells"
             seen.append((clock.seconds, clock.cpu, nb_log_likelihood(counts_cg, mean_cg, theta_g)))
 

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from sivae import _stored, cli
 from sivae._errors import SetupError
 from sivae._run import _cells
+from sivae.data import _rows
 from sivae.datasets import planted
 
 matplotlib.use("Agg")
@@ -56,6 +57,7 @@ def never_small():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_cells, "SHARE", 0.0)
+        patch.setattr(_rows, "SHARE", 0.0)
         patch.setattr(_cells, "CHUNK", 50)
         patch.setattr(_stored, "BLOCK", 200)
         for dataset in (CSRDataset, CSCDataset):

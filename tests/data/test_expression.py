@@ -12,6 +12,7 @@ from sivae import SiVAE
 from sivae._errors import GeneMismatchError, SetupError, SiVAEWarning
 from sivae.data._covariates import covariate_effect
 from sivae.data._profiles import CellProfiles, PrincipalProfiles
+from sivae.data._scaling import Scaling
 from sivae.data._setup import read_record
 from sivae.model._build import make_reader
 from sivae.stats._spectrum import principal_axes
@@ -334,3 +335,16 @@ def test_frame_columns_of_covariates_may_be_numbers_or_text():
     adata.obs["run"] = pd.Series(np.arange(N) % 2, index=adata.obs_names)
     SiVAE.setup_anndata(adata, batch_key="run")
     assert read(adata)[1].design_nb.shape == (N, 2)
+
+
+@pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix])
+def test_statistics_of_many_blocks(form):
+    """Means and sds are those of NumPy over all rows; a gene that is constant has none, however large it is."""
+    rng = np.random.default_rng(0)
+    x = (rng.normal(2000, 3, (2500, 5)) * (rng.random((2500, 5)) < 0.7)).astype(np.float32)
+    x[:, 1], x[:, 2], x[:, 3] = 12345.678, 0.0, rng.normal(2000, 0.5, 2500)
+    scaling = Scaling.fit(form(x), np.ones(2500, np.float32), log=False, target=1.0)
+    wide = x.astype(np.float64)
+    np.testing.assert_allclose(scaling.mean_g, wide.mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(scaling.sd_g[[0, 3, 4]], wide.std(axis=0)[[0, 3, 4]], rtol=1e-6)
+    assert (scaling.sd_g[[1, 2]] == 0).all() and (scaling.share_g == 0).all()

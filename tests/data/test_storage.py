@@ -81,7 +81,7 @@ def record_of(expression):
     scaling = expression.scaling
     arrays = [expression.library_n, expression.design_nb, scaling.mean_g, scaling.sd_g, scaling.share_g]
     return [
-        *in_bytes(expression.values_ng), *in_bytes(expression.transformed_ng), scaling.target, scaling.unit,
+        *in_bytes(expression.values()), *in_bytes(expression.transformed()), scaling.target, scaling.unit,
         *(array.tobytes() for array in arrays),
     ]  # fmt: skip
 

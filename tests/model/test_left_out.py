@@ -15,7 +15,7 @@ def cells(normal_model, counts_adata):
 
 
 def test_depth_is_a_weighted_total_of_the_other_genes(cells):
-    y = cells.values_ng.toarray().astype(float)
+    y = cells.values().toarray().astype(float)
     depth = depth_of(cells)
     mean, variance, library = y.mean(axis=0), y.var(axis=0), y.sum(axis=1)
     spread = library.var() / library.mean() ** 2
@@ -46,7 +46,7 @@ def test_independent_genes_tell_depth_better_than_their_total(rng):
 
 def test_values_are_divided_by_the_depth_given(cells):
     genes = np.array([5, 2])
-    y = cells.values_ng[:, genes].toarray()
+    y = cells.values()[:, genes].toarray()
     depth = np.linspace(10, 90, len(y))[:, None] * np.ones((1, 2))
     scaling = cells.scaling
     expected = (np.log1p(scaling.target * y / depth) - scaling.mean_g[genes]) / scaling.sd_g[genes]
@@ -57,7 +57,7 @@ def test_values_are_divided_by_the_depth_given(cells):
 
 def test_slope_and_shift_are_those_of_a_library_without_the_gene(cells):
     """To first order: the shift is small for all but the largest genes."""
-    y, library, scaling = cells.values_ng.toarray(), cells.library_n, cells.scaling
+    y, library, scaling = cells.values().toarray(), cells.library_n, cells.scaling
     genes = np.arange(cells.shape[1])
     slope, shift = library_slope(cells), library_shift(cells, y, genes)
     x = cells.standardised(slice(None))

@@ -10,7 +10,7 @@ from builders import SMALL, split, train
 
 from sivae import SiVAE
 from sivae._errors import OptionError
-from sivae.model._linear import LinearPart, gene_posterior, rotation
+from sivae.model._linear import LinearPart, Moments, gene_posterior, rotation
 from sivae.model._predict import encode, joint, predictor_blocks
 
 
@@ -165,3 +165,11 @@ def test_varimax_is_at_its_best(rng):
 def test_unknown_rotation(model):
     with pytest.raises(OptionError, match="kind is 'promax'; expected 'variance', 'varimax' or 'none'"):
         model.rotate("promax")
+
+
+def test_moments_of_blocks_are_those_of_all_rows(rng):
+    x = rng.normal(50, 1, (90, 4)).astype(np.float32)
+    moments = Moments.of([x[:7], x[7:50], x[50:51], x[51:]])
+    assert moments.n == 90
+    np.testing.assert_allclose(moments.mean_p, x.astype(float).mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(moments.covariance_pp, np.cov(x.astype(float), rowvar=False, bias=True), rtol=1e-9)

@@ -101,7 +101,7 @@ def test_reconstruction_error_is_that_of_the_noise_of_each_entry(model):
     v_gk, _ = oracles.encode(module.feature_tower, module.profile_gq.numpy())
     eta, _ = oracles.predict(module, z_nk * 1.0, v_gk * module.used_k.numpy(), expression.design_nb, genes)
     noise = np.exp(noise_of(model, expression, z_nk))
-    values = expression.values_ng.toarray()
+    values = expression.values().toarray()
     if name == "normal":
         values, noise = expression.standardised(slice(None)), np.maximum(noise, 0.3)
     inflation = None if module.zero_logit_g is None else 1 / (1 + np.exp(-module.zero_logit_g.detach().numpy()))
@@ -197,7 +197,7 @@ def test_bernoulli_sees_open_and_closed_alone(cells):
     assert one.get_elbo(ones) == one.get_elbo(counts)
     assert one.get_reconstruction_error(ones) == one.get_reconstruction_error(counts)
     expression = one._read(counts)
-    assert set(np.unique(expression.values_ng.data)) == {1.0}
+    assert set(np.unique(expression.values().data)) == {1.0}
     np.testing.assert_array_equal(expression.library_n, np.asarray(ones.X.sum(axis=1)).ravel())
     new = cells[:, 80:].copy()
     found = one.get_feature_representation(new)

@@ -209,7 +209,7 @@ def _model(
     clock.lap("choosing genes")
     say(f"Genes: {source['chosen']}.")
     say(f"Training {options.n_latent} axes on all individuals ({model.options.likelihood} likelihood).")
-    history = _fit.train(model, options.fit(), progress=progress, checkpoint=None)
+    history = _fit.train(model, options.fit(), folder, progress=progress, checkpoint=None)
     clock.lap("training")
     say(_fit.trained_words(history))
     model.save(folder / _files.MODEL)

@@ -125,7 +125,7 @@ def fit(
         clock.lap("choosing genes")
         say(f"Genes: {chosen}.")
         say(f"Training {options.n_latent} axes ({model.options.likelihood} likelihood{_recipe_words(options)}).")
-        history = train(model, options, progress=progress, checkpoint=checkpoint)
+        history = train(model, options, folder, progress=progress, checkpoint=checkpoint)
         clock.lap("training")
         say(trained_words(history))
         model.annotate(adata, project=options.project_rest)
@@ -279,7 +279,7 @@ def choose_genes(adata: AnnData, options: FitOptions) -> tuple[AnnData, str]:
     return cells, f"{cells.n_vars:,} of {adata.n_vars:,} chosen by {measure}{batches}"
 
 
-def train(model: SiVAE, options: FitOptions, *, progress: bool, checkpoint: Path | None) -> Any:
+def train(model: SiVAE, options: FitOptions, folder: Path, *, progress: bool, checkpoint: Path | None) -> Any:
     """Train; the checkpoint stays for now, because what follows can still fail."""
     from sivae.train._options import TrainOptions
 
@@ -288,7 +288,7 @@ def train(model: SiVAE, options: FitOptions, *, progress: bool, checkpoint: Path
         accelerator=options.accelerator,
         progress=progress,
         checkpoint_dir=checkpoint,
-        options=TrainOptions(keep_checkpoint=checkpoint is not None),
+        options=TrainOptions(keep_checkpoint=checkpoint is not None, spool_folder=str(folder)),
     )
 
 

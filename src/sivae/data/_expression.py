@@ -17,8 +17,8 @@ from sivae._block import Block, Counts
 from sivae._checks import check_names
 from sivae._errors import GeneMismatchError, SetupError, some, warn
 from sivae._values import frame
-from sivae.data._kind import refuse_values
-from sivae.data._matrix import Matrix, as_matrix
+from sivae.data._matrix import Matrix
+from sivae.data._rows import ROWS, Cells, Held, Rows, Streamed, as_rows, by_gene, is_large, read_matrix
 from sivae.data._scaling import Scaling
 from sivae.data._setup import Setup, category_names, is_numeric, refuse_missing, refuse_wrong
 
@@ -114,10 +114,12 @@ def _refuse_unknown(key: str, unknown: list[str], known: list[str], *, is_batch:
 class Expression:
     """Values of cells n x modelled genes g, with what every block needs of them.
 
+    Wherever the values lie, blocks are the same; what is not held in memory is read a block at a time.
+
     Parameters
     ----------
     values_ng
-        Stored values (counts, or already normalised values), CSR or dense.
+        Stored values (counts, or already normalised values): CSR or dense, or rows that are read when asked for.
     library_n
         Counts over the modelled genes, or the size factor; ones where values are not counts.
     scaling
@@ -130,36 +132,53 @@ class Expression:
 
     def __init__(
         self,
-        values_ng: Matrix,
+        values_ng: Matrix | Rows,
         library_n: NDArray[np.float32],
         scaling: Scaling,
         design_nb: NDArray[np.float32],
         missing_g: NDArray[np.bool_] | None = None,
     ) -> None:
-        self.values_ng, self.library_n, self.scaling, self.design_nb = values_ng, library_n, scaling, design_nb
+        self.rows, self.library_n, self.scaling, self.design_nb = as_rows(values_ng), library_n, scaling, design_nb
         self.missing_g = missing_g
-        self.transformed_ng = scaling.transform(values_ng, library_n)
-        if missing_g is not None and missing_g.any():
-            self.transformed_ng = _fill(self.transformed_ng, missing_g, scaling.mean_g)
         self.log_library_n = np.log(np.maximum(library_n, 1e-12)).astype(np.float32)
+        held = isinstance(self.rows, Held)
+        self._transformed_ng = self._transform(self.values(), slice(None)) if held else None
 
     @property
     def shape(self) -> tuple[int, int]:
         """Cells and genes."""
-        return self.values_ng.shape[0], self.values_ng.shape[1]
+        return self.rows.shape
 
     def take(self, cells: NDArray[np.intp]) -> Expression:
-        """Some of the cells, in the order asked."""
+        """Some of the cells, in the order asked, held in memory."""
         return Expression(
-            self.values_ng[cells], self.library_n[cells], self.scaling, self.design_nb[cells], self.missing_g
+            self.values(cells), self.library_n[cells], self.scaling, self.design_nb[cells], self.missing_g
         )
 
-    def standardised(self, cells: NDArray[np.intp] | slice) -> NDArray[np.float32]:
+    def values(self, cells: Cells = slice(None)) -> Matrix:
+        """Stored values of some of the cells."""
+        return self.rows.read(cells)
+
+    def transformed(self, cells: Cells = slice(None)) -> Matrix:
+        """Values of some of the cells before centring."""
+        if self._transformed_ng is None:
+            return self._transform(self.values(cells), cells)
+        return self._transformed_ng[cells]
+
+    def _transform(self, values_cg: Matrix, cells: Cells) -> Matrix:
+        transformed_cg = self.scaling.transform(values_cg, self.library_n[cells])
+        if self.missing_g is not None and self.missing_g.any():
+            return _fill(transformed_cg, self.missing_g, self.scaling.mean_g)
+        return transformed_cg
+
+    def standardised(self, cells: Cells) -> NDArray[np.float32]:
         """Dense standardised rows, (cells, genes)."""
-        rows = self.transformed_ng[cells]
+        return self._standardised(self.transformed(cells))
+
+    def _standardised(self, rows: Matrix) -> NDArray[np.float32]:
         return self.scaling.standardise(rows.toarray() if sparse.issparse(rows) else rows)
 
-    def row_blocks(self, size: int = 1024) -> Iterator[NDArray[np.float32]]:
+    def row_blocks(self, size: int = ROWS) -> Iterator[NDArray[np.float32]]:
         """Standardised rows from first to last."""
         for start in range(0, self.shape[0], size):
             yield self.standardised(slice(start, start + size))
@@ -174,20 +193,21 @@ class Expression:
         gene_weight: float | None = None,
     ) -> Block:
         """The block of some cells and genes; the weights default to those of a block that is all there is."""
-        x_cg = torch.from_numpy(self.standardised(cells))
+        values_cg = self.values(cells) if counts else None
+        if values_cg is None or self._transformed_ng is not None:
+            x_cg = torch.from_numpy(self.standardised(cells))
+        else:  # read once
+            x_cg = torch.from_numpy(self._standardised(self._transform(values_cg, cells)))
         genes_f = torch.from_numpy(genes)
         return Block(
             x_cg=x_cg,
             design_cb=torch.from_numpy(self.design_nb[cells]),
             log_library_c=torch.from_numpy(self.log_library_n[cells]) if counts else x_cg.new_zeros(len(cells)),
             genes_f=genes_f,
-            y=self._counts(cells, genes) if counts else x_cg[:, genes_f],
+            y=x_cg[:, genes_f] if values_cg is None else as_counts(values_cg[:, genes]),
             cell_weight=1.0 / len(cells) if cell_weight is None else cell_weight,
             gene_weight=1.0 / len(genes) if gene_weight is None else gene_weight,
         )
-
-    def _counts(self, cells: NDArray[np.intp], genes: NDArray[np.intp]) -> Counts:
-        return as_counts(self.values_ng[cells][:, genes])
 
 
 def as_counts(values_cf: Matrix) -> Counts:
@@ -215,8 +235,11 @@ class Reader:
         """Stored values of the genes at these positions (-1: zeros), as 0 or 1 where the model reads them so."""
         return read_matrix(adata, self.setup, at, binary=self.binary)
 
-    def read(self, adata: AnnData) -> Expression:
+    def read(self, adata: AnnData, rows: Rows | None = None) -> Expression:
         """Expression of every cell of `adata`, genes in the order of the model.
+
+        `rows` are their values, where they were read before. Otherwise values that lie outside memory and would take
+        much of it are read when they are asked for, unless they are stored gene by gene.
 
         Raises
         ------
@@ -228,7 +251,10 @@ class Reader:
         missing = at < 0
         if missing.any():
             self._judge_missing(missing, adata)
-        values = self.values(adata, at)
+        layer = self.setup.layer or None
+        if rows is None and is_large(adata, layer, len(at)) and not by_gene(adata, layer):
+            rows = Streamed(adata, lambda part: self.values(part, at), len(at))
+        values = as_rows(self.values(adata, at)) if rows is None else rows
         library = library_size(values, adata, self.setup, unit=self.scaling.unit)
         if not self.setup.size_factor_key and self.scaling.log:
             library = library / np.float32(max(1.0 - float(self.scaling.share_g[missing].sum()), 1e-3))
@@ -246,20 +272,6 @@ class Reader:
         warn(f"{found}; each is taken at its mean over the training cells.")
 
 
-def read_matrix(adata: AnnData, setup: Setup, at: NDArray[np.intp], *, binary: bool) -> Matrix:
-    """Stored values of the genes at these positions; where `binary`, 1 for every positive value."""
-    values = as_matrix(adata, setup.layer or None, at)
-    refuse_values(
-        values, adata, at, layer=setup.layer or None, counts=setup.counts, positive=setup.normalize == "log1p"
-    )
-    if not binary:
-        return values
-    if sparse.issparse(values):
-        values.data = (values.data > 0).astype(np.float32)
-        return values
-    return (values > 0).astype(np.float32)
-
-
 def _fill(transformed_ng: Matrix, missing: NDArray[np.bool_], mean_g: NDArray[np.float32]) -> Matrix:
     if sparse.issparse(transformed_ng):
         constant = sparse.csr_matrix((missing * mean_g)[None, :])
@@ -268,15 +280,16 @@ def _fill(transformed_ng: Matrix, missing: NDArray[np.bool_], mean_g: NDArray[np
     return np.where(missing, mean_g, transformed_ng).astype(np.float32)
 
 
-def size_factor_unit(values_ng: Matrix, adata: AnnData, setup: Setup) -> float:
+def size_factor_unit(values_ng: Rows, adata: AnnData, setup: Setup) -> float:
     """Counts per unit of size factor over the cells given; 1 without size factors or counts."""
     if not setup.size_factor_key or setup.normalize == "none":
         return 1.0
     factors = np.asarray(frame(adata.obs)[setup.size_factor_key], np.float64)
-    return float(values_ng.sum(dtype=np.float64) / factors.sum())
+    total = sum(float(values_cg.sum(dtype=np.float64)) for _, values_cg in values_ng.blocks())
+    return float(total / factors.sum())
 
 
-def library_size(values_ng: Matrix, adata: AnnData, setup: Setup, *, unit: float) -> NDArray[np.float32]:
+def library_size(values_ng: Rows, adata: AnnData, setup: Setup, *, unit: float) -> NDArray[np.float32]:
     """Counts of each cell over the genes given, or its size factor times `unit`; ones where nothing is normalised.
 
     Raises
@@ -294,7 +307,9 @@ def library_size(values_ng: Matrix, adata: AnnData, setup: Setup, *, unit: float
         return _numbers(obs, key, positive=True) * np.float32(unit)
     if not setup.counts and setup.normalize == "none":
         return np.ones(values_ng.shape[0], np.float32)
-    library = np.asarray(values_ng.sum(axis=1, dtype=np.float64)).ravel()
+    library = np.zeros(values_ng.shape[0])
+    for cells, values_cg in values_ng.blocks():
+        library[cells] = np.asarray(values_cg.sum(axis=1, dtype=np.float64)).ravel()
     if (library <= 0).any():
         empty = np.flatnonzero(library <= 0)
         matrix = f"layers[{setup.layer!r}]" if setup.layer else "X"

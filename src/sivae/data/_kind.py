@@ -93,7 +93,14 @@ def _are_multiples(back_cg: NDArray[np.float64]) -> bool:
 
 
 def refuse_values(
-    values_ng: Matrix, adata: AnnData, at: NDArray[np.intp], *, layer: str | None, counts: bool, positive: bool
+    values_ng: Matrix,
+    adata: AnnData,
+    at: NDArray[np.intp],
+    *,
+    layer: str | None,
+    counts: bool,
+    positive: bool,
+    rows: NDArray[np.intp] | None = None,
 ) -> None:
     """Refuse values that are not of the kind that set-up found: the data may be others, or have changed since.
 
@@ -103,6 +110,8 @@ def refuse_values(
         As they were read from X or the layer of `adata`, genes at the positions `at`.
     counts, positive
         Set-up found whole numbers of at least 0; or, without counts, log1p will be taken.
+    rows
+        Cells of `adata` that were read; all if not given.
 
     Raises
     ------
@@ -118,6 +127,7 @@ def refuse_values(
     row, column = divmod(found, values_ng.shape[1])
     if is_sparse:
         row, column = int(np.searchsorted(values.indptr, found, side="right")) - 1, int(values.indices[found])
+    row = row if rows is None else int(rows[row])
     where = f"layers[{layer!r}]" if layer else "X"
     words, value = holds(adata, where, row, int(at[column]), flat[found]), float(flat[found])
     if not np.isfinite(value):

@@ -81,6 +81,35 @@ def as_matrix(adata: AnnData, layer: str | None, genes: NDArray[np.intp]) -> Mat
     return _join(parts, shape) if dense_ng is None else dense_ng
 
 
+def strips(adata: AnnData, layer: str | None, genes: NDArray[np.intp]) -> Iterator[tuple[NDArray[np.intp], Matrix]]:
+    """Rows with the chosen columns, as `as_matrix` would hold them, in the order in which they are stored.
+
+    Each row comes once, with all of its columns: what is stored gene by gene comes as a single strip.
+    """
+    seen: tuple[NDArray[np.intp], list[tuple[NDArray[np.intp], Any]]] | None = None
+    for rows, columns, block in values_of(adata, layer).take(genes).pieces():
+        if seen is not None and np.array_equal(seen[0], rows):
+            seen[1].append((columns, block))
+            continue
+        if seen is not None:
+            yield _strip(*seen, len(genes))
+        seen = rows, [(columns, block)]
+    if seen is not None:
+        yield _strip(*seen, len(genes))
+
+
+def _strip(
+    rows: NDArray[np.intp], found: list[tuple[NDArray[np.intp], Any]], n_genes: int
+) -> tuple[NDArray[np.intp], Matrix]:
+    if all(isinstance(block, np.ndarray) for _, block in found):
+        dense = np.zeros((len(rows), n_genes), np.float32)
+        for columns, block in found:
+            dense[:, columns] = block
+        return rows, dense
+    parts = [_part(np.arange(len(rows)), columns, block) for columns, block in found]
+    return rows, _join(parts, (len(rows), n_genes))
+
+
 @dataclass(frozen=True)
 class _Part:
     """Some values of a CSR matrix that is to be made."""

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from sivae.data._matrix import Matrix
+from sivae.data._rows import Rows, as_rows
 
 CLIP = 10.0
 CONVENTIONAL_TARGET = 1e4
@@ -33,17 +34,19 @@ class Scaling:
     """Counts per unit of size factor, over training cells: brings a size factor to the scale of a library."""
 
     @classmethod
-    def fit(cls, values_ng: Matrix, library_n: NDArray[np.float32], *, log: bool, target: float | None) -> Scaling:
+    def fit(
+        cls, values_ng: Matrix | Rows, library_n: NDArray[np.float32], *, log: bool, target: float | None
+    ) -> Scaling:
         """Statistics of training cells; the target library is `default_target` unless given."""
-        target = default_target(library_n) if target is None else target
-        total = float(library_n.sum(dtype=np.float64))
-        shares = (
-            np.asarray(values_ng.sum(axis=0, dtype=np.float64)).ravel() / total if log else np.zeros(values_ng.shape[1])
-        )
-        mean, variance = _moments(transform(values_ng, library_n, log=log, target=target))
-        sd = np.sqrt(variance)
-        sd[sd < LEAST_SD] = 0.0
-        return cls(log, target, mean.astype(np.float32), sd.astype(np.float32), shares.astype(np.float32))
+        rows, target = as_rows(values_ng), default_target(library_n) if target is None else target
+        sum_g, moments = np.zeros(rows.shape[1]), _Moments(rows.shape[1])
+        for cells, values_cg in rows.blocks():
+            sum_g += np.asarray(values_cg.sum(axis=0, dtype=np.float64)).ravel()
+            moments.add(transform(values_cg, library_n[cells], log=log, target=target))
+        share_g = sum_g / float(library_n.sum(dtype=np.float64)) if log else np.zeros_like(sum_g)
+        sd_g = np.sqrt(moments.square_g / max(1, moments.n))
+        sd_g[sd_g < LEAST_SD] = 0.0
+        return cls(log, target, moments.mean_g.astype(np.float32), sd_g.astype(np.float32), share_g.astype(np.float32))
 
     def transform(self, values_ng: Matrix, library_n: NDArray[np.float32]) -> Matrix:
         """Values before centring: log1p(target * y / library), or as they are; sparse stays sparse."""
@@ -76,15 +79,36 @@ def transform(values_ng: Matrix, library_n: NDArray[np.float32], *, log: bool, t
         return values_ng
     factor_n = target / np.maximum(library_n, 1e-12)
     if sparse.issparse(values_ng):
-        result = values_ng.copy()
-        result.data = np.log1p(values_ng.data * np.repeat(factor_n, np.diff(values_ng.indptr))).astype(np.float32)
-        return result
+        data = np.log1p(values_ng.data * np.repeat(factor_n, np.diff(values_ng.indptr))).astype(np.float32)
+        return sparse.csr_matrix((data, values_ng.indices, values_ng.indptr), shape=values_ng.shape)
     return np.log1p(values_ng * factor_n[:, None]).astype(np.float32)
 
 
-def _moments(matrix: Matrix) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    if sparse.issparse(matrix):
-        mean = np.asarray(matrix.mean(axis=0, dtype=np.float64)).ravel()
-        square = np.asarray(matrix.multiply(matrix).mean(axis=0, dtype=np.float64)).ravel()
-        return mean, np.maximum(square - mean**2, 0.0)
-    return matrix.mean(axis=0, dtype=np.float64), matrix.var(axis=0, dtype=np.float64)
+class _Moments:
+    """Means, and sums of squares about them, of rows that come block by block.
+
+    Source: Chan, Golub and LeVeque 1983, The American Statistician 37:242 (doi 10.1080/00031305.1983.10483115).
+    """
+
+    def __init__(self, n_genes: int) -> None:
+        self.n, self.mean_g, self.square_g = 0, np.zeros(n_genes), np.zeros(n_genes)
+
+    def add(self, block_cg: Matrix) -> None:
+        """Take more rows in."""
+        mean_g, square_g = _of_block(block_cg)
+        n, apart_g = block_cg.shape[0], mean_g - self.mean_g
+        self.square_g += square_g + apart_g**2 * (self.n * n / (self.n + n))
+        self.n += n
+        self.mean_g += apart_g * (n / self.n)
+
+
+def _of_block(block_cg: Matrix) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean of each column, and sum of squares about it."""
+    n, g = block_cg.shape
+    if not sparse.issparse(block_cg):
+        mean_g = block_cg.mean(axis=0, dtype=np.float64)
+        return mean_g, ((block_cg - mean_g) ** 2).sum(axis=0)
+    column, value = block_cg.indices, block_cg.data.astype(np.float64)
+    mean_g = np.bincount(column, value, g) / n
+    zeros_g = n - np.bincount(column, minlength=g)
+    return mean_g, np.bincount(column, (value - mean_g[column]) ** 2, g) + zeros_g * mean_g**2

@@ -12,8 +12,9 @@ from scipy import sparse
 
 from sivae._rng import torch_generator
 from sivae.data._covariates import CovariateEffect
-from sivae.data._expression import Design, Expression, Reader, library_size, read_matrix, size_factor_unit
+from sivae.data._expression import Design, Expression, Reader, library_size, size_factor_unit
 from sivae.data._profiles import CellProfiles, PrincipalProfiles, Profiles, StoredProfiles, sample_cells
+from sivae.data._rows import Held, Rows, read_matrix
 from sivae.data._scaling import Scaling
 from sivae.data._setup import Setup
 from sivae.nn._likelihoods import Bernoulli, make_likelihood
@@ -56,11 +57,14 @@ class Options:
 
 
 def make_reader(
-    adata: AnnData, setup: Setup, genes: tuple[str, ...], *, binary: bool = False
+    adata: AnnData, setup: Setup, genes: tuple[str, ...], *, binary: bool = False, rows: Rows | None = None
 ) -> tuple[Reader, Expression]:
-    """Fit scaling and design on the training cells of `adata` (all of its cells), and read them."""
+    """Fit scaling and design on the training cells of `adata` (all of its cells), and read them.
+
+    `rows` are their values, where they were read before; without them they are held in memory.
+    """
     at = adata.var_names.get_indexer(list(genes))
-    values = read_matrix(adata, setup, at, binary=binary)
+    values = Held(read_matrix(adata, setup, at, binary=binary)) if rows is None else rows
     unit = size_factor_unit(values, adata, setup)
     library = library_size(values, adata, setup, unit=unit)
     scaling = replace(Scaling.fit(values, library, log=setup.normalize == "log1p", target=None), unit=unit)
@@ -76,15 +80,18 @@ def make_profiles(
     *,
     stored_gq: NDArray[np.float32] | None,
     cells: NDArray[np.intp] | None = None,
+    new: bool = True,
 ) -> Profiles:
     """The profiles named by the options, from training cells alone or from a `varm` array.
 
-    `cells` are the training cells that profiles of cells hold; a fixed sample if not given.
+    `cells` are the training cells that profiles of cells hold; a fixed sample if not given. Profiles of `new` genes
+    need a row of scores for every training cell.
     """
     if stored_gq is not None:
         return StoredProfiles(stored_gq)
     if options.profiles == "principal":
-        return PrincipalProfiles(spectrum, PrincipalProfiles.scores(training, effect, spectrum))
+        scores_nq = PrincipalProfiles.scores(training, effect, spectrum) if new else np.empty((0, 0), np.float32)
+        return PrincipalProfiles(spectrum, scores_nq)
     cells = sample_cells(training.shape[0], options.n_profile) if cells is None else cells
     return CellProfiles(effect.remove(training.standardised(cells), training.design_nb[cells]), cells)
 
@@ -157,7 +164,7 @@ def _edge(training: Expression) -> float:
     cells = (
         np.arange(n) if n <= PERMUTATION_CELLS else np.sort(np.random.default_rng(0).permutation(n)[:PERMUTATION_CELLS])
     )
-    rows = training.transformed_ng[cells]
+    rows = training.transformed(cells)
     clipped = sparse.csc_matrix(rows, dtype=np.float64)
     top_g = training.scaling.mean_g + 10.0 * training.scaling.sd_g
     clipped.data = np.minimum(clipped.data, np.repeat(top_g, np.diff(clipped.indptr)))

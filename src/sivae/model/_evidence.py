@@ -104,7 +104,7 @@ def hidden_predictions(
 
 
 def _dense_columns(cells: Expression, genes: NDArray[np.intp]) -> NDArray[np.float32]:
-    values = cells.values_ng[:, genes]
+    values = cells.values()[:, genes]
     return np.asarray(values.toarray() if sparse.issparse(values) else values, np.float32)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -12,8 +13,8 @@ from sivae.data._expression import Expression
 from sivae.data._profiles import PrincipalProfiles, Profiles
 from sivae.model._derivative import mean_derivative
 from sivae.model._evidence import connected_pvalues, explained
-from sivae.model._linear import LinearPart, gene_posterior, regressed
-from sivae.model._predict import GeneTable, encode, joint, log_softmax, predictor
+from sivae.model._linear import LinearPart, Moments, gene_posterior, regressed
+from sivae.model._predict import BATCH, GeneTable, encode, joint, log_softmax, predictor
 from sivae.model._width import own_share, with_width
 from sivae.nn._published import PublishedModule
 from sivae.nn._two_towers import TwoTowers
@@ -36,26 +37,32 @@ def finish(
     `batch_share_b` is the share of each batch among the training cells, empty without batches.
     """
     z_nk, sd_nk = encode(module, training)
-    h_nd = joint(module, z_nk, training.design_nb)
+    design_nb = training.design_nb
     # Under a gain only what depends on the batch alone can move into the offsets without changing the predictor.
     stretched = len(batch_share_b) > 0 and not module.likelihood.counts
-    columns = len(batch_share_b) if stretched else training.design_nb.shape[1]
-    linear = LinearPart.fit(z_nk, h_nd, training.design_nb, columns=columns)
+    k, b = z_nk.shape[1], design_nb.shape[1]
+    moments = Moments.of(np.concatenate(arrays, axis=1) for arrays in _joint_blocks(module, z_nk, design_nb))
+    linear = LinearPart.of(moments, k, b, columns=len(batch_share_b) if stretched else b)
     if module.loadings_are_means:
         linear = replace(linear, slope_kd=np.zeros_like(linear.slope_kd), published=True)
-    remainder_nd = linear.remainder(z_nk, h_nd, training.design_nb)
-    covariance = np.cov(np.concatenate([z_nk, remainder_nd], axis=1), rowvar=False)
+    kept = Moments.of(
+        np.concatenate([z_ck, linear.remainder(z_ck, h_cd, design_cb)], axis=1)
+        for z_ck, design_cb, h_cd in _joint_blocks(module, z_nk, design_nb)
+    )
+    covariance = kept.covariance_pp * (kept.n / (kept.n - 1))
     table = gene_table(
         module,
         profiles.of_modelled() if module.embeds_genes else output_kernel(module),
         linear,
-        h_nd.mean(axis=0),
+        moments.mean_p[k + b :].astype(np.float32),
         batch_share_b=batch_share_b if stretched else np.zeros(0, np.float32),
         residual=residual,
         principal=isinstance(profiles, PrincipalProfiles),
     )
     if module.softmax:
-        table = _normalised(table, z_nk, remainder_nd, training)
+        z_ck, design_cb = z_nk[:CHUNK], design_nb[:CHUNK]
+        remainder_cd = linear.remainder(z_ck, joint(module, z_ck, design_cb), design_cb)
+        table = _normalised(table, z_ck, remainder_cd, design_cb)
     width_gkk, noise_g = with_width(table, module.likelihood, training, z_nk)
     table = replace(table, noise_variance_g=noise_g.astype(np.float32), encoder_gk=mean_derivative(module, training))
     if not module.loadings_are_means:
@@ -65,15 +72,23 @@ def finish(
         r2_g = explained(module, table, linear, training, validation)
         p_g = connected_pvalues(module, table, linear, validation, seed=seed)
         table = with_evidence(table, r2_g, p_g)
-    return table, linear, np.atleast_2d(covariance)
+    return table, linear, covariance
+
+
+def _joint_blocks(
+    module: TwoTowers, z_nk: NDArray[np.float32], design_nb: NDArray[np.float32]
+) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]]:
+    """Positions, covariates and joint layers of the cells, block by block: h of all cells is never in memory."""
+    for start in range(0, len(z_nk), BATCH):
+        z_ck, design_cb = z_nk[start : start + BATCH], design_nb[start : start + BATCH]
+        yield z_ck, design_cb, joint(module, z_ck, design_cb)
 
 
 def _normalised(
-    table: GeneTable, z_nk: NDArray[np.float32], remainder_nd: NDArray[np.float64], training: Expression
+    table: GeneTable, z_ck: NDArray[np.float32], remainder_cd: NDArray[np.float64], design_cb: NDArray[np.float32]
 ) -> GeneTable:
     """The same shares, with a bias from which the average cell's need no normalising."""
-    few = slice(0, CHUNK)
-    eta_cg = predictor(table, z_nk[few], remainder_nd[few].astype(np.float32), training.design_nb[few])
+    eta_cg = predictor(table, z_ck, remainder_cd.astype(np.float32), design_cb)
     return replace(table, bias_g=table.bias_g + (log_softmax(eta_cg) - eta_cg).mean().astype(np.float32))
 
 

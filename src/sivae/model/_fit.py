@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 from sivae._values import part_of
 from sivae.data._confounding import check_covariates, covariate_facts, warn_if_confounded
 from sivae.data._covariates import CovariateEffect, covariate_effect
-from sivae.data._expression import Expression
+from sivae.data._expression import Expression, Reader
 from sivae.data._profiles import Profiles, read_stored
+from sivae.data._rows import Held
 from sivae.data._setup import Setup
 from sivae.data._split import Split
+from sivae.data._spool import Spool, spooled
 from sivae.model import _build, _identity, _recipe
 from sivae.model._arguments import check_training_values
 from sivae.model._finish import finish
@@ -54,7 +56,7 @@ class Training:
 
     def identity(self) -> dict[str, Any]:
         """What a training must share with a checkpoint to be the same one."""
-        free = ("checkpoint_seconds", "keep_checkpoint", "validation_cells")  # cells are told apart by their names
+        free = ("checkpoint_seconds", "keep_checkpoint", "spool", "spool_folder", "validation_cells")  # cells by name
         options = {name: value for name, value in asdict(self.options).items() if name not in free}
         return {name: getattr(self, name) for name in IDENTITY} | {"options": options}
 
@@ -66,13 +68,27 @@ def fit(
     adata: AnnData, setup: Setup, genes: tuple[str, ...], options: _build.Options, training: Training
 ) -> tuple[TwoTowers, Trained]:
     """Split, decompose, start, train, finish. Cells and genes are taken in the order of their names."""
+    o = training.options
+    with spooled(adata, setup, genes, binary=options.binary, choice=o.spool, folder=o.spool_folder) as spool:
+        return _fit(adata, setup, genes, options, training, spool)
+
+
+def _fit(
+    adata: AnnData,
+    setup: Setup,
+    genes: tuple[str, ...],
+    options: _build.Options,
+    training: Training,
+    spool: Spool | None,
+) -> tuple[TwoTowers, Trained]:
     accelerator = _loop.make_accelerator(training.accelerator)
     o = training.options
     split = Split.of(adata.obs_names, fraction=o.validation_fraction, validation=o.validation_cells)
     train_rows, validation_rows = split_rows(adata, split)
-    reader, known = _build.make_reader(part_of(adata, train_rows), setup, genes, binary=options.binary)
+    own = (None, None) if spool is None else (spool.part(train_rows), spool.part(validation_rows))
+    reader, known = _build.make_reader(part_of(adata, train_rows), setup, genes, binary=options.binary, rows=own[0])
     check_training_values(known, genes, options.n_latent)
-    held_out = reader.read(part_of(adata, validation_rows)) if len(validation_rows) else None
+    held_out = read_held(reader, part_of(adata, validation_rows), own[1]) if len(validation_rows) else None
     stored_gq = stored_profile(adata, options, genes)
     shown = _recipe.profile_cells(options, adata, train_rows)
     checkpoint = None
@@ -93,7 +109,7 @@ def fit(
     if options.published is not None:
         effect = _recipe.no_effect(known)
     spectrum = _spectrum(options, known, effect)
-    profiles = _build.make_profiles(options, known, effect, spectrum, stored_gq=stored_gq, cells=shown)
+    profiles = _build.make_profiles(options, known, effect, spectrum, stored_gq=stored_gq, cells=shown, new=False)
     cells = known, held_out, _first(held_out, o.max_validation_cells)
     module, history, n_signal = _train(
         options, setup, genes, cells, profiles, effect, spectrum, training, accelerator,
@@ -127,6 +143,12 @@ def fit(
         reader, table, linear, covariance, spectrum, history.to_dict(), facts, rotation_kk, stored_gq=stored_gq,
         validation_m=split.named_m,
     )  # fmt: skip
+
+
+def read_held(reader: Reader, adata: AnnData, spool: Spool | None) -> Expression:
+    """Expression of cells that are read again and again: from the spool, or held in memory where there is none."""
+    at = adata.var_names.get_indexer(list(reader.genes))
+    return reader.read(adata, Held(reader.values(adata, at)) if spool is None else spool)
 
 
 def _checkpoint(training: Training, same: dict[str, Any], noted: dict[str, Any]) -> Checkpoint:
@@ -215,7 +237,8 @@ def split_rows(adata: AnnData, split: Split) -> tuple[NDArray[np.intp], NDArray[
 def _without_names(options: TrainOptions) -> dict[str, Any]:
     """Options as they are kept: of validation cells that were named, how many, and a hash of the names."""
     cells = options.validation_cells
-    return asdict(options) | {"validation_cells": None if cells is None else _identity.of_names(sorted(cells))}
+    kept = {name: value for name, value in asdict(options).items() if name not in ("spool", "spool_folder")}
+    return kept | {"validation_cells": None if cells is None else _identity.of_names(sorted(cells))}
 
 
 def versions() -> dict[str, str]:

@@ -51,10 +51,10 @@ def gene_space(model: SiVAE) -> GeneSpace:
     """The gene space of a trained model."""
     state, module = model._trained(), model._module_()
     cells = model._read(None)
-    train = cells.take(np.flatnonzero(~state.split().held(list(model._training_adata().obs_names))))
+    train_n = ~state.split().held(list(model._training_adata().obs_names))
     k, table = model.options.n_latent, state.table
     between_kk = state.joint_covariance[:k, :k]
-    within_k = (encode(module, train)[1].astype(np.float64) ** 2).mean(axis=0)
+    within_k = (encode(module, cells)[1][train_n].astype(np.float64) ** 2).mean(axis=0)
     used_k = np.diag(between_kk) > LEAST_VARIANCE
     covariance_kk = (between_kk + np.diag(within_k)) * np.outer(used_k, used_k)
     root_kk = _root(covariance_kk) @ state.rotation_kk

@@ -13,6 +13,7 @@ with mu the mean and phi the overdispersion beyond that of depth, by moments.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,18 +48,23 @@ class Depth:
 
 def depth_of(cells: Expression) -> Depth:
     """Depth of cells from the modelled genes; the size factor where one was given, ones where nothing is counted."""
-    values = cells.values_ng
-    total_c = np.asarray(values.sum(axis=1, dtype=np.float64)).ravel()
+    n, g = cells.shape
+    total_c, sum_g, square_g = np.zeros(n), np.zeros(g), np.zeros(g)
+    for rows, values_cg in cells.rows.blocks():
+        total_c[rows] = np.asarray(values_cg.sum(axis=1, dtype=np.float64)).ravel()
+        sum_g += np.asarray(values_cg.sum(axis=0, dtype=np.float64)).ravel()
+        values: Any = values_cg
+        square = np.square(values, dtype=np.float64) if isinstance(values, np.ndarray) else values.multiply(values)
+        square_g += np.asarray(square.sum(axis=0, dtype=np.float64)).ravel()
     library_c = cells.library_n.astype(np.float64)
     if not np.allclose(library_c, total_c, rtol=1e-4):
-        return Depth(library_c, np.zeros(values.shape[1]), counted=False)
-    mean_g = np.asarray(values.mean(axis=0, dtype=np.float64)).ravel()
-    square = values.multiply(values) if sparse.issparse(values) else np.square(values, dtype=np.float64)
-    variance_g = np.asarray(square.mean(axis=0, dtype=np.float64)).ravel() - mean_g**2
+        return Depth(library_c, np.zeros(g), counted=False)
+    mean_g = sum_g / n
+    variance_g = square_g / n - mean_g**2
     spread = library_c.var() / library_c.mean() ** 2
     relative_g = (variance_g - mean_g) / np.maximum(mean_g, LEAST) ** 2
     weight_g = 1 / (1 + np.maximum((relative_g - spread) / (1 + spread), 0.0) * mean_g)
-    weighted_c = np.asarray(values @ weight_g, np.float64).ravel()
+    weighted_c = np.concatenate([np.asarray(values_cg @ weight_g).ravel() for _, values_cg in cells.rows.blocks()])
     weighted_c = np.maximum(weighted_c, LEAST)
     return Depth(
         weighted_c * (library_c.mean() / weighted_c.mean()),
@@ -77,7 +83,7 @@ def observed_without(cells: Expression, values_cf: Values, depth_cf: Array, gene
 
 def library_slope(cells: Expression) -> Values:
     """Derivative of standardised values by minus the log library, (c, g): r / (1 + r) / sd with r = T y / library."""
-    transformed = cells.transformed_ng
+    transformed = cells.transformed()
     dense_cg = transformed.toarray() if sparse.issparse(transformed) else np.asarray(transformed)
     sd_g = cells.scaling.sd_g
     slope_cg = -np.expm1(-dense_cg) * np.divide(1.0, sd_g, out=np.zeros_like(sd_g), where=sd_g > 0)

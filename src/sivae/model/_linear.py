@@ -10,6 +10,7 @@ which leaves the predictor as it is and puts everything linear into v. Loadings 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +23,29 @@ Array = NDArray[np.float64]
 CLOSED_LENGTH = 1e-3
 """Length at which loadings on a closed axis are reported, relative to its component. Cells stay at zero there, so
 nothing is predicted from them; they only keep the axis's direction defined."""
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Mean and covariance (over n, not n - 1) of the columns of rows that come block by block."""
+
+    n: int
+    mean_p: Array
+    covariance_pp: Array
+
+    @classmethod
+    def of(cls, blocks: Iterable[NDArray[np.floating]]) -> Moments:
+        """Pairwise updates: Chan, Golub and LeVeque 1983, Am. Stat. 37:242 (doi 10.1080/00031305.1983.10483115)."""
+        n, mean_p, square_pp = 0, np.zeros(1), np.zeros((1, 1))
+        for block in blocks:
+            m, rows = len(block), block.astype(np.float64)
+            centre_p = rows.mean(axis=0)
+            rows -= centre_p
+            apart_p = centre_p - mean_p
+            square_pp = square_pp + rows.T @ rows + np.outer(apart_p, apart_p) * (n * m / (n + m))
+            n += m
+            mean_p = mean_p + apart_p * (m / n)
+        return cls(n, mean_p, square_pp / max(n, 1))
 
 
 @dataclass(frozen=True)
@@ -49,15 +73,19 @@ class LinearPart:
 
         The small ridge gives axes without variance no slope either.
         """
-        k, h = z_nk.shape[1], h_nd.astype(np.float64)
-        known_np = np.concatenate([z_nk, design_nb[:, :columns]], axis=1).astype(np.float64)
-        mean_p, mean_h = known_np.mean(axis=0), h.mean(axis=0)
-        centred = known_np - mean_p
-        gram = centred.T @ centred / len(h)
-        slope = np.linalg.solve(gram + ridge * np.eye(len(gram)), centred.T @ (h - mean_h) / len(h))
-        design_bd = np.zeros((design_nb.shape[1], h.shape[1]))
+        moments = Moments.of([np.concatenate([z_nk, design_nb, h_nd], axis=1)])
+        return cls.of(moments, z_nk.shape[1], design_nb.shape[1], columns=columns, ridge=ridge)
+
+    @classmethod
+    def of(cls, moments: Moments, k: int, b: int, *, columns: int, ridge: float = 1e-6) -> LinearPart:
+        """The same from the moments of (z, design, h)."""
+        known, h = np.arange(k + columns), slice(k + b, None)
+        mean_d, mean_p = moments.mean_p[h], moments.mean_p[known]
+        gram = moments.covariance_pp[np.ix_(known, known)]
+        slope = np.linalg.solve(gram + ridge * np.eye(len(known)), moments.covariance_pp[known, h])
+        design_bd = np.zeros((b, len(mean_d)))
         design_bd[:columns] = slope[k:]
-        return cls(mean_h - mean_p @ slope, slope[:k], design_bd)
+        return cls(np.asarray(mean_d - mean_p @ slope, np.float64), np.asarray(slope[:k], np.float64), design_bd)
 
     def remainder(
         self, z_ck: NDArray[np.floating], h_cd: NDArray[np.floating], design_cb: NDArray[np.floating]

@@ -59,27 +59,43 @@ class GeneTable:
 def encode(module: TwoTowers, expression: Expression) -> tuple[Array, Array]:
     """Posterior mean and sd of z of every cell, (n, k) each."""
     device = module.bias_g.device
-    means, sds = [], []
-    for start in range(0, expression.shape[0], BATCH):
-        cells = slice(start, start + BATCH)
-        x_cg = torch.from_numpy(expression.standardised(cells)).to(device)
-        q_z = module.encode_cells(x_cg, torch.from_numpy(expression.design_nb[cells]).to(device))
-        means.append(q_z.mean_rk.cpu().numpy())
-        sds.append(q_z.sd_rk.cpu().numpy())
-    return np.concatenate(means), np.concatenate(sds)
+
+    def blocks() -> Iterator[tuple[slice, tuple[Array, ...]]]:
+        for start in range(0, expression.shape[0], BATCH):
+            cells = slice(start, start + BATCH)
+            x_cg = torch.from_numpy(expression.standardised(cells)).to(device)
+            q_z = module.encode_cells(x_cg, torch.from_numpy(expression.design_nb[cells]).to(device))
+            yield cells, (q_z.mean_rk.cpu().numpy(), q_z.sd_rk.cpu().numpy())
+
+    mean_nk, sd_nk = _gathered(blocks(), expression.shape[0])
+    return mean_nk, sd_nk
+
+
+def _gathered(blocks: Iterator[tuple[slice, tuple[Array, ...]]], n: int) -> tuple[Array, ...]:
+    """Arrays of n rows from those of blocks, filled as they come: many small ones that stay would split the memory."""
+    whole: tuple[Array, ...] | None = None
+    for rows, parts in blocks:
+        if whole is None:
+            whole = tuple(np.empty((n, part.shape[1]), part.dtype) for part in parts)
+        for array, part in zip(whole, parts, strict=True):
+            array[rows] = part
+    assert whole is not None
+    return whole
 
 
 @torch.no_grad()
 def encode_pretrained(module: PublishedModule, expression: Expression) -> tuple[Array, Array]:
     """Posterior mean and sd of z of every cell as before the last phase, (n, k) each."""
-    means, sds = [], []
-    for start in range(0, expression.shape[0], BATCH):
-        cells = slice(start, start + BATCH)
-        design_cb = torch.from_numpy(expression.design_nb[cells])
-        mean_ck, sd_ck = module.pretrained_tower.encode(torch.from_numpy(expression.standardised(cells)), design_cb)
-        means.append(mean_ck.numpy())
-        sds.append(sd_ck.numpy())
-    return np.concatenate(means), np.concatenate(sds)
+
+    def blocks() -> Iterator[tuple[slice, tuple[Array, ...]]]:
+        for start in range(0, expression.shape[0], BATCH):
+            cells = slice(start, start + BATCH)
+            design_cb = torch.from_numpy(expression.design_nb[cells])
+            mean_ck, sd_ck = module.pretrained_tower.encode(torch.from_numpy(expression.standardised(cells)), design_cb)
+            yield cells, (mean_ck.numpy(), sd_ck.numpy())
+
+    mean_nk, sd_nk = _gathered(blocks(), expression.shape[0])
+    return mean_nk, sd_nk
 
 
 @torch.no_grad()

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from sivae._errors import OptionError
-from sivae.data._expression import library_size, read_matrix, size_factor_unit
+from sivae.data._expression import library_size, size_factor_unit
 from sivae.data._matrix import Matrix
+from sivae.data._rows import Held, read_matrix
 from sivae.data._setup import Setup, read_record
 from sivae.model._sivae import SiVAE
 
@@ -57,16 +58,16 @@ def rates(model: SiVAE, adata: AnnData) -> Rates:
     known = {gene: at for at, gene in enumerate(reader.genes)}
     genes = tuple(str(name) for name in adata.var_names if str(name) in known)
     expression = reader.read(adata)
-    values = expression.values_ng[:, np.array([known[gene] for gene in genes], np.intp)]
+    values = expression.values()[:, np.array([known[gene] for gene in genes], np.intp)]
     return _rates(genes, values, expression.library_n, reader.setup)
 
 
 def plain_rates(adata: AnnData) -> Rates:
     """Read every gene of an AnnData that was set up, without a model."""
     setup = read_record(adata)
-    values = read_matrix(adata, setup, np.arange(adata.n_vars), binary=False)
-    library_n = library_size(values, adata, setup, unit=size_factor_unit(values, adata, setup))
-    return _rates(tuple(str(name) for name in adata.var_names), values, library_n, setup)
+    rows = Held(read_matrix(adata, setup, np.arange(adata.n_vars), binary=False))
+    library_n = library_size(rows, adata, setup, unit=size_factor_unit(rows, adata, setup))
+    return _rates(tuple(str(name) for name in adata.var_names), rows.matrix, library_n, setup)
 
 
 def _rates(genes: tuple[str, ...], values: Matrix, library_n: NDArray[np.float32], setup: Setup) -> Rates:

@@ -20,10 +20,11 @@ from sivae._values import frame, part_of, refuse_view
 from sivae.data import _setup
 from sivae.data._expression import Expression
 from sivae.data._profiles import StoredProfiles
+from sivae.data._spool import spooled
 from sivae.model import _annotate, _artefact, _attribution, _build, _features, _linear, _predict, _recipe, _sample
 from sivae.model._arguments import check_training, check_transform_batch, genes_at, resolve
 from sivae.model._contributions import Explanation
-from sivae.model._fit import Training, fit, split_rows, stored_profile
+from sivae.model._fit import Training, fit, read_held, split_rows, stored_profile
 from sivae.model._html import model_html
 from sivae.model._older import as_of_today
 from sivae.model._trained import Trained, options_from_config, options_to_config
@@ -816,20 +817,24 @@ class SiVAE:
                 "Genes are embedded from their values in the training cells, matched by obs_names: pass those cells."
             )
         train_rows, validation_rows = split_rows(known, state.split())
-        return _features.embed(
-            self._module_(),
-            options=self.options,
-            reader=state.reader,
-            spectrum=state.spectrum,
-            linear=state.linear,
-            stored_gq=state.stored_gq,
-            training=state.reader.read(part_of(known, train_rows)),
-            validation=state.reader.read(part_of(known, validation_rows)) if len(validation_rows) else None,
-            new=adata,
-            rows=rows[train_rows],
-            validation_rows=rows[validation_rows],
-            cells_shown=_recipe.profile_cells(self.options, known, train_rows),
-        )
+        reader = state.reader
+        with spooled(known, reader.setup, reader.genes, binary=reader.binary) as spool:
+            own = (None, None) if spool is None else (spool.part(train_rows), spool.part(validation_rows))
+            validating = part_of(known, validation_rows)
+            return _features.embed(
+                self._module_(),
+                options=self.options,
+                reader=reader,
+                spectrum=state.spectrum,
+                linear=state.linear,
+                stored_gq=state.stored_gq,
+                training=read_held(reader, part_of(known, train_rows), own[0]),
+                validation=read_held(reader, validating, own[1]) if len(validation_rows) else None,
+                new=adata,
+                rows=rows[train_rows],
+                validation_rows=rows[validation_rows],
+                cells_shown=_recipe.profile_cells(self.options, known, train_rows),
+            )
 
 
 def _interrupted_words(state: Trained, options: _build.Options, folder: str | Path | None) -> str:

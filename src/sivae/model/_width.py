@@ -29,7 +29,8 @@ from numpy.typing import NDArray
 
 from sivae._block import Counts
 from sivae.data._expression import Expression
-from sivae.model._predict import GeneTable, predictor
+from sivae.model._linear import Moments
+from sivae.model._predict import BATCH, GeneTable, predictor
 from sivae.nn._likelihoods import Likelihood
 
 Array = NDArray[np.float64]
@@ -78,14 +79,16 @@ def own_share(
     is added; with the interpretability term the encoder reads each gene gamma + 1 times, and K is larger. K is found
     by least squares over the genes; what it takes from C is kept between nothing and a half.
     """
-    covariance_kk = np.atleast_2d(np.cov(z_nk, rowvar=False)).astype(np.float64)
+    n = len(z_nk)
+    moments = Moments.of(z_nk[start : start + BATCH] for start in range(0, n, BATCH))
+    covariance_kk = moments.covariance_pp * (n / (n - 1))
     used = np.flatnonzero(np.diag(covariance_kk) > LEAST_VARIANCE)
     grown_kk = np.eye(len(covariance_kk))
     if len(used) == 0:
         return grown_kk
     weighted_gu = table.loading_gk[:, used].astype(np.float64) / table.noise_variance_g[:, None]
     reading_uu = np.linalg.lstsq(weighted_gu, encoder_gk[:, used].astype(np.float64), rcond=1e-6)[0].T
-    posterior_u = (sd_nk[:, used].astype(np.float64) ** 2).mean(axis=0)
+    posterior_u = np.einsum("nk,nk->k", sd_nk, sd_nk, dtype=np.float64)[used] / n
     value_u, vector_uu = np.linalg.eigh(covariance_kk[np.ix_(used, used)])
     root_uu, inverse_uu = (vector_uu * value_u**power @ vector_uu.T for power in (0.5, -0.5))
     excess_uu = (reading_uu + reading_uu.T) / 2 - np.diag(posterior_u)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from sivae._checks import names, number, whole_number
+from sivae._checks import a_path, names, number, one_of, whole_number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +52,12 @@ class TrainOptions:
     keep_checkpoint
         Leave the last checkpoint when training ends. The same training then has nothing left to do and gives the same
         model at once; without it a checkpoint is removed when its training has ended.
+    spool
+        Where the values of the modelled genes are while training: in a temporary file ("always"), in memory ("never"),
+        or ("auto") in a file where they lie in one, or in a Dask array, and would take more than a quarter of the
+        memory that is available. The trained model is the same to the last bit.
+    spool_folder
+        Folder of that temporary file; the system's for temporary files if None.
     """
 
     learning_rate: float = 2e-3
@@ -70,6 +76,8 @@ class TrainOptions:
     max_validation_cells: int = 2000
     checkpoint_seconds: float = 30.0
     keep_checkpoint: bool = False
+    spool: str = "auto"
+    spool_folder: str | None = None
 
     def __post_init__(self) -> None:
         hint = "Leave it out to take the default."
@@ -77,6 +85,9 @@ class TrainOptions:
             object.__setattr__(
                 self, "validation_cells", tuple(names("TrainOptions.validation_cells", self.validation_cells))
             )
+        one_of("TrainOptions.spool", self.spool, SPOOLS)
+        if self.spool_folder is not None:
+            object.__setattr__(self, "spool_folder", str(a_path("TrainOptions.spool_folder", self.spool_folder)))
         for name in ("checks", "patience", "max_validation_cells", "max_steps"):
             if getattr(self, name) is not None or name != "max_steps":
                 whole_number(f"TrainOptions.{name}", getattr(self, name), least=1, hint=hint)
@@ -87,6 +98,7 @@ class TrainOptions:
                 number(f"TrainOptions.{name}", getattr(self, name), allowed=allowed, expected=expected, hint=hint)
 
 
+SPOOLS: Final = ("auto", "always", "never")
 RANGES: Final[tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...]] = (
     (("learning_rate", "clip_norm"), lambda value: value > 0, "more than 0"),
     (

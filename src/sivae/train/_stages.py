@@ -35,7 +35,7 @@ TERMS: Final = tuple(PublishedTerms.__dataclass_fields__)
 EVALUATED: Final = 512
 READ: Final = (
     "checks", "patience", "min_improvement", "max_steps", "validation_fraction", "validation_cells",
-    "max_validation_cells", "checkpoint_seconds", "keep_checkpoint",
+    "max_validation_cells", "checkpoint_seconds", "keep_checkpoint", "spool", "spool_folder",
 )  # fmt: skip
 """The training options that phases read; `PublishedOptions` has the others."""
 

@@ -1,0 +1,138 @@
+"""Stored values of cells x modelled genes, of which any rows can be had: held in memory, or read when asked for."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from typing import Any, Final, final
+
+import numpy as np
+import psutil
+from anndata import AnnData
+from numpy.typing import NDArray
+from scipy import sparse
+
+from sivae._stored import InMemory, Runs
+from sivae._values import part_of, values_of
+from sivae.data._kind import refuse_values
+from sivae.data._matrix import Matrix, as_matrix
+from sivae.data._setup import Setup
+
+ROWS: Final = 1024
+"""Rows of a block. Sums over cells are made block by block, so that they are the same wherever the values lie."""
+WINDOW: Final = 2**24
+"""Cells times genes that are read at a time from where values are stored."""
+SHARE: Final = 0.25
+"""Share of the available memory that values may take before they are left on disk."""
+BYTES: Final = 12
+"""Memory of a value that is held: itself, its gene, and itself as transformed."""
+
+Cells = NDArray[np.intp] | slice
+
+
+class Rows(ABC):
+    """Abstract. Stored values of cells x genes."""
+
+    shape: tuple[int, int]
+
+    @abstractmethod
+    def read(self, cells: Cells) -> Matrix:
+        """Some of the rows, in the order asked."""
+
+    def blocks(self) -> Iterator[tuple[slice, Matrix]]:
+        """All rows from first to last, a block at a time, and where they are."""
+        for start in range(0, self.shape[0], ROWS):
+            cells = slice(start, min(start + ROWS, self.shape[0]))
+            yield cells, self.read(cells)
+
+
+@final
+class Held(Rows):
+    """Rows of a matrix in memory."""
+
+    def __init__(self, matrix: Matrix) -> None:
+        self.matrix, self.shape = matrix, (int(matrix.shape[0]), int(matrix.shape[1]))
+
+    def read(self, cells: Cells) -> Matrix:
+        return self.matrix if isinstance(cells, slice) and cells == slice(None) else self.matrix[cells]
+
+
+@final
+class Streamed(Rows):
+    """Rows of an AnnData that are read where it stores them, a window of consecutive rows at a time.
+
+    Parameters
+    ----------
+    adata
+        The cells.
+    read
+        The values of the genes wanted in some cells.
+    n_genes
+        How many genes that are.
+    """
+
+    def __init__(self, adata: AnnData, read: Callable[[AnnData], Matrix], n_genes: int) -> None:
+        self.adata, self.shape, self._values = adata, (adata.n_obs, n_genes), read
+        self._size = ROWS * max(1, WINDOW // (ROWS * max(1, n_genes)))
+        self._window: tuple[int, Any] = (0, None)
+
+    def read(self, cells: Cells) -> Matrix:
+        at = np.arange(self.shape[0])[cells]
+        if len(at) == 0 or len(at) > self._size or (np.diff(at) != 1).any():
+            return self._values(part_of(self.adata, at))
+        (start, window), last = self._window, int(at[-1])
+        if window is None or at[0] < start or last >= start + window.shape[0]:
+            start = int(at[0])
+            self._window = start, None  # the one before goes first
+            end = min(start + self._size, self.shape[0])
+            window = self._values(part_of(self.adata, np.arange(start, end)))
+            self._window = start, window
+        found: Matrix = window[int(at[0]) - start : last + 1 - start]
+        return found
+
+
+def as_rows(values: Matrix | Rows) -> Rows:
+    """The rows of a matrix, or those given."""
+    return values if isinstance(values, Rows) else Held(values)
+
+
+def is_large(adata: AnnData, layer: str | None, n_genes: int) -> bool:
+    """Whether values lie outside memory, and those of so many genes would take much of what is available of it."""
+    stored = values_of(adata, layer).stored
+    if isinstance(stored, InMemory):
+        return False
+    most = min(stored.size * adata.n_obs / max(1, stored.shape[0]), adata.n_obs * n_genes)
+    return bool(most * BYTES > SHARE * int(psutil.virtual_memory().available))
+
+
+def by_gene(adata: AnnData, layer: str | None) -> bool:
+    """Whether values are stored gene by gene, so that some cells take as long to read as all."""
+    plan = values_of(adata, layer).stored.plan
+    return isinstance(plan, Runs) and plan.by_column
+
+
+def read_matrix(adata: AnnData, setup: Setup, at: NDArray[np.intp], *, binary: bool) -> Matrix:
+    """Stored values of the genes at these positions; where `binary`, 1 for every positive value."""
+    return checked(as_matrix(adata, setup.layer or None, at), adata, setup, at, binary=binary)
+
+
+def checked(
+    values_ng: Matrix,
+    adata: AnnData,
+    setup: Setup,
+    at: NDArray[np.intp],
+    *,
+    binary: bool,
+    rows: NDArray[np.intp] | None = None,
+) -> Matrix:
+    """The values, if they are of the kind that set-up found; `rows` are theirs in `adata` where they are not all."""
+    refuse_values(
+        values_ng, adata, at, layer=setup.layer or None, counts=setup.counts, positive=setup.normalize == "log1p",
+        rows=rows,
+    )  # fmt: skip
+    if not binary:
+        return values_ng
+    if sparse.issparse(values_ng):
+        values_ng.data = (values_ng.data > 0).astype(np.float32)
+        return values_ng
+    return (values_ng > 0).astype(np.float32)
