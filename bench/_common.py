@@ -97,7 +97,7 @@ def write(name: str, result: dict[str, Any]) -> Path:
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
     part = path.with_suffix(".part")
-    part.write_text(json.dumps(result, indent=2) + "\n")
+    part.write_text(_text(result))
     part.replace(path)
     return path
 
@@ -136,6 +136,16 @@ class Rows:
             write(self.name, {"machine": machine(), **facts, "rows": self.rows})
             if done:
                 self.path.unlink(missing_ok=True)
+
+
+def _text(result: dict[str, Any]) -> str:
+    """JSON with a line for each row, so that results of thousands of rows stay small and can be compared."""
+    rows = result.get("rows")
+    if not isinstance(rows, list):
+        return json.dumps(result, indent=2) + "\n"
+    head = json.dumps({key: value for key, value in result.items() if key != "rows"}, indent=2)
+    lines = ",\n".join(json.dumps(row) for row in rows)
+    return head.removesuffix("\n}") + ',\n  "rows": [\n' + lines + "\n]\n}\n"
 
 
 def table(head: tuple[str, ...], rows: Iterable[Iterable[Any]]) -> str:
