@@ -313,6 +313,20 @@ def test_one_model_for_each_individual(apart, tmp_path):
 
 
 @pytest.mark.slow
+def test_separate_models_stay_with_their_individuals_whatever_the_order_of_names(apart):
+    """Named so that the individual without a gene comes first in the data and last by name."""
+    changed = apart.copy()
+    order = list(dict.fromkeys(apart.obs["donor"].astype(str)))
+    new = {name: f"p{9 - at}" for at, name in enumerate(order)}
+    changed.obs["donor"] = [new[name] for name in apart.obs["donor"].astype(str)]
+    found = sivae.cohort.connectivity(changed, "donor", mode="separate", n_latent=2)
+    assert list(found.obs_names) == sorted(new.values())
+    unknown = np.isnan(found[:, apart.var_names[40]].layers["projection"].ravel())
+    assert list(found.obs_names[unknown]) == [new[order[0]]] == ["p9"]
+    assert found[unknown, apart.var_names[40]].layers["detection"] == 0
+
+
+@pytest.mark.slow
 def test_an_individual_whose_model_fails_is_said_and_the_rest_kept(apart):
     changed = apart.copy()
     first = str(apart.obs["donor"].iloc[0])

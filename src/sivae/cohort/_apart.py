@@ -36,11 +36,11 @@ def fit_spaces(
     edge_share: float,
     seed: int,
 ) -> tuple[Spaces, Separate]:
-    """Gene spaces of the individuals whose model could be trained, and what was trained."""
+    """Gene spaces of the individuals whose model could be trained, by name as `Individuals` are; what was trained."""
     found = fit_separately(
         adata, sample_key, genes=genes, model_options={"n_latent": n_latent}, train_options={},
         setup=setup_arguments(adata), n_jobs=n_jobs, folder=folder, seed=seed, min_cells=1,
-    )  # fmt: skip
+    ).by_name()  # fmt: skip
     weight_s = np.array([n_cells[name] for name in found.individuals], np.float64)
     return spaces_of(found, weight_s, edge_share=edge_share), found
 

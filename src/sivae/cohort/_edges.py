@@ -71,7 +71,8 @@ def edges(
 
     Returns
     -------
-    Frame, most significant first: `gene_a`, `gene_b`; `share` (of the individuals with the edge); of the strength
+    Frame, most significant first: `gene_a`, `gene_b`; `share` (of the individuals with the edge; 0 for pairs that are
+    strong in no drawn-in graph, but on the mean or in one individual's own cells); of the strength
     `mean`, `effect`, `se`, `low`, `high` (95 %), `rho` (partial Spearman), `t`, `p`, `q` (Benjamini-Hochberg over the
     edges of the table); of the presence `chance` (that an individual with the edge has the larger phenotype of the two;
     0.5 is no difference), `p_presence`, `q_presence`, NaN where it is not tested; and `associated`. `attrs` holds

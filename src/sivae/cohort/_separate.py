@@ -82,6 +82,20 @@ class Separate:
     left_out: tuple[str, ...]
     kept: tuple[str, ...]
 
+    def by_name(self) -> Separate:
+        """The same, individuals in the order of their names."""
+        order = sorted(range(len(self.individuals)), key=self.individuals.__getitem__)
+        return replace(
+            self,
+            individuals=tuple(self.individuals[s] for s in order),
+            position_sgk=self.position_sgk[order],
+            variance_sgk=self.variance_sgk[order],
+            explained_sg=self.explained_sg[order],
+            r2_sg=self.r2_sg[order],
+            noise_sg=self.noise_sg[order],
+            varies_sg=self.varies_sg[order],
+        )
+
 
 @dataclass(frozen=True)
 class _Payload:
