@@ -397,3 +397,10 @@ def test_warnings_point_at_the_line_of_the_user():
     with pytest.warns(SiVAEWarning, match="'site' has one value") as caught:
         associate(samples, "severity", covariates=["site"], **FEW)
     assert caught[0].filename == __file__
+
+
+def test_where_weights_are_used_p_is_not_below_that_of_t():
+    found = associate(made_samples(seed=5), "severity", n_permutations=9_999)
+    by_t = 2 * stats.t.sf(found["t"].abs(), 14)
+    assert (found["p"] >= by_t - 1e-12).all()
+    assert (np.abs(found["p"] - by_t) < 1e-12).any()

@@ -12,6 +12,7 @@ import sivae
 from sivae import _keys
 from sivae._errors import NotTrainedError, OptionError, SetupError, SiVAEWarning
 from sivae.cohort import _shared
+from sivae.cohort._assemble import individual_edges
 from sivae.cohort._individuals import individuals_of
 from sivae.model._rates import encoder_of, rates
 
@@ -338,3 +339,17 @@ def test_an_individual_whose_model_fails_is_said_and_the_rest_kept(apart):
     assert first not in found.obs_names
     assert found.n_obs == 5
     assert "constant" in found.uns[_keys.COHORT]["failed"][first]
+
+
+def test_a_strong_pair_of_one_individual_is_tested_though_nobodys_graph_has_it():
+    rng = np.random.default_rng(0)
+    mean_gk = 0.01 * rng.standard_normal((40, 3))
+    mean_gk[:10] *= 100
+    own_sgk = np.repeat(mean_gk[None], 3, axis=0)
+    own_sgk[1, [20, 30]] = [9.0, 0.0, 0.0]
+    spaces = _shared.Spaces(np.repeat(mean_gk[None], 3, axis=0), own_sgk, mean_gk, {}, None, 0)
+    first_e, second_e, present_se = individual_edges(spaces, 0.01)
+    at = np.flatnonzero((first_e == 20) & (second_e == 30))
+    assert len(at) == 1
+    assert present_se[:, at].nnz == 0
+    assert present_se.nnz == 3 * round(0.01 * 40 * 39 / 2)

@@ -4,11 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from individuals import made_samples
-from scipy import sparse
+from scipy import sparse, stats
 from scipy.stats import false_discovery_control, kstest, linregress, mannwhitneyu, spearmanr
 
 from sivae._errors import GeneMismatchError, OptionError, SetupError
 from sivae.cohort._edges import edges
+from sivae.cohort._samples import relative_noise
 
 
 @pytest.fixture(scope="module")
@@ -152,3 +153,24 @@ def test_refusals(samples):
     del samples.obsm["sivae_edges"]
     with pytest.raises(SetupError, match="Found no edges"):
         run(samples)
+
+
+def test_noisy_individuals_count_less():
+    """Half have three times the standard errors: weighted least squares, and p is at least that of t."""
+    noisy = made_samples(16, 40, seed=3)
+    error_sg = np.full(noisy.shape, 0.05)
+    error_sg[::2] *= 3
+    noisy.layers["projection_se"] = error_sg
+    found = edges(noisy, "severity", n_permutations=999).sort_index()
+    weight_s = 1 / (error_sg[:, 0] ** 2 / (error_sg[:, 0] ** 2).mean())
+    weight_s = np.minimum(weight_s, 4 * np.median(weight_s))
+    x_s = noisy.obs["severity"].to_numpy()
+    root_s = np.sqrt(weight_s)
+    listed = noisy.uns["sivae_cohort"]["edges"]
+    place = {(a, b): e for e, (a, b) in enumerate(zip(listed["gene_a"], listed["gene_b"], strict=True))}
+    for row in found.head(5).itertuples():
+        y_s = noisy.obsm["sivae_edge_strength"][:, place[row.gene_a, row.gene_b]].astype(float)
+        design = np.column_stack([np.ones(16), x_s]) * root_s[:, None]
+        assert np.linalg.lstsq(design, y_s * root_s, rcond=None)[0][1] == pytest.approx(row.effect, rel=1e-6)
+    assert (found["p"] >= 2 * stats.t.sf(found["t"].abs(), 14) - 1e-12).all()
+    assert relative_noise(made_samples(16, 40), np.arange(16)) is None

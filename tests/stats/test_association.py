@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from sivae.stats import _association, _orders
-from sivae.stats._association import associate, permuted_t
+from sivae.stats._association import associate, p_of_both, permuted_t
 
 FIELDS = ["effect_g", "se_g", "low_g", "high_g", "t_g", "rho_g", "p_g"]
 
@@ -262,3 +262,14 @@ def test_a_null_gives_uniform_or_larger_p(kind, setting):
         n_orders = 9_999 if level < 0.02 else 999
         bound = level + 4 * np.sqrt(level * (1 - level) * (1 / N_NULL + 1 / n_orders))
         assert (found.p_g <= level).mean() <= bound, (level, (found.p_g <= level).mean())
+
+
+def test_of_permutations_and_t_the_larger_p_counts():
+    rng = np.random.default_rng(11)
+    y_sg, x_s, weights_sg = rng.standard_normal((16, 40)), rng.standard_normal(16), rng.uniform(0.2, 1, (16, 40))
+    fit = associate(y_sg, x_s, weights_sg=weights_sg, n_permutations=999, generator=rng)
+    by_t = 2 * stats.t.sf(np.abs(fit.t_g), 14)
+    both = p_of_both(fit, 14)
+    np.testing.assert_array_equal(both, np.where(by_t > fit.p_g, by_t, fit.p_g))
+    assert (both > fit.p_g).any()
+    assert (both > by_t).any()
