@@ -173,10 +173,7 @@ class Expression:
 
     def standardised(self, cells: Cells) -> NDArray[np.float32]:
         """Dense standardised rows, (cells, genes)."""
-        return self._standardised(self.transformed(cells))
-
-    def _standardised(self, rows: Matrix) -> NDArray[np.float32]:
-        return self.scaling.standardise(rows.toarray() if sparse.issparse(rows) else rows)
+        return self.scaling.standardise(self.transformed(cells))
 
     def row_blocks(self, size: int = ROWS) -> Iterator[NDArray[np.float32]]:
         """Standardised rows from first to last."""
@@ -197,14 +194,14 @@ class Expression:
         if values_cg is None or self._transformed_ng is not None:
             x_cg = torch.from_numpy(self.standardised(cells))
         else:  # read once
-            x_cg = torch.from_numpy(self._standardised(self._transform(values_cg, cells)))
+            x_cg = torch.from_numpy(self.scaling.standardise(self._transform(values_cg, cells)))
         genes_f = torch.from_numpy(genes)
         return Block(
             x_cg=x_cg,
             design_cb=torch.from_numpy(self.design_nb[cells]),
             log_library_c=torch.from_numpy(self.log_library_n[cells]) if counts else x_cg.new_zeros(len(cells)),
             genes_f=genes_f,
-            y=x_cg[:, genes_f] if values_cg is None else as_counts(values_cg[:, genes]),
+            y=x_cg.index_select(1, genes_f) if values_cg is None else as_counts(values_cg[:, genes]),
             cell_weight=1.0 / len(cells) if cell_weight is None else cell_weight,
             gene_weight=1.0 / len(genes) if gene_weight is None else gene_weight,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,12 +53,30 @@ class Scaling:
         """Values before centring: log1p(target * y / library), or as they are; sparse stays sparse."""
         return transform(values_ng, library_n, log=self.log, target=self.target)
 
-    def standardise(self, transformed_cg: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Centre, scale and clip a dense block of transformed values (a new array)."""
-        inverse = np.divide(1.0, self.sd_g, out=np.zeros_like(self.sd_g), where=self.sd_g > 0)
-        result = transformed_cg - self.mean_g
-        result *= inverse
-        return np.clip(result, -CLIP, CLIP, out=result)
+    @cached_property
+    def inverse_sd_g(self) -> NDArray[np.float32]:
+        """1 / sd; 0 of a constant gene."""
+        return np.divide(1.0, self.sd_g, out=np.zeros_like(self.sd_g), where=self.sd_g > 0)
+
+    def standardise(self, transformed_cg: Matrix) -> NDArray[np.float32]:
+        """Centre, scale and clip a block of transformed values (a new, dense array)."""
+        if not sparse.issparse(transformed_cg):
+            result = transformed_cg - self.mean_g
+            result *= self.inverse_sd_g
+            return np.clip(result, -CLIP, CLIP, out=result)
+        result = np.empty(transformed_cg.shape, np.float32)
+        result[:] = self._zero_g
+        gene, (n, g) = transformed_cg.indices, transformed_cg.shape
+        value = transformed_cg.data - self.mean_g[gene]
+        value *= self.inverse_sd_g[gene]
+        at = np.repeat(np.arange(n) * g, np.diff(transformed_cg.indptr)) + gene
+        result.reshape(-1)[at] = np.clip(value, -CLIP, CLIP, out=value)
+        return result
+
+    @cached_property
+    def _zero_g(self) -> NDArray[np.float32]:
+        """What a zero becomes."""
+        return self.standardise(np.zeros((1, len(self.sd_g)), np.float32))[0]
 
     def take(self, genes: NDArray[np.intp]) -> Scaling:
         """The statistics of some genes."""

@@ -137,7 +137,7 @@ class Poisson(CountLikelihood):
         result = []
         for eta_cf in etas_cf:
             log_mean_cf = (eta_cf + log_library_c[:, None]).clamp(max=ETA_MAX)
-            seen_f = _sum_by_gene(y.value * log_mean_cf[y.row, y.column], y, eta_cf)
+            seen_f = _sum_by_gene(y.value * _at(log_mean_cf, y), y, eta_cf)
             result.append(torch.exp(log_mean_cf).sum(dim=0) - seen_f + base_f)
         return result
 
@@ -180,12 +180,13 @@ class NegativeBinomial(CountLikelihood):
         assert isinstance(y, Counts)
         log_theta = self.clamp_noise(log_noise)
         theta = torch.exp(log_theta)
-        base_f = _sum_by_gene(_log_coefficient(y, _at_counts(theta, y, etas_cf[0])), y, etas_cf[0])
+        base_f = _coefficient_by_gene(y, theta, etas_cf[0])
         result = []
         for eta_cf in etas_cf:
-            logit_cf, softplus_cf = _log_odds(eta_cf, log_library_c, log_theta)
-            where = (y.row, y.column)
-            seen_f = _sum_by_gene(y.value * (logit_cf[where] - softplus_cf[where]), y, eta_cf)
+            logit_cf = _log_odds(eta_cf, log_library_c, log_theta)
+            # y log(mu / (theta + mu)): logit - softplus(logit) at the non-zeros alone
+            seen_f = _sum_by_gene(y.value * F.logsigmoid(_at(logit_cf, y)), y, eta_cf)
+            softplus_cf = F.softplus(logit_cf)
             zero_f = theta * softplus_cf.sum(dim=0) if theta.ndim == 1 else (theta * softplus_cf).sum(dim=0)
             result.append(zero_f - seen_f - base_f)
         return result
@@ -236,16 +237,15 @@ class ZeroInflatedNegativeBinomial(CountLikelihood):
         logit_f = zero_logit_f.clamp(*ZERO_LOGIT_RANGE)
         constant_f = len(etas_cf[0]) * F.softplus(-logit_f)
         # At non-zeros softplus(a) stands instead of softplus(-a), which is a more.
-        coefficient_n = coefficient_n - logit_f[y.column]
+        coefficient_n = coefficient_n - logit_f.index_select(0, y.column)
         result = []
         for eta_cf in etas_cf:
-            logit_cf, softplus_cf = _log_odds(eta_cf, log_library_c, log_theta)
-            log_zero_cf = -theta * softplus_cf
+            logit_cf = _log_odds(eta_cf, log_library_c, log_theta)
+            log_zero_cf = -theta * F.softplus(logit_cf)
             mixed_cf = F.softplus(log_zero_cf - logit_f)
-            where = (y.row, y.column)
-            seen_n = coefficient_n + y.value * (logit_cf[where] - softplus_cf[where]) + log_zero_cf[where]
+            seen_n = coefficient_n + y.value * F.logsigmoid(_at(logit_cf, y)) + _at(log_zero_cf, y)
             # The sum over all entries is taken back at the non-zeros, where it is bounded by |a|.
-            seen_f = _sum_by_gene(seen_n - mixed_cf[where], y, eta_cf)
+            seen_f = _sum_by_gene(seen_n - _at(mixed_cf, y), y, eta_cf)
             result.append(constant_f - mixed_cf.sum(dim=0) - seen_f)
         return result
 
@@ -297,7 +297,7 @@ class Bernoulli(CountLikelihood):
             log_mean_cf = (eta_cf + log_library_c[:, None]).clamp(max=ETA_MAX)
             # Set to zero, not taken back from the sum: a mean at an open feature has no bound.
             closed_cf = torch.exp(log_mean_cf).index_put(where, eta_cf.new_zeros(()))
-            open_f = _sum_by_gene(log_positive(log_mean_cf[where]), y, eta_cf)
+            open_f = _sum_by_gene(log_positive(_at(log_mean_cf, y)), y, eta_cf)
             result.append(closed_cf.sum(dim=0) - open_f)
         return result
 
@@ -332,19 +332,34 @@ def log_positive(log_mean: Tensor) -> Tensor:
     return torch.where(small, series, exact)
 
 
-def _log_odds(eta_cf: Tensor, log_library_c: Tensor, log_theta: Tensor) -> tuple[Tensor, Tensor]:
-    """log(mu / theta), and its softplus, which is log((theta + mu) / theta)."""
-    logit_cf = (eta_cf + log_library_c[:, None]).clamp(max=ETA_MAX) - log_theta
-    return logit_cf, F.softplus(logit_cf)
+def _log_odds(eta_cf: Tensor, log_library_c: Tensor, log_theta: Tensor) -> Tensor:
+    """log(mu / theta), whose softplus is log((theta + mu) / theta)."""
+    return (eta_cf + log_library_c[:, None]).clamp(max=ETA_MAX) - log_theta
 
 
 def _log_coefficient(y: Counts, theta_n: Tensor) -> Tensor:
     return torch.lgamma(y.value + theta_n) - torch.lgamma(theta_n) - torch.lgamma(y.value + 1.0)
 
 
+def _coefficient_by_gene(y: Counts, theta: Tensor, like_cf: Tensor) -> Tensor:
+    """Sum of the log coefficients of each gene, (f,); lgamma(theta) once a gene where theta is the gene's."""
+    theta_n = _at_counts(theta, y, like_cf)
+    if theta.ndim > 1:
+        return _sum_by_gene(_log_coefficient(y, theta_n), y, like_cf)
+    seen_f = _sum_by_gene(torch.ones_like(y.value), y, like_cf)
+    return _sum_by_gene(torch.lgamma(y.value + theta_n) - torch.lgamma(y.value + 1.0), y, like_cf) - seen_f * (
+        torch.lgamma(theta)
+    )
+
+
+def _at(values_cf: Tensor, y: Counts) -> Tensor:
+    """Entries of a block at the non-zeros, (nnz,)."""
+    return values_cf.reshape(-1).index_select(0, y.row * values_cf.shape[1] + y.column)
+
+
 def _at_counts(noise: Tensor, y: Counts, like_cf: Tensor) -> Tensor:
     """The noise at each non-zero, (nnz,)."""
-    return noise[y.column] if noise.ndim == 1 else noise.expand(like_cf.shape)[y.row, y.column]
+    return noise.index_select(0, y.column) if noise.ndim == 1 else _at(noise.expand(like_cf.shape), y)
 
 
 def _sum_by_gene(values_n: Tensor, y: Counts, like_cf: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ Source: Choi, Li, Quon, Genome Biology 2023, 24:29, Methods (doi 10.1186/s13059-
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import final
 
@@ -162,7 +163,7 @@ class SiVAEModule(TwoTowers):
         rate = self.architecture.input_dropout
         corrupted_cg = None
         if self.training and generator is not None and rate > 0:
-            corrupted_cg = x_cg * _kept(x_cg.shape, rate, generator).to(x_cg.device)
+            corrupted_cg = _with_hidden(x_cg, rate, generator)
         encoded_cb = design_cb if self.encodes_covariates else None
         return self._closed(*self.cell_tower.encode(x_cg, corrupted_cg, covariates_rb=encoded_cb))
 
@@ -188,20 +189,22 @@ class SiVAEModule(TwoTowers):
         """Full and linear predictor of cells c and genes f, (c, f) each."""
         z_ck, v_fk = z_ck * self.used_k, v_fk * self.used_k
         h_cd, w_fd = self.decode_cells(z_ck, design_cb), self.feature_tower.decode(v_fk)
-        scale_f = self.scale_g[genes_f]
-        start_cf = self.bias_g[genes_f] + design_cb @ self.offset_gb[genes_f].T
-        linear_cf = z_ck @ (scale_f[:, None] * v_fk).T
-        product_cf = h_cd @ (scale_f[:, None] * w_fd).T
-        full_cf = linear_cf + product_cf if self.residual else product_cf
+        scale_f1 = self.scale_g.index_select(0, genes_f)[:, None]
+        start = self.bias_g.index_select(0, genes_f)  # (f,), or (c, f) where there are covariates
+        if design_cb.shape[1]:
+            start = start + design_cb @ self.offset_gb.index_select(0, genes_f).T
         if design_cb.shape[1] and not self.likelihood.counts:
             gain_cf = torch.exp(design_cb @ self.log_gain_bg[:, genes_f])
-            linear_cf, full_cf = gain_cf * linear_cf, gain_cf * full_cf
-        return start_cf + full_cf, start_cf + linear_cf
+            linear_cf = start + gain_cf * (z_ck @ (scale_f1 * v_fk).T)
+            product_cf = gain_cf * (h_cd @ (scale_f1 * w_fd).T)
+            return (linear_cf if self.residual else start) + product_cf, linear_cf
+        linear_cf = torch.addmm(start, z_ck, (scale_f1 * v_fk).T)
+        return torch.addmm(linear_cf if self.residual else start, h_cd, (scale_f1 * w_fd).T), linear_cf
 
     def log_noise(self, z_ck: Tensor, design_cb: Tensor, genes_f: Tensor) -> Tensor:
         """Logarithm of the noise of cells c and genes f: (f,), or broadcasting against (c, f)."""
         h_cd = self.decode_cells(z_ck * self.used_k, design_cb) if self.dispersion.reads_cells else None
-        noise: Tensor = self.dispersion(self.log_noise_g[genes_f], genes_f, h_cd, design_cb)
+        noise: Tensor = self.dispersion(self.log_noise_g.index_select(0, genes_f), genes_f, h_cd, design_cb)
         return noise
 
     def forward(self, block: Block, generator: torch.Generator | None = None, *, linear: bool = True) -> Terms:
@@ -210,7 +213,7 @@ class SiVAEModule(TwoTowers):
         `linear` False skips the interpretability term (its value is then zero).
         """
         q_z = self.encode_cells(block.x_cg, block.design_cb, generator)
-        q_v = self.encode_features(self.profile_gq[block.genes_f])
+        q_v = self.encode_features(self.profile_gq.index_select(0, block.genes_f))
         z_ck, v_fk = q_z.sample(generator), q_v.sample(generator)
         eta_cf, linear_cf = self.predict(z_ck, v_fk, block.design_cb, block.genes_f)
         etas = [eta_cf, linear_cf] if linear else [eta_cf]
@@ -227,9 +230,15 @@ class SiVAEModule(TwoTowers):
         )
 
 
-def _kept(shape: torch.Size, rate: float, generator: torch.Generator) -> Tensor:
-    """Ones, and zeros with probability `rate` (to 2^-16), as bytes: four entries of each random word, for speed."""
-    words = torch.empty(-(-shape.numel() // 4), dtype=torch.int64).random_(-(2**63), None, generator=generator)
-    hidden = min(round(rate * 2**16), 2**16 - 1)
-    kept = words.view(torch.int16)[: shape.numel()] >= hidden - 2**15
-    return kept.view(torch.uint8).view(shape)
+def _with_hidden(x_cg: Tensor, rate: float, generator: torch.Generator) -> Tensor:
+    """A copy in which each entry is zero with probability `rate`, independently.
+
+    A Poisson number of positions, of mean -log(1 - rate) an entry, is drawn with replacement: how often each entry is
+    drawn is then Poisson and independent of the others. Many fewer random numbers than one an entry.
+    """
+    mean = torch.tensor(-math.log1p(-rate) * x_cg.numel(), dtype=torch.float64)
+    n_drawn = int(torch.poisson(mean, generator=generator))
+    at = torch.empty(n_drawn, dtype=torch.int64).random_(0, max(1, x_cg.numel()), generator=generator)
+    hidden_cg = x_cg.clone(memory_format=torch.contiguous_format)
+    hidden_cg.view(-1).index_fill_(0, at.to(x_cg.device), 0.0)
+    return hidden_cg

@@ -23,11 +23,13 @@ class Mlp(nn.Module):
         self.layers = nn.ModuleList(layers or [nn.Identity()])
         self.norms = nn.ModuleList(nn.LayerNorm(width) if layer_norm else nn.Identity() for width in widths[1:-1])
 
-    def forward(self, x: Tensor) -> Tensor:
-        for layer, norm in zip(self.layers, self.norms, strict=False):
-            x = F.relu(norm(layer(x)))
-        last: Tensor = self.layers[-1](x)
-        return last
+    def forward(self, x: Tensor, scale: Tensor | None = None) -> Tensor:
+        """The last layer; of `scale` times the row where it is given, which multiplies the product: it is smaller."""
+        for number, layer in enumerate(self.layers):
+            x = layer(x) if scale is None or number else F.linear(x, layer.weight) * scale + layer.bias
+            if number < len(self.norms):
+                x = F.relu(self.norms[number](x))
+        return x
 
 
 class Tower(nn.Module):
@@ -74,8 +76,11 @@ class Tower(nn.Module):
         `mlp_input_rp` replaces the row for the non-linear part (a corrupted copy in training).
         """
         source_rp = x_rp if mlp_input_rp is None else mlp_input_rp
-        output = self.encoder(beside(source_rp * self.input_scale, covariates_rb))
-        mean_rk, log_sd_rk = x_rp @ self.skip_pk, output[:, -self.n_latent :]
+        if covariates_rb is not None:
+            covariates_rb = covariates_rb / self.input_scale
+        output = self.encoder(beside(source_rp, covariates_rb), self.input_scale)
+        # A product with few columns is several times slower than its transpose, here and backward.
+        mean_rk, log_sd_rk = (self.skip_pk.T.contiguous() @ x_rp.T).T, output[:, -self.n_latent :]
         if not self.linear_mean:
             mean_rk = mean_rk + output[:, : self.n_latent]
         return mean_rk, bounded_sd(self.log_sd_k + log_sd_rk)

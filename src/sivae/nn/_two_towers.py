@@ -87,4 +87,4 @@ class TwoTowers(nn.Module, ABC):
 
     def zero_logit(self, genes_f: Tensor) -> Tensor | None:
         """Logit of the zero inflation, (f,); None where the likelihood has none."""
-        return None if self.zero_logit_g is None else self.zero_logit_g[genes_f]
+        return None if self.zero_logit_g is None else self.zero_logit_g.index_select(0, genes_f)

@@ -16,12 +16,14 @@ from accelerate import Accelerator
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 
+from sivae._block import Block
 from sivae._errors import DivergedError, OptionError
 from sivae._rng import torch_generator
 from sivae.data._expression import Expression
 from sivae.nn._module import SiVAEModule
 from sivae.nn._objective import Terms, Weights
 from sivae.nn._two_towers import TwoTowers
+from sivae.train._ahead import Ahead
 from sivae.train._checkpoint import Checkpoint, State
 from sivae.train._history import History
 from sivae.train._options import TrainOptions, default_steps
@@ -111,6 +113,8 @@ def run(
             if checkpoint is not None:
                 checkpoint.flush()
             raise
+        finally:
+            trainer.blocks.close()
     if checkpoint is not None and (stopped or job.options.keep_checkpoint):
         checkpoint.flush()
     return trainer.keeper.finish(stopped, last_step=trainer.step, resumed_at=resumed_at)
@@ -124,7 +128,8 @@ class _Trainer:
         self.job, self.accelerator, self.step = job, accelerator, 0
         self.every = max(1, job.n_steps // options.checks)
         self.rate = _rate(options, job.n_steps)
-        self.prepared, self.optimizer = accelerator.prepare(job.module, _optimizer(job.module, options))
+        self.prepared = accelerator.prepare(job.module)
+        self.optimizer = _optimizer(job.module, options)  # not wrapped: that is for loss scaling, and takes time
         self.parameters: list[torch.Tensor] = list(job.module.parameters())
         averaged = copy.deepcopy(job.module)
         self.averages: list[torch.Tensor] = list(averaged.parameters())
@@ -132,22 +137,20 @@ class _Trainer:
         self.keeper = _Keeper(job, averaged)
         self.cells = Order(n, job.batch_size, seed=job.seed, purpose="cells")
         self.genes = Order(g, job.feature_batch_size, seed=job.seed, purpose="genes")
+        self.blocks = Ahead(self._block, last=job.n_steps)
         self.started, self.sums = time.perf_counter(), _Means()
         job.module.train()
 
     def advance(self) -> None:
         """One step; everything random in it is a function of the seed and its number."""
         job, step = self.job, self.step + 1
-        (cells, cell_weight), (genes, gene_weight) = self.cells.block(step), self.genes.block(step)
-        block = job.training.block(
-            cells, genes, counts=job.module.likelihood.counts, cell_weight=cell_weight, gene_weight=gene_weight
-        ).to(self.accelerator.device)
+        block, cells, genes = self.blocks.take(step)
         weights = _warmed(job.weights, step, job.options.kl_warmup_steps)
         terms: Terms = self.prepared(block, torch_generator(job.seed, "noise", index=step), linear=weights.gamma > 0)
         loss = terms.loss(weights)
         self.optimizer.zero_grad(set_to_none=True)
-        self.accelerator.backward(loss)
-        self.accelerator.clip_grad_norm_(self.parameters, job.options.clip_norm)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.parameters, job.options.clip_norm, foreach=True)
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * self.rate(step - 1)
         self.optimizer.step()
@@ -155,6 +158,15 @@ class _Trainer:
         if not self.sums.add(terms, loss):
             raise DivergedError(_diagnose(job, terms, (cells, genes), step))
         self.step = step
+
+    def _block(self, step: int) -> tuple[Block, Rows, Rows]:
+        """The block of a step on the device, its cells and its genes."""
+        job = self.job
+        (cells, cell_weight), (genes, gene_weight) = self.cells.block(step), self.genes.block(step)
+        block = job.training.block(
+            cells, genes, counts=job.module.likelihood.counts, cell_weight=cell_weight, gene_weight=gene_weight
+        )
+        return block.to(self.accelerator.device), cells, genes
 
     def check(self, checkpoint: Checkpoint | None) -> None:
         """Look at the validation loss, and offer the state to the checkpoint."""
