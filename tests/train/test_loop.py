@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from sivae import SiVAE
 from sivae.nn._objective import Weights
 from sivae.train import _loop
+from sivae.train._ahead import Ahead
 from sivae.train._loop import _rate, _warmed, evaluate
 from sivae.train._options import TrainOptions, default_steps
 from sivae.train._order import Order, partition
@@ -104,3 +105,39 @@ def test_evaluation_does_not_depend_on_the_size_of_its_blocks(counts_adata, like
     found, whole = (evaluate(model._module, expression, None, at) for at in (size, 10**6))
     for name in ("nll", "kl_cells", "kl_features", "nll_linear"):
         assert getattr(found, name) == pytest.approx(getattr(whole, name), rel=1e-4)
+
+
+@pytest.mark.parametrize("likelihood", ["normal", "nb"])
+def test_products_of_bfloat16_train_as_well(counts_adata, likelihood):
+    """Not the same weights, and the same loss; what is kept and validated is float32."""
+    history, weights = {}, {}
+    for precision in ("float32", "bfloat16"):
+        model = SiVAE(counts_adata, n_latent=2, n_profile=12, architecture=SMALL, likelihood=likelihood)
+        history[precision] = train(model, max_steps=60, checks=3, precision=precision)["validation_loss"].to_numpy()
+        weights[precision] = dict(model._module.state_dict())
+        assert {value.dtype for value in weights[precision].values()} == {torch.float32}
+        assert not any(getattr(part, "mixed", False) for part in model._module.modules())
+    np.testing.assert_allclose(history["bfloat16"], history["float32"], rtol=2e-3)
+    first = "cell_tower.encoder.layers.0.weight"
+    assert not torch.equal(weights["bfloat16"][first], weights["float32"][first])
+
+
+def test_blocks_are_made_ahead_once_each_and_in_order():
+    asked, ahead = [], None
+
+    def make(number):
+        asked.append(number)
+        if number == 5:
+            raise ValueError("five")
+        return number * number
+
+    ahead = Ahead(make, last=6)
+    assert [ahead.take(number) for number in (2, 3, 4)] == [4, 9, 16]
+    with pytest.raises(ValueError, match="five"):
+        ahead.take(5)
+    ahead.close()
+    assert asked == [2, 3, 4, 5]
+    last = Ahead(make, last=2)
+    assert [last.take(number) for number in (1, 2)] == [1, 4]
+    last.close()
+    assert asked[4:] == [1, 2]  # nothing after the last

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -23,8 +24,17 @@ class Mlp(nn.Module):
         self.layers = nn.ModuleList(layers or [nn.Identity()])
         self.norms = nn.ModuleList(nn.LayerNorm(width) if layer_norm else nn.Identity() for width in widths[1:-1])
 
+    mixed = False
+    """Whether products are made of bfloat16 numbers (`mixed_precision`)."""
+
     def forward(self, x: Tensor, scale: Tensor | None = None) -> Tensor:
         """The last layer; of `scale` times the row where it is given, which multiplies the product: it is smaller."""
+        if not self.mixed:
+            return self._forward(x, scale)
+        with torch.autocast(x.device.type, torch.bfloat16):
+            return self._forward(x, scale).to(x.dtype)
+
+    def _forward(self, x: Tensor, scale: Tensor | None) -> Tensor:
         for number, layer in enumerate(self.layers):
             x = layer(x) if scale is None or number else F.linear(x, layer.weight) * scale + layer.bias
             if number < len(self.norms):
@@ -89,6 +99,22 @@ class Tower(nn.Module):
         """Joint layer of each row, (r, d)."""
         joint_rd: Tensor = self.decoder(beside(latent_rk, covariates_rb))
         return joint_rd
+
+
+@contextmanager
+def mixed_precision(module: nn.Module, *, on: bool) -> Iterator[None]:
+    """Let the perceptrons of a module make their products of bfloat16 numbers inside the context.
+
+    Weights, the linear maps, the predictor and the loss stay in float32.
+    """
+    perceptrons = [part for part in module.modules() if isinstance(part, Mlp)]
+    for part in perceptrons:
+        part.mixed = on
+    try:
+        yield
+    finally:
+        for part in perceptrons:
+            part.mixed = False
 
 
 def beside(row_rp: Tensor, covariates_rb: Tensor | None) -> Tensor:

@@ -22,6 +22,7 @@ from sivae._rng import torch_generator
 from sivae.data._expression import Expression
 from sivae.nn._module import SiVAEModule
 from sivae.nn._objective import Terms, Weights
+from sivae.nn._tower import mixed_precision
 from sivae.nn._two_towers import TwoTowers
 from sivae.train._ahead import Ahead
 from sivae.train._checkpoint import Checkpoint, State
@@ -146,7 +147,10 @@ class _Trainer:
         job, step = self.job, self.step + 1
         block, cells, genes = self.blocks.take(step)
         weights = _warmed(job.weights, step, job.options.kl_warmup_steps)
-        terms: Terms = self.prepared(block, torch_generator(job.seed, "noise", index=step), linear=weights.gamma > 0)
+        with mixed_precision(job.module, on=job.options.precision == "bfloat16"):
+            terms: Terms = self.prepared(
+                block, torch_generator(job.seed, "noise", index=step), linear=weights.gamma > 0
+            )
         loss = terms.loss(weights)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()

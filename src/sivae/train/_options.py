@@ -52,6 +52,9 @@ class TrainOptions:
     keep_checkpoint
         Leave the last checkpoint when training ends. The same training then has nothing left to do and gives the same
         model at once; without it a checkpoint is removed when its training has ended.
+    precision
+        Numbers that the perceptrons' products are made of while training: "float32", or "bfloat16", which is faster on
+        devices that have it in hardware. Everything else, the loss and the validation among it, is in float32.
     spool
         Where the values of the modelled genes are while training: in a temporary file ("always"), in memory ("never"),
         or ("auto") in a file where they lie in one, or in a Dask array, and would take more than a quarter of the
@@ -76,6 +79,7 @@ class TrainOptions:
     max_validation_cells: int = 2000
     checkpoint_seconds: float = 30.0
     keep_checkpoint: bool = False
+    precision: str = "float32"
     spool: str = "auto"
     spool_folder: str | None = None
 
@@ -85,6 +89,7 @@ class TrainOptions:
             object.__setattr__(
                 self, "validation_cells", tuple(names("TrainOptions.validation_cells", self.validation_cells))
             )
+        one_of("TrainOptions.precision", self.precision, PRECISIONS)
         one_of("TrainOptions.spool", self.spool, SPOOLS)
         if self.spool_folder is not None:
             object.__setattr__(self, "spool_folder", str(a_path("TrainOptions.spool_folder", self.spool_folder)))
@@ -98,6 +103,7 @@ class TrainOptions:
                 number(f"TrainOptions.{name}", getattr(self, name), allowed=allowed, expected=expected, hint=hint)
 
 
+PRECISIONS: Final = ("float32", "bfloat16")
 SPOOLS: Final = ("auto", "always", "never")
 RANGES: Final[tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...]] = (
     (("learning_rate", "clip_norm"), lambda value: value > 0, "more than 0"),

@@ -155,7 +155,12 @@ def phase_words(name: str) -> str:
 
 
 def _check_plan(job: StagedJob) -> None:
-    """Refuse early stopping without validation cells, and warn of a joint fit from a random start."""
+    """Refuse what the recipe does not have, and warn of a joint fit from a random start."""
+    if job.options.precision != "float32":
+        raise OptionError(
+            f"TrainOptions.precision is {job.options.precision!r} with the published recipe; expected 'float32', in "
+            "which it was published. Leave precision out."
+        )
     if job.published.early_stopping and job.validation is None:
         raise OptionError(
             "PublishedOptions(early_stopping=True) needs validation cells, and there are none; expected some. "
