@@ -61,10 +61,10 @@ class Scaling:
     def standardise(self, transformed_cg: Matrix) -> NDArray[np.float32]:
         """Centre, scale and clip a block of transformed values (a new, dense array)."""
         if not sparse.issparse(transformed_cg):
-            result = transformed_cg - self.mean_g
-            result *= self.inverse_sd_g
-            return np.clip(result, -CLIP, CLIP, out=result)
-        result = np.empty(transformed_cg.shape, np.float32)
+            dense_cg = transformed_cg - self.mean_g
+            dense_cg *= self.inverse_sd_g
+            return np.clip(dense_cg, -CLIP, CLIP, out=dense_cg)
+        result: NDArray[np.float32] = np.empty(transformed_cg.shape, np.float32)
         result[:] = self._zero_g
         gene, (n, g) = transformed_cg.indices, transformed_cg.shape
         value = transformed_cg.data - self.mean_g[gene]

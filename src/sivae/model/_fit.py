@@ -56,11 +56,13 @@ class Training:
 
     def identity(self) -> dict[str, Any]:
         """What a training must share with a checkpoint to be the same one."""
-        free = ("checkpoint_seconds", "keep_checkpoint", "spool", "spool_folder", "validation_cells")  # cells by name
+        free = (*WHERE, "checkpoint_seconds", "keep_checkpoint", "validation_cells")  # cells by name
         options = {name: value for name, value in asdict(self.options).items() if name not in free}
         return {name: getattr(self, name) for name in IDENTITY} | {"options": options}
 
 
+WHERE = ("on_device", "spool", "spool_folder")
+"""Options that say where values are, and change nothing of the model."""
 IDENTITY = ("max_epochs", "batch_size", "feature_batch_size", "early_stopping")
 
 
@@ -237,7 +239,7 @@ def split_rows(adata: AnnData, split: Split) -> tuple[NDArray[np.intp], NDArray[
 def _without_names(options: TrainOptions) -> dict[str, Any]:
     """Options as they are kept: of validation cells that were named, how many, and a hash of the names."""
     cells = options.validation_cells
-    kept = {name: value for name, value in asdict(options).items() if name not in ("spool", "spool_folder")}
+    kept = {name: value for name, value in asdict(options).items() if name not in WHERE}
     return kept | {"validation_cells": None if cells is None else _identity.of_names(sorted(cells))}
 
 

@@ -36,7 +36,10 @@ class Mlp(nn.Module):
 
     def _forward(self, x: Tensor, scale: Tensor | None) -> Tensor:
         for number, layer in enumerate(self.layers):
-            x = layer(x) if scale is None or number else F.linear(x, layer.weight) * scale + layer.bias
+            if scale is not None and number == 0 and isinstance(layer, nn.Linear):
+                x = F.linear(x, layer.weight) * scale + layer.bias
+            else:
+                x = layer(x)
             if number < len(self.norms):
                 x = F.relu(self.norms[number](x))
         return x

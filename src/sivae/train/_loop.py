@@ -20,6 +20,7 @@ from sivae._block import Block
 from sivae._errors import DivergedError, OptionError
 from sivae._rng import torch_generator
 from sivae.data._expression import Expression
+from sivae.data._resident import Resident, fits, is_possible
 from sivae.nn._module import SiVAEModule
 from sivae.nn._objective import Terms, Weights
 from sivae.nn._tower import mixed_precision
@@ -138,6 +139,7 @@ class _Trainer:
         self.keeper = _Keeper(job, averaged)
         self.cells = Order(n, job.batch_size, seed=job.seed, purpose="cells")
         self.genes = Order(g, job.feature_batch_size, seed=job.seed, purpose="genes")
+        self.resident = _resident(job, accelerator.device)
         self.blocks = Ahead(self._block, last=job.n_steps)
         self.started, self.sums = time.perf_counter(), _Means()
         job.module.train()
@@ -153,7 +155,7 @@ class _Trainer:
             )
         loss = terms.loss(weights)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.parameters, job.options.clip_norm, foreach=True)
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * self.rate(step - 1)
@@ -167,7 +169,8 @@ class _Trainer:
         """The block of a step on the device, its cells and its genes."""
         job = self.job
         (cells, cell_weight), (genes, gene_weight) = self.cells.block(step), self.genes.block(step)
-        block = job.training.block(
+        source = self.resident or job.training
+        block = source.block(
             cells, genes, counts=job.module.likelihood.counts, cell_weight=cell_weight, gene_weight=gene_weight
         )
         return block.to(self.accelerator.device), cells, genes
@@ -351,6 +354,18 @@ def _optimizer(module: SiVAEModule, options: TrainOptions) -> torch.optim.Optimi
         {"params": rest, "peak": options.learning_rate, "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, betas=(0.9, 0.99), fused=True)
+
+
+def _resident(job: Job, device: torch.device) -> Resident | None:
+    """The cells on the device, where they are to be."""
+    choice = job.options.on_device
+    if choice == "always" and not is_possible(job.training):
+        raise OptionError(
+            "TrainOptions.on_device is 'always', but the values are dense or in a temporary file; expected sparse ones "
+            "in memory. Take 'auto', or spool='never'."
+        )
+    wanted = choice == "always" or (choice == "auto" and fits(job.training, device))
+    return Resident(job.training, device) if wanted else None
 
 
 def _average(decay: float) -> Callable[..., None]:

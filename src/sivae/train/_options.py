@@ -55,6 +55,10 @@ class TrainOptions:
     precision
         Numbers that the perceptrons' products are made of while training: "float32", or "bfloat16", which is faster on
         devices that have it in hardware. Everything else, the loss and the validation among it, is in float32.
+    on_device
+        Where blocks are made: on the device that trains, from values that were copied to it once ("always"; sparse
+        values in memory alone), in main memory ("never"), or ("auto") on the device where that is a CUDA one and they
+        take less than half of its free memory. Blocks are the same.
     spool
         Where the values of the modelled genes are while training: in a temporary file ("always"), in memory ("never"),
         or ("auto") in a file where they lie in one, or in a Dask array, and would take more than a quarter of the
@@ -80,6 +84,7 @@ class TrainOptions:
     checkpoint_seconds: float = 30.0
     keep_checkpoint: bool = False
     precision: str = "float32"
+    on_device: str = "auto"
     spool: str = "auto"
     spool_folder: str | None = None
 
@@ -90,6 +95,7 @@ class TrainOptions:
                 self, "validation_cells", tuple(names("TrainOptions.validation_cells", self.validation_cells))
             )
         one_of("TrainOptions.precision", self.precision, PRECISIONS)
+        one_of("TrainOptions.on_device", self.on_device, SPOOLS)
         one_of("TrainOptions.spool", self.spool, SPOOLS)
         if self.spool_folder is not None:
             object.__setattr__(self, "spool_folder", str(a_path("TrainOptions.spool_folder", self.spool_folder)))
