@@ -76,7 +76,8 @@ class Scaling:
     @cached_property
     def _zero_g(self) -> NDArray[np.float32]:
         """What a zero becomes."""
-        return self.standardise(np.zeros((1, len(self.sd_g)), np.float32))[0]
+        zero_g: NDArray[np.float32] = self.standardise(np.zeros((1, len(self.sd_g)), np.float32))[0]
+        return zero_g
 
     def take(self, genes: NDArray[np.intp]) -> Scaling:
         """The statistics of some genes."""
