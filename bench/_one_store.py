@@ -1,6 +1,6 @@
 """One training from a store, in a process of its own, for `bench/out_of_core.py`: processor seconds and memory as JSON.
 
-python -m bench._one_store FILE.h5ad "in memory"|"temporary file" STEPS
+python -m bench._one_store FILE.h5ad "in memory"|"temporary file" STEPS GENES; 0 steps are a whole default training.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -42,12 +43,15 @@ def main(path: str, mode: str, steps: int, n_genes: int) -> None:
         sivae.SiVAE.setup_anndata(adata)
         found["set_up_s"] = clock.lap()
         model = sivae.SiVAE(adata)
-        options = sivae.TrainOptions(max_steps=steps, checks=5, spool_folder=folder)
+        options = sivae.TrainOptions(spool_folder=folder)
+        if steps:
+            options = replace(options, max_steps=steps, checks=5)
         with mock.patch.object(_spool.Spool, "__init__", file.call), mock.patch.object(_loop, "run", loop.call):
-            history = model.train(accelerator="cpu", progress=False, early_stopping=False, options=options)
+            history = model.train(accelerator="cpu", progress=False, early_stopping=not steps, options=options)
         found |= {
             "file_s": round(file.seconds, 2), "file_mb": round(file.arguments[0].n_bytes / 1e6) if outside else 0,
-            "step_ms": round(1000 * loop.seconds / steps, 2),
+            "made": int(history["step"].iloc[-1]),
+            "step_ms": round(1000 * loop.seconds / int(history["step"].iloc[-1]), 2),
             "rest_s": round(clock.lap() - loop.seconds - file.seconds, 2), "trained_mb": round(peak_mb()),
         }  # fmt: skip
         model.annotate(adata)
