@@ -43,6 +43,10 @@ class Values:
         """Some of the columns, in the order asked."""
         return replace(self, columns=self.columns[columns])
 
+    def take_rows(self, rows: Positions) -> Values:
+        """Some of the rows, in the order asked; what was read to open the matrix is not read again."""
+        return replace(self, rows=self.rows[rows])
+
     def pieces(self) -> Iterator[tuple[Positions, Positions, Any]]:
         """Pass over the values once, a tile at a time.
 
@@ -53,12 +57,12 @@ class Values:
         """
         row_order, rows = _in_order(self.rows)
         column_order, columns = _in_order(self.columns)
-        tiles = self.stored.plan.tiles(np.unique(rows), np.unique(columns), self.stored.shape)
+        tiles = self.stored.plan.tiles(_once(rows), _once(columns), self.stored.shape)
         for tile in tiles:
             first, last = np.searchsorted(rows, (tile[0].start, tile[0].stop))
             left, right = np.searchsorted(columns, (tile[1].start, tile[1].stop))
             inside = rows[first:last] - tile[0].start, columns[left:right] - tile[1].start
-            yield row_order[first:last], column_order[left:right], _pick(self._read(*tile), *inside)
+            yield row_order(first, last), column_order(left, right), _pick(self._read(*tile), *inside)
 
     def _read(self, rows: slice, columns: slice) -> Any:
         try:
@@ -70,9 +74,20 @@ class Values:
             ) from error
 
 
-def _in_order(wanted: Positions) -> tuple[Positions, Positions]:
+def _in_order(wanted: Positions) -> tuple[Callable[[Any, Any], Positions], Positions]:
+    """Where the sorted positions are among the wanted, from one to another, and the sorted positions."""
+    if _ascends(wanted):
+        return np.arange, wanted
     order = np.argsort(wanted, kind="stable")
-    return order, wanted[order]
+    return lambda first, last: order[first:last], wanted[order]
+
+
+def _once(ordered: Positions) -> Positions:
+    return ordered if _ascends(ordered) else np.unique(ordered)
+
+
+def _ascends(wanted: Positions) -> bool:
+    return bool((wanted[1:] > wanted[:-1]).all())
 
 
 def _pick(block: Any, rows: Positions, columns: Positions) -> Any:

@@ -68,6 +68,7 @@ def finish(
     if not module.loadings_are_means:
         grown_kk = own_share(table.encoder_gk, table, z_nk, sd_nk)
         table = replace(table, covariance_gkk=(grown_kk @ width_gkk @ grown_kk.T).astype(np.float32))
+    del z_nk, sd_nk  # evidence is what takes most memory
     if validation is not None:
         r2_g = explained(module, table, linear, training, validation)
         p_g = connected_pvalues(module, table, linear, validation, seed=seed)
