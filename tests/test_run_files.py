@@ -18,6 +18,7 @@ from sivae._errors import SetupError
 from sivae._run import _cells
 from sivae.data import _rows
 from sivae.datasets import planted
+from sivae.io import _copy, _write
 
 matplotlib.use("Agg")
 pytestmark = [
@@ -58,7 +59,7 @@ def never_small():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_cells, "SHARE", 0.0)
         patch.setattr(_rows, "SHARE", 0.0)
-        patch.setattr(_cells, "CHUNK", 50)
+        patch.setattr(_copy, "CHUNK", 50)
         patch.setattr(_stored, "BLOCK", 200)
         for dataset in (CSRDataset, CSCDataset):
             for sub in dataset.__subclasses__():
@@ -175,7 +176,7 @@ def test_embedding_is_the_same_when_values_stay_in_the_file(tmp_path, kind, gene
 
 def test_an_error_while_copying_leaves_nothing(tmp_path, monkeypatch):
     cells("csr", None).write_h5ad(tmp_path / "cells.h5ad")
-    monkeypatch.setattr(_cells, "_copy", lambda *_: 1 / 0)
+    monkeypatch.setattr(_write, "copy_matrix", lambda *_, **__: 1 / 0)
     with never_small():
         assert sivae("fit", tmp_path / "cells.h5ad", "-o", tmp_path / "run", *FIT).exit_code != 0
     assert [path.name for path in tmp_path.iterdir()] == ["cells.h5ad"]

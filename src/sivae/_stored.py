@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias, final
 
 import numpy as np
@@ -262,6 +263,19 @@ def _kind(matrix: Any) -> Any:
     if _is_a(matrix, "h5py", "Dataset") or _is_a(matrix, "zarr", "Array"):
         return DenseOnDisk
     return None
+
+
+def reads(matrix: Any) -> bool:
+    """Whether a matrix can be opened."""
+    return _kind(matrix) is not None
+
+
+def path_of(matrix: Any) -> Path | None:
+    """The HDF5 file that a matrix lies in, None where it lies in none."""
+    handle = getattr(matrix, "group", matrix)
+    if not is_on_disk(matrix) or not hasattr(handle, "file") or _is_closed(matrix):
+        return None
+    return Path(str(handle.file.filename))
 
 
 def _is_a(thing: Any, module: str, name: str) -> bool:

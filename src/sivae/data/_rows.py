@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from sivae._memory import available
-from sivae._stored import Grid, InMemory, Runs
+from sivae._stored import InMemory, Runs
 from sivae._values import Values, values_of
 from sivae.data._kind import refuse_values
 from sivae.data._matrix import Matrix, as_matrix, matrix_of
@@ -76,7 +76,7 @@ class Streamed(Rows):
     def __init__(self, values: Values, read: Callable[[NDArray[np.intp]], Matrix], n_genes: int) -> None:
         self.shape, self._values = (values.shape[0], n_genes), read
         self._size = ROWS * max(1, WINDOW // (ROWS * max(1, n_genes)))
-        self._edges = _windows(values, self._size)
+        self._edges = values.windows(self._size)
         self._window: tuple[int, Any] = (-1, None)
 
     def read(self, cells: Cells) -> Matrix:
@@ -111,20 +111,6 @@ def _slice_of(cells: Cells, n: int) -> slice | None:
     if len(at) == 0 or (np.diff(at) != 1).any():
         return None
     return slice(int(at[0]), int(at[-1]) + 1)
-
-
-def _windows(values: Values, size: int) -> NDArray[np.intp]:
-    """Edges of windows of at most `size` rows, or of one chunk where chunks are larger."""
-    n, plan = values.shape[0], values.stored.plan
-    regular = np.append(np.arange(0, n, size), n)
-    if not isinstance(plan, Grid) or (np.diff(values.rows) <= 0).any():
-        return regular
-    chunks = np.unique(np.searchsorted(values.rows, plan.row_edges))  # those of the rows that are shown
-    edges = [0]
-    while edges[-1] < n:
-        fits = chunks[(chunks > edges[-1]) & (chunks <= edges[-1] + size)]
-        edges.append(int(fits[-1]) if len(fits) else int(chunks[np.searchsorted(chunks, edges[-1], side="right")]))
-    return np.array(edges)
 
 
 def _stacked(parts: list[Any]) -> Matrix:

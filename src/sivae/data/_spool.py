@@ -1,9 +1,10 @@
 """Values of the modelled genes in a temporary file: written once, in one pass over where they are stored, read by row.
 
 A row is a run of records (gene, value) of the smallest types that hold every value exactly. Rows lie in the order in
-which they were met; where each begins, how long it is and a checksum are kept in memory, 10 bytes a cell (14 of many
-values). They are read by position in the file, not mapped, so that memory stays flat; the operating system keeps in its cache what it has room
-for. The file has no name where the operating system allows it, and so is gone with the process, whatever ends it.
+which they were met; where each begins, how long it is and a checksum are kept in memory, 10 to 16 bytes a cell. They
+are read by position in the file, not mapped, so that memory stays flat; the operating system keeps in its cache what it
+has room for. The file has no name where the operating system allows it, and so is gone with the process, whatever ends
+it.
 """
 
 from __future__ import annotations
@@ -289,7 +290,7 @@ def spooled(
     if by_gene(adata, layer):
         log.warning(
             "Values are stored gene by gene (CSC), and are all read into memory to be turned. Write the data cell by "
-            "cell (CSR), and they are not."
+            "cell (CSR) first, and they are not: sivae.io.write_h5ad(adata, path, as_csr=True)."
         )
     parts = (
         (rows, checked(values, adata, setup, at, binary=binary, rows=rows)) for rows, values in strips(adata, layer, at)

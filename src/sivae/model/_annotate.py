@@ -21,9 +21,7 @@ SPLIT_KINDS = ["train", "validation", "unseen", "unknown"]
 """A model that was loaded without its training AnnData does not know whom it saw: "unknown"."""
 
 
-def write_cells(
-    adata: AnnData, z_nk: NDArray[np.float32], state: Trained, *, training_names: pd.Index | None
-) -> None:
+def write_cells(adata: AnnData, z_nk: NDArray[np.float32], state: Trained, *, training_names: pd.Index | None) -> None:
     """Write the cell embedding, and which cells trained, validated, or were not seen."""
     adata.obsm[_keys.CELLS] = z_nk
     train, validation, unseen, unknown = range(len(SPLIT_KINDS))

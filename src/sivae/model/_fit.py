@@ -72,7 +72,10 @@ def fit(
     """Split, decompose, start, train, finish. Cells and genes are taken in the order of their names."""
     o = training.options
     with spooled(adata, setup, genes, binary=options.binary, choice=o.spool, folder=o.spool_folder) as spool:
-        return _fit(adata, setup, genes, options, training, spool)
+        found = _fit(adata, setup, genes, options, training, spool)
+    if spool is not None:
+        give_back()
+    return found
 
 
 def _fit(
@@ -88,10 +91,12 @@ def _fit(
     split = Split.of(adata.obs_names, fraction=o.validation_fraction, validation=o.validation_cells)
     train_rows, validation_rows = split_rows(adata, split)
     own = [None, None] if spool is None else spool.parts(train_rows, validation_rows)
-    seen, unseen = (cells_of(adata, rows, setup, part) for rows, part in zip((train_rows, validation_rows), own))
+    seen = cells_of(adata, train_rows, setup, own[0])
     reader, known = _build.make_reader(seen, setup, genes, binary=options.binary, rows=own[0])
     check_training_values(known, genes, options.n_latent)
-    held_out = read_held(reader, unseen, own[1]) if len(validation_rows) else None
+    n_validation, held_out = len(validation_rows), None
+    if n_validation:
+        held_out = read_held(reader, cells_of(adata, validation_rows, setup, own[1]), own[1])
     stored_gq = stored_profile(adata, options, genes)
     shown = _recipe.profile_cells(options, adata, train_rows)
     checkpoint = None
@@ -111,16 +116,18 @@ def _fit(
     warn_if_confounded(covariates, known.shape[0], setup)
     if options.published is not None:
         effect = _recipe.no_effect(known)
+    if spool is not None:
+        give_back()
     spectrum = _spectrum(options, known, effect)
     profiles = _build.make_profiles(options, known, effect, spectrum, stored_gq=stored_gq, cells=shown, new=False)
     cells = known, held_out, _first(held_out, o.max_validation_cells)
-    n_validation = len(validation_rows)
-    del seen, unseen, train_rows, validation_rows, own  # what grows with cells and is not needed while a model trains
+    del seen, train_rows, validation_rows, own  # what grows with cells and is not needed while a model trains
     if spool is not None:
         give_back()
     module, history, n_signal = _train(
         options, setup, genes, cells, profiles, effect, spectrum, training, accelerator,
-        checkpoint=checkpoint, state=state, cell_name=lambda row: str(adata.obs_names[split_rows(adata, split)[0][row]]),
+        checkpoint=checkpoint, state=state,
+        cell_name=lambda row: str(adata.obs_names[split_rows(adata, split)[0][row]]),
     )  # fmt: skip
     if spool is not None:
         give_back()
