@@ -125,7 +125,7 @@ def _taken_apart(block: Any) -> tuple[Any, Any]:
 
 
 def _as_csr(values: Any, n_genes: int, number: int) -> Any:
-    found = values if sparse.issparse(values) else np.asarray(values)
+    found: Any = values if sparse.issparse(values) else np.asarray(values)
     if found.ndim != 2 or found.dtype.kind not in "biuf":
         raise SetupError(
             f"Block {number} has the shape {found.shape} and holds values of type {found.dtype}; expected numbers of "

@@ -108,7 +108,7 @@ class _Part:
 
     def rows(self, start: int, stop: int) -> Any:
         with self._lock:
-            found = self.read(start, stop)
+            found: Any = self.read(start, stop)
         if sparse.issparse(found):
             found = sparse.csr_matrix(found)
         shape, kind = getattr(found, "shape", None), getattr(getattr(found, "dtype", None), "kind", "")

@@ -27,11 +27,11 @@ def write_cells(adata: AnnData, z_nk: NDArray[np.float32], state: Trained, *, tr
     train, validation, unseen, unknown = range(len(SPLIT_KINDS))
     code_n = np.full(adata.n_obs, unknown, np.int8)
     if training_names is not None:
-        held = state.split().held(adata.obs_names)  # type: ignore[arg-type]
+        held = state.split().held(adata.obs_names)
         code_n[:] = np.where(held, validation, train)
         if not adata.obs_names.equals(training_names):
             code_n[~adata.obs_names.isin(training_names)] = unseen
-    adata.obs[_keys.SPLIT] = pd.Categorical.from_codes(code_n, categories=SPLIT_KINDS)
+    adata.obs[_keys.SPLIT] = pd.Categorical.from_codes(code_n, pd.Index(SPLIT_KINDS))
 
 
 def write_genes(

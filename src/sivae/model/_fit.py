@@ -255,7 +255,7 @@ def stored_profile(adata: AnnData, options: _build.Options, genes: tuple[str, ..
 def split_rows(adata: AnnData, split: Split) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Rows of training and of validation cells, each in the order of their names."""
     names = adata.obs_names.to_numpy(dtype=object)
-    held = split.held(names)  # type: ignore[arg-type]
+    held = split.held(names)
     order = np.argsort(names, kind="stable")
     held = held[order]
     return order[~held], order[held]
