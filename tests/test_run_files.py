@@ -204,6 +204,21 @@ def test_the_size_of_the_values(tmp_path, monkeypatch):
             assert _stored.is_on_disk(opened.adata.X) == stays
 
 
+@pytest.mark.parametrize(("form", "said"), [("csc", True), ("csr", False)])
+def test_values_by_gene_are_said_with_what_to_do(tmp_path, form, said):
+    from sivae._run import _fit
+
+    cells(form, None).write_h5ad(tmp_path / "cells.h5ad")
+    told = []
+    with never_small(), _cells.open_cells(tmp_path / "cells.h5ad") as opened:
+        _fit._say_storage(opened, "cells.h5ad", _fit.FitOptions(), told.append)
+    assert len(told) == said
+    if said:
+        assert "stored gene by gene (CSC) and are turned in memory" in told[0]
+        line = told[0].split("at a time: ")[1]
+        assert line == "sivae.io.write_h5ad(anndata.read_h5ad('cells.h5ad', backed='r'), 'by_cell.h5ad', as_csr=True)"
+
+
 @pytest.mark.parametrize("error", [None, KeyboardInterrupt])
 def test_the_file_is_closed_at_the_end(tmp_path, error):
     cells("csr", None).write_h5ad(tmp_path / "cells.h5ad")

@@ -51,6 +51,7 @@ def test_what_is_known_of_cells_comes_with_the_blocks(values, tmp_path):
     assert list(ad.read_h5ad(given).obs_names) == list(obs.index)
 
 
+@pytest.mark.filterwarnings("ignore:The function AnnLoader is deprecated:FutureWarning")
 def test_blocks_of_anndata_and_of_its_loaders(values, tmp_path):
     """AnnData themselves, and the batches of anndata's own collection and loader."""
     from anndata.experimental import AnnCollection, AnnLoader

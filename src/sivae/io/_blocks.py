@@ -9,6 +9,7 @@ from scipy import sparse
 
 from sivae._checks import a_path, names
 from sivae._errors import SetupError, some
+from sivae._values import frame
 from sivae._whole import check_place, whole_file
 from sivae.io._growing import Growing
 
@@ -120,8 +121,19 @@ def _taken_apart(block: Any) -> tuple[Any, Any]:
     if isinstance(block, tuple) and len(block) == 2:
         return block
     if hasattr(block, "obs_names") and hasattr(block, "X"):
-        return block.X, getattr(block, "obs", block.obs_names)
+        return block.X, _frame_of(block)
     return block, None
+
+
+def _frame_of(block: Any) -> pd.DataFrame:
+    """`obs` of an AnnData, or of a part of a collection of them, where it is a mapping."""
+    import pandas as pd
+
+    obs = frame(getattr(block, "obs", None))
+    if isinstance(obs, pd.DataFrame):
+        return obs
+    keys = [] if obs is None else list(obs.keys())
+    return pd.DataFrame({key: obs[key] for key in keys}, index=pd.Index(block.obs_names))
 
 
 def _as_csr(values: Any, n_genes: int, number: int) -> Any:
@@ -146,7 +158,10 @@ def _fitting(data: NDArray[Any], dtype: np.dtype[Any], number: int) -> NDArray[A
         return data
     with np.errstate(invalid="ignore", over="ignore"):
         cast = data.astype(dtype)
-    wrong = (cast != data) & ~np.isnan(data) if dtype.kind != "f" else np.isinf(cast) & ~np.isinf(data)
+    if dtype.kind == "f" and data.dtype.kind == "f":  # a shorter fraction will do
+        wrong = np.isinf(cast) & ~np.isinf(data)
+    else:
+        wrong = cast != data
     if wrong.any():
         raise SetupError(
             f"Block {number} holds {data[wrong][0]:g}, which the type of the file, {dtype}, does not hold. "
@@ -161,12 +176,7 @@ def _known(obs: Any, n_cells: int, number: int) -> Any:
 
     if obs is None:
         return None
-    if isinstance(obs, pd.DataFrame):
-        table = obs
-    elif hasattr(obs, "to_df"):
-        table = obs.to_df()
-    else:
-        table = pd.DataFrame(index=pd.Index([str(name) for name in obs]))
+    table = obs if isinstance(obs, pd.DataFrame) else pd.DataFrame(index=pd.Index([str(name) for name in obs]))
     if len(table) != n_cells:
         raise SetupError(
             f"Block {number} has {n_cells} cells and knows {len(table)}, expected one name or row for each. "
