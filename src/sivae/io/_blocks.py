@@ -129,7 +129,7 @@ def _frame_of(block: Any) -> pd.DataFrame:
     """`obs` of an AnnData, or of a part of a collection of them, where it is a mapping."""
     import pandas as pd
 
-    obs = frame(getattr(block, "obs", None))
+    obs: Any = frame(getattr(block, "obs", None))
     if isinstance(obs, pd.DataFrame):
         return obs
     keys = [] if obs is None else list(obs.keys())

@@ -108,9 +108,10 @@ class _Part:
 
     def rows(self, start: int, stop: int) -> Any:
         with self._lock:
-            found: Any = self.read(start, stop)
+            given = self.read(start, stop)
+        found: Any = given
         if sparse.issparse(found):
-            found = sparse.csr_matrix(found)
+            found = sparse.csr_matrix(given)
         shape, kind = getattr(found, "shape", None), getattr(getattr(found, "dtype", None), "kind", "")
         if shape != (stop - start, self.n_genes) or kind not in tuple("biuf"):
             what = type(found).__name__ if shape is None else f"{type(found).__name__} {shape} of {found.dtype}"
