@@ -18,6 +18,7 @@ from sivae._errors import SetupError
 from sivae._run import _cells
 from sivae.data import _rows
 from sivae.datasets import planted
+from sivae.io import _copy, _write
 
 matplotlib.use("Agg")
 pytestmark = [
@@ -58,7 +59,7 @@ def never_small():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_cells, "SHARE", 0.0)
         patch.setattr(_rows, "SHARE", 0.0)
-        patch.setattr(_cells, "CHUNK", 50)
+        patch.setattr(_copy, "CHUNK", 50)
         patch.setattr(_stored, "BLOCK", 200)
         for dataset in (CSRDataset, CSCDataset):
             for sub in dataset.__subclasses__():
@@ -175,7 +176,7 @@ def test_embedding_is_the_same_when_values_stay_in_the_file(tmp_path, kind, gene
 
 def test_an_error_while_copying_leaves_nothing(tmp_path, monkeypatch):
     cells("csr", None).write_h5ad(tmp_path / "cells.h5ad")
-    monkeypatch.setattr(_cells, "_copy", lambda *_: 1 / 0)
+    monkeypatch.setattr(_write, "copy_matrix", lambda *_, **__: 1 / 0)
     with never_small():
         assert sivae("fit", tmp_path / "cells.h5ad", "-o", tmp_path / "run", *FIT).exit_code != 0
     assert [path.name for path in tmp_path.iterdir()] == ["cells.h5ad"]
@@ -201,6 +202,21 @@ def test_the_size_of_the_values(tmp_path, monkeypatch):
         with _cells.open_cells(tmp_path / "cells.h5ad") as opened:
             assert (opened.root is not None) == stays
             assert _stored.is_on_disk(opened.adata.X) == stays
+
+
+@pytest.mark.parametrize(("form", "said"), [("csc", True), ("csr", False)])
+def test_values_by_gene_are_said_with_what_to_do(tmp_path, form, said):
+    from sivae._run import _fit
+
+    cells(form, None).write_h5ad(tmp_path / "cells.h5ad")
+    told = []
+    with never_small(), _cells.open_cells(tmp_path / "cells.h5ad") as opened:
+        _fit._say_storage(opened, "cells.h5ad", _fit.FitOptions(), told.append)
+    assert len(told) == said
+    if said:
+        assert "stored gene by gene (CSC) and are turned in memory" in told[0]
+        line = told[0].split("at a time: ")[1]
+        assert line == "sivae.io.write_h5ad(anndata.read_h5ad('cells.h5ad', backed='r'), 'by_cell.h5ad', as_csr=True)"
 
 
 @pytest.mark.parametrize("error", [None, KeyboardInterrupt])

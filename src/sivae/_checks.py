@@ -56,6 +56,7 @@ def check_names(adata: AnnData, *axes: str) -> None:
     """
     for axis in axes:
         names = getattr(adata, axis)
+        names = type(names)(names.array, dtype=names.dtype)  # the table by which names are told apart goes with it
         if not names.is_unique:
             raise SetupError(
                 f"{axis} are not unique: {some(names[names.duplicated()].unique())} occur more than once; expected "

@@ -30,7 +30,7 @@ def name_fractions(names: Sequence[str], seed: int) -> np.ndarray:
     """Map each name to a number in [0, 1) that depends on the name and the seed alone, not on its position."""
     key = str(seed).encode()
     digests = (hashlib.blake2b(str(name).encode(), digest_size=8, key=key).digest() for name in names)
-    return np.array([int.from_bytes(digest, "big") / 2**64 for digest in digests])
+    return np.fromiter((int.from_bytes(digest, "big") / 2**64 for digest in digests), np.float64, len(names))
 
 
 def _number(purpose: str) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias, final
 
 import numpy as np
@@ -47,8 +48,7 @@ class Runs:
             yield (slice(0, shape[0]), part) if self.by_column else (part, slice(0, shape[1]))
 
     def _parts(self, wanted: Positions) -> Iterator[slice]:
-        begin, end = self.offsets[wanted], self.offsets[wanted + 1]
-        breaks = np.append(np.flatnonzero(begin[1:] - end[:-1] > self.gap) + 1, len(wanted))
+        begin, end, breaks = self._places(wanted)
         first = 0
         while first < len(wanted):
             fits = int(np.searchsorted(end, begin[first] + BLOCK, side="right"))
@@ -56,6 +56,14 @@ class Runs:
             last = min(max(fits, first + 1), unbroken)
             yield slice(int(wanted[first]), int(wanted[last - 1]) + 1)
             first = last
+
+    def _places(self, wanted: Positions) -> tuple[NDArray[np.int64], NDArray[np.int64], Positions]:
+        """Where each of the wanted begins and ends, and where too much lies between two of them."""
+        if len(wanted) and wanted[-1] - wanted[0] + 1 == len(wanted):  # most often, and then nothing is copied
+            first, last = int(wanted[0]), int(wanted[-1])
+            return self.offsets[first : last + 1], self.offsets[first + 1 : last + 2], np.array([len(wanted)])
+        begin, end = self.offsets[wanted], self.offsets[wanted + 1]
+        return begin, end, np.append(np.flatnonzero(begin[1:] - end[:-1] > self.gap) + 1, len(wanted))
 
 
 @final
@@ -104,6 +112,10 @@ class Stored(ABC):
     plan: Runs | Grid
     size: int
     """Values stored, or an upper bound of them."""
+
+    def estimate(self) -> float:
+        """Values stored, nearly; something may be read to find out."""
+        return self.size
 
     @abstractmethod
     def read(self, rows: slice, columns: slice) -> Any:
@@ -169,7 +181,10 @@ class DenseOnDisk(Stored):
 
 @final
 class FromDask(Stored):
-    """A Dask array whose chunks are NumPy arrays or SciPy matrices."""
+    """A Dask array whose chunks are NumPy arrays or SciPy matrices.
+
+    How many values sparse chunks hold is not known before they are computed: `size` counts all, zeros too.
+    """
 
     on_disk = False
 
@@ -178,6 +193,13 @@ class FromDask(Stored):
         self.shape, self.dtype = _shape(array), array.dtype
         self.size = self.shape[0] * self.shape[1]
         self.plan = Grid(*(np.concatenate([[0], np.cumsum(chunks)]).astype(np.intp) for chunks in array.chunks))
+
+    def estimate(self) -> float:
+        """Of sparse chunks, as many as there would be if all were like the one in the middle."""
+        if not sparse.issparse(getattr(self.array, "_meta", None)) or self.size == 0:
+            return self.size
+        block = self.array.blocks[tuple(number // 2 for number in self.array.numblocks)].compute()
+        return float(self.size * block.nnz / max(1, block.shape[0] * block.shape[1]))
 
     def read(self, rows: slice, columns: slice) -> Any:
         block = self.array[rows, columns].compute()
@@ -241,6 +263,19 @@ def _kind(matrix: Any) -> Any:
     if _is_a(matrix, "h5py", "Dataset") or _is_a(matrix, "zarr", "Array"):
         return DenseOnDisk
     return None
+
+
+def reads(matrix: Any) -> bool:
+    """Whether a matrix can be opened."""
+    return _kind(matrix) is not None
+
+
+def path_of(matrix: Any) -> Path | None:
+    """The HDF5 file that a matrix lies in, None where it lies in none."""
+    handle = getattr(matrix, "group", matrix)
+    if not is_on_disk(matrix) or not hasattr(handle, "file") or _is_closed(matrix):
+        return None
+    return Path(str(handle.file.filename))
 
 
 def _is_a(thing: Any, module: str, name: str) -> bool:

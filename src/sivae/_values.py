@@ -9,7 +9,7 @@ import numpy as np
 
 from sivae._checks import check_adata
 from sivae._errors import SetupError, some
-from sivae._stored import is_on_disk, open_stored
+from sivae._stored import Grid, is_on_disk, open_stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -43,6 +43,28 @@ class Values:
         """Some of the columns, in the order asked."""
         return replace(self, columns=self.columns[columns])
 
+    def take_rows(self, rows: Positions) -> Values:
+        """Some of the rows, in the order asked; what was read to open the matrix is not read again."""
+        return replace(self, rows=self.rows[rows])
+
+    def windows(self, size: int, *, by_column: bool = False) -> Positions:
+        """Edges of windows of at most `size` rows (columns), or of one chunk where chunks are larger.
+
+        They are at edges of chunks where there are chunks, and none is then read for two windows.
+        """
+        shown, plan = self.columns if by_column else self.rows, self.stored.plan
+        n = len(shown)
+        if not isinstance(plan, Grid) or not _ascends(shown):
+            return np.append(np.arange(0, n, size), n)
+        stored_edges = plan.column_edges if by_column else plan.row_edges
+        chunks = np.unique(np.searchsorted(shown, stored_edges))  # of what is shown
+        edges = [0]
+        while edges[-1] < n:
+            fits = int(np.searchsorted(chunks, edges[-1] + size, side="right"))
+            later = int(np.searchsorted(chunks, edges[-1], side="right"))
+            edges.append(int(chunks[max(fits - 1, later)]))
+        return np.array(edges)
+
     def pieces(self) -> Iterator[tuple[Positions, Positions, Any]]:
         """Pass over the values once, a tile at a time.
 
@@ -53,12 +75,12 @@ class Values:
         """
         row_order, rows = _in_order(self.rows)
         column_order, columns = _in_order(self.columns)
-        tiles = self.stored.plan.tiles(np.unique(rows), np.unique(columns), self.stored.shape)
+        tiles = self.stored.plan.tiles(_once(rows), _once(columns), self.stored.shape)
         for tile in tiles:
             first, last = np.searchsorted(rows, (tile[0].start, tile[0].stop))
             left, right = np.searchsorted(columns, (tile[1].start, tile[1].stop))
             inside = rows[first:last] - tile[0].start, columns[left:right] - tile[1].start
-            yield row_order[first:last], column_order[left:right], _pick(self._read(*tile), *inside)
+            yield row_order(first, last), column_order(left, right), _pick(self._read(*tile), *inside)
 
     def _read(self, rows: slice, columns: slice) -> Any:
         try:
@@ -70,9 +92,20 @@ class Values:
             ) from error
 
 
-def _in_order(wanted: Positions) -> tuple[Positions, Positions]:
+def _in_order(wanted: Positions) -> tuple[Callable[[Any, Any], Positions], Positions]:
+    """Where the sorted positions are among the wanted, from one to another, and the sorted positions."""
+    if _ascends(wanted):
+        return np.arange, wanted
     order = np.argsort(wanted, kind="stable")
-    return order, wanted[order]
+    return lambda first, last: order[first:last], wanted[order]
+
+
+def _once(ordered: Positions) -> Positions:
+    return ordered if _ascends(ordered) else np.unique(ordered)
+
+
+def _ascends(wanted: Positions) -> bool:
+    return bool((wanted[1:] > wanted[:-1]).all())
 
 
 def _pick(block: Any, rows: Positions, columns: Positions) -> Any:
@@ -128,7 +161,7 @@ def values_of(adata: AnnData, layer: str | None) -> Values:
             f"The AnnData is empty: {adata.n_obs} cells x {adata.n_vars} genes; expected at least one of each. "
             "Check the filters before it."
         )
-    whole, rows, columns = _behind(adata)
+    whole, rows, columns = behind(adata)
     where = f"layers[{layer!r}]" if layer else "X"
     stored = open_stored(_matrix(whole, layer), where)
     if stored.dtype.kind not in "biuf":
@@ -139,7 +172,7 @@ def values_of(adata: AnnData, layer: str | None) -> Values:
 def has_values(adata: AnnData, layer: str | None) -> bool:
     """Whether X (or the layer) is there."""
     try:
-        _matrix(_behind(adata)[0], layer)
+        _matrix(behind(adata)[0], layer)
     except SetupError:
         return False
     return True
@@ -149,7 +182,7 @@ def part_of(adata: AnnData, rows: Any = slice(None), genes: Sequence[str] | None
     """`adata[rows, genes]`, also of a view of a backed AnnData, of which anndata takes no view."""
     if not (adata.is_view and adata.isbacked):
         return adata[rows] if genes is None else adata[rows, genes]
-    whole, at_rows, at_columns = _behind(adata)
+    whole, at_rows, at_columns = behind(adata)
     taken = at_columns if genes is None else at_columns[adata.var_names.get_indexer(list(genes))]
     return whole[at_rows[rows], taken]
 
@@ -165,7 +198,7 @@ def refuse_view(adata: AnnData, call: str) -> None:
     check_adata(adata)
     if not adata.is_view:
         return
-    whole = _behind(adata)[0]
+    whole = behind(adata)[0]
     if whole.isbacked or any(is_on_disk(matrix) for matrix in (whole.X, *whole.layers.values())):
         raise SetupError(
             f"This AnnData is a view of one whose values lie in a file, and anndata cannot write into such a view. "
@@ -173,7 +206,7 @@ def refuse_view(adata: AnnData, call: str) -> None:
         )
 
 
-def _behind(adata: AnnData) -> tuple[AnnData, Positions, Positions]:
+def behind(adata: AnnData) -> tuple[AnnData, Positions, Positions]:
     """The AnnData that a view is taken of, and the rows and columns it shows: to read X of the view reads too much."""
     whole: Any = getattr(adata, "_adata_ref", None) if adata.is_view else None
     if whole is None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import tempfile
+from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from sivae._errors import ArtefactError
+from sivae._errors import ArtefactError, SiVAEError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
+
+_NUMBER: Final = count()
 
 
 def check_place(path: Path, *, what: str, example: str) -> Path:
@@ -43,6 +47,27 @@ def write_text(path: Path, parts: Iterable[str], *, what: str) -> Path:
         If it cannot be written.
     """
     return write_bytes(path, (part.encode("utf-8") for part in parts), what=what)
+
+
+@contextmanager
+def whole_file(path: Path, *, what: str) -> Iterator[Path]:
+    """Yield a temporary place beside a file; what is written there takes the file's place at the end.
+
+    Raises
+    ------
+    ArtefactError
+        If it cannot be written; nothing is left of it after this or any other error.
+    """
+    temporary = path.with_name(f".{path.name}-{os.getpid()}-{next(_NUMBER)}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    except SiVAEError:
+        raise
+    except OSError as error:
+        raise ArtefactError(f"{what} could not be written to {path}: {error}. Choose another place.") from error
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, parts: Iterable[bytes], *, what: str) -> Path:

@@ -445,3 +445,40 @@ def test_large_files_do_not_go_where_files_may_lie_in_memory(monkeypatch):
         assert _spool.temporary_folder() == Path("/var/tmp")
     monkeypatch.setattr(_spool.tempfile, "gettempdir", lambda: "/somewhere")
     assert _spool.temporary_folder() == Path("/somewhere")
+
+
+def test_places_are_kept_once_and_take_ten_bytes(rng):
+    """Of the whole nothing is left when it was divided; each part has its rows."""
+    matrix = sparse.csr_matrix(rng.poisson(0.5, (60, 9)).astype(np.float32))
+    with closing(spool_of(matrix, step=7)) as spool:
+        order = rng.permutation(60)
+        one, two = spool.parts(order[:40], order[40:])
+        for part, rows in ((one, order[:40]), (two, order[40:])):
+            np.testing.assert_array_equal(part.read(slice(None)).toarray(), matrix[rows].toarray())
+        kept = [
+            getattr(part, name).nbytes for part in (spool, one, two) for name in ("_begin_n", "_length_n", "_check_n")
+        ]
+        assert sum(kept) == 60 * 10
+
+
+def test_cells_that_were_read_bring_no_other_column(cells):
+    """What set-up names comes along, for the design; the rest of `obs`, which can be much, does not."""
+    from sivae.data._setup import read_record
+    from sivae.model._fit import cells_of
+
+    cells.obs["much"] = "text"
+    SiVAE.setup_anndata(cells, batch_key="batch")
+    rows = np.array([5, 3, 9])
+    few = cells_of(cells, rows, read_record(cells), object())
+    assert list(few.obs) == ["batch"] and list(few.obs_names) == list(cells.obs_names[rows]) and few.X is None
+    assert list(few.obs["batch"]) == list(cells.obs["batch"].iloc[rows]) and list(few.var_names) == list(
+        cells.var_names
+    )
+
+
+def test_checking_names_leaves_no_table_of_them(cells):
+    from sivae._checks import check_names
+
+    cells.obs_names._cache.pop("_engine", None)
+    check_names(cells, "obs_names")
+    assert "_engine" not in cells.obs_names._cache

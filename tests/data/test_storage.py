@@ -528,3 +528,73 @@ def test_raw_is_no_layer(cells):
     cells.raw = cells
     with pytest.raises(SetupError, match=r"adata\.raw is no layer: to model it, pass adata\.raw\.to_adata\(\)"):
         values_of(cells, "raw")
+
+
+# ------------------------------------------------------------------------------------------------------------ windows
+
+
+def streamed_rows(adata, size, monkeypatch):
+    from sivae.data import _rows
+
+    SiVAE.setup_anndata(adata)
+    setup = read_record(adata)
+    monkeypatch.setattr(_rows, "ROWS", size)
+    monkeypatch.setattr(_rows, "WINDOW", 1)
+    at = np.array([5, 2, 29])
+    return _rows.streamed(adata, values_of(adata, None), setup, at, binary=False), at
+
+
+@every_storage
+@pytest.mark.parametrize("size", [11, 40, 500])
+def test_rows_of_windows_are_those_of_the_matrix(opened, cells, monkeypatch, name, size):
+    """Blocks that lie in a window, across two or many, that go back, and rows in any order."""
+    rows, at = streamed_rows(opened(name), size, monkeypatch)
+    expected = cells.X.toarray()[:, at]
+    wanted = [slice(start, min(start + 7, 160)) for start in range(0, 160, 7)]
+    wanted += [
+        slice(None),
+        slice(30, 9),
+        slice(20, 60, 3),
+        np.arange(10, 19),
+        np.array([4, 150, 4, 77]),
+        slice(-9, None),
+    ]
+    for cells_ in wanted:
+        found = rows.read(cells_)
+        np.testing.assert_array_equal(found.toarray() if sparse.issparse(found) else found, expected[cells_])
+
+
+@pytest.mark.parametrize("name", ["zarr dense", "dask csr in rows", "dask dense in a grid", "backed csr"])
+def test_a_pass_in_blocks_reads_each_part_once_and_opens_once(opened, monkeypatch, name):
+    """Whatever the blocks: windows end at edges of chunks, and what was read to open the matrix is not read again."""
+    adata = opened(name)
+    rows, _ = streamed_rows(adata, 33, monkeypatch)
+    seen, openings = [], []
+    kind = type(values_of(adata, None).stored)
+    read, opening_ = kind.read, kind.__init__
+    monkeypatch.setattr(_stored, "BLOCK", 10**6)
+    monkeypatch.setattr(kind, "read", lambda self, *tile: (seen.append(tile[0]), read(self, *tile))[1])
+    monkeypatch.setattr(kind, "__init__", lambda *given: (openings.append(1), opening_(*given))[1])
+    for start in range(0, 160, 8):
+        rows.read(slice(start, start + 8))
+    taken = np.concatenate([np.arange(160)[part] for part in seen])
+    assert sorted(taken) == list(range(160)) and not openings
+    if name != "backed csr":
+        edges = set(rows._edges)
+        assert edges <= set(values_of(adata, None).stored.plan.row_edges)
+
+
+def test_sparse_chunks_of_dask_count_what_they_hold(cells, monkeypatch):
+    """All zeros counted, they would be taken for too large; dense chunks are."""
+    from sivae.data import _rows
+
+    for array, stays in ((cells.X, False), (cells.X.toarray(), True)):
+        adata = ad.AnnData(da.from_array(array, chunks=(40, -1), asarray=False))
+        share = cells.X.nnz / (160 * 30)
+        assert 0.05 < share < 0.75
+        room = 160 * 30 * _rows.BYTES / _rows.SHARE * (1 + share) / 2
+        monkeypatch.setattr(_rows, "available", lambda room=room: room)
+        assert _rows.is_large(adata, None, 30) == stays
+    middle = cells.X[80:120].nnz / (40 * 30)
+    array = da.from_array(cells.X, chunks=(40, -1), asarray=False)
+    assert _stored.FromDask(array).estimate() == pytest.approx(middle * 160 * 30)

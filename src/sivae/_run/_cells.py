@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, final
 
 from sivae._errors import SetupError, SiVAEError, some
+from sivae._memory import available
 from sivae._values import frame
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
 SHARE: Final = 0.25
 """Share of the available memory that the values of a file may take before they are left on disk."""
-CHUNK: Final = 2**22
-"""Values copied at a time."""
 READERS: Final = {
     ".h5": "scanpy.read_10x_h5(path)",
     ".loom": "anndata.io.read_loom(path)",
@@ -47,23 +46,9 @@ class Cells:
         if self.root is None:
             self.adata.write_h5ad(path)
             return
-        import h5py
-        from anndata.io import write_elem
+        from sivae.io._write import write_into
 
-        self.adata.strings_to_categoricals()
-        with h5py.File(path, "w") as file:
-            file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
-            for name in ("obs", "var"):
-                write_elem(file, name, getattr(self.adata, name))
-            for name in ("obsm", "varm", "obsp", "varp", "uns"):
-                write_elem(file, name, dict(getattr(self.adata, name)))
-            write_elem(file, "layers", {})
-            if self.adata.X is not None:
-                _copy(self.adata.X, file, "X")
-            for name, matrix in self.adata.layers.items():
-                _copy(matrix, file["layers"], name)
-            if "raw" in self.root:
-                _copy_raw(self.root["raw"], file)
+        write_into(self.adata, path, raw=self.root.get("raw"))
 
 
 @contextmanager
@@ -170,9 +155,7 @@ def _is_current(root: Any) -> bool:
 
 
 def _is_large(root: Any) -> bool:
-    import psutil
-
-    return values_bytes(root) > SHARE * int(psutil.virtual_memory().available)
+    return values_bytes(root) > SHARE * available()
 
 
 def values_bytes(root: Any) -> int:
@@ -195,74 +178,9 @@ def _lazily(root: Any) -> AnnData:
     from anndata import AnnData
     from anndata.io import read_elem
 
+    from sivae.io._copy import element
+
     names = ("obs", "var", "obsm", "varm", "obsp", "varp", "uns")
     held = {name: read_elem(root[name]) for name in names if name in root}
-    layers = {name: _element(root["layers"][name]) for name in root["layers"]} if "layers" in root else {}
-    return AnnData(_element(root["X"]) if "X" in root else None, layers=layers, **held)
-
-
-def _element(element: Any) -> Any:
-    """What anndata takes for a matrix that stays in its file; anything but a matrix is read."""
-    from anndata.io import read_elem, sparse_dataset
-
-    kind = element.attrs.get("encoding-type", "")
-    if kind in ("csr_matrix", "csc_matrix"):
-        return sparse_dataset(element)
-    is_dense = kind in ("array", "") and len(getattr(element, "shape", ())) == 2
-    return element if is_dense else read_elem(element)
-
-
-# ------------------------------------------------------------------------------------------------------------- copying
-
-
-def _copy(matrix: Any, target: Any, name: str) -> None:
-    """Copy a matrix into an open HDF5 file without holding more than a part of it."""
-    from anndata.io import write_elem
-
-    from sivae._stored import is_on_disk
-
-    if not is_on_disk(matrix):
-        write_elem(target, name, matrix)
-        return
-    handle = getattr(matrix, "group", matrix)
-    if hasattr(handle, "file"):
-        target.copy(handle, target, name=name)
-    elif handle is matrix:
-        _copy_dense(matrix, target, name)
-    else:
-        group = target.create_group(name)
-        group.attrs.update({"encoding-type": f"{matrix.format}_matrix", "encoding-version": "0.1.0"})
-        group.attrs["shape"] = matrix.shape
-        for part in ("data", "indices", "indptr"):
-            _copy_dense(handle[part], group, part)
-
-
-def _copy_raw(raw: Any, target: Any) -> None:
-    from anndata.io import read_elem, write_elem
-
-    if hasattr(raw, "file"):
-        target.copy(raw, target, name="raw")
-        return
-    group = target.create_group("raw")
-    group.attrs.update({"encoding-type": "raw", "encoding-version": "0.1.0"})
-    _copy(_element(raw["X"]), group, "X")
-    for name in ("var", "varm"):
-        if name in raw:
-            write_elem(group, name, read_elem(raw[name]))
-
-
-def _copy_dense(array: Any, target: Any, name: str) -> None:
-    import numpy as np
-
-    from sivae._stored import DenseOnDisk
-
-    made = target.create_dataset(name, shape=array.shape, dtype=array.dtype)
-    if array.ndim == 1:
-        for start in range(0, array.shape[0], CHUNK):
-            made[start : start + CHUNK] = array[start : start + CHUNK]
-        return
-    made.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
-    stored = DenseOnDisk(array)
-    every_row, every_column = (np.arange(length) for length in stored.shape)
-    for rows, columns in stored.plan.tiles(every_row, every_column, stored.shape):
-        made[rows, columns] = stored.read(rows, columns)
+    layers = {name: element(root["layers"][name]) for name in root["layers"]} if "layers" in root else {}
+    return AnnData(element(root["X"]) if "X" in root else None, layers=layers, **held)

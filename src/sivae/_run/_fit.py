@@ -118,6 +118,7 @@ def fit(
     adata = cells.adata
     check_data(adata, options)
     _say_values(adata, options, say)
+    _say_storage(cells, source["source"], options, say)
     _say_preset(options, say)
     _say_confounding(adata, options, say)
     with _files.whole_folder(run) as folder:
@@ -215,6 +216,21 @@ def _say_values(adata: AnnData, options: FitOptions, say: Say) -> None:
             "Note: the values are no counts; they are taken as they are (normalize none). "
             "If another layer holds counts, name it with --layer."
         )
+
+
+def _say_storage(cells: _cells.Cells, name: str, options: FitOptions, say: Say) -> None:
+    """Say before training that values are turned in memory, and how to have them written so that they are not."""
+    from sivae.data._rows import by_gene
+
+    if cells.root is None or not by_gene(cells.adata, options.layer):
+        return
+    opened = f"anndata.read_h5ad({name!r}, backed='r')"
+    if name.endswith(".zarr"):
+        opened = f"anndata.experimental.read_lazy({name!r})"
+    say(
+        "Note: values are stored gene by gene (CSC) and are turned in memory. Large data are better written cell by "
+        f"cell (CSR) once, a part at a time: sivae.io.write_h5ad({opened}, 'by_cell.h5ad', as_csr=True)"
+    )
 
 
 def _say_preset(options: FitOptions, say: Say) -> None:

@@ -16,9 +16,9 @@ from scipy import sparse
 from sivae._block import Block, Counts
 from sivae._checks import check_names
 from sivae._errors import GeneMismatchError, SetupError, some, warn
-from sivae._values import frame
+from sivae._values import frame, values_of
 from sivae.data._matrix import Matrix
-from sivae.data._rows import ROWS, Cells, Held, Rows, Streamed, as_rows, by_gene, is_large, read_matrix
+from sivae.data._rows import ROWS, Cells, Held, Rows, as_rows, is_by_gene, read_matrix, streamed, takes_much
 from sivae.data._scaling import Scaling
 from sivae.data._setup import Setup, category_names, is_numeric, refuse_missing, refuse_wrong
 
@@ -248,9 +248,10 @@ class Reader:
         missing = at < 0
         if missing.any():
             self._judge_missing(missing, adata)
-        layer = self.setup.layer or None
-        if rows is None and is_large(adata, layer, len(at)) and not by_gene(adata, layer):
-            rows = Streamed(adata, lambda part: self.values(part, at), len(at))
+        if rows is None:
+            opened = values_of(adata, self.setup.layer or None)
+            if takes_much(opened, len(at)) and not is_by_gene(opened):
+                rows = streamed(adata, opened, self.setup, at, binary=self.binary)
         values = as_rows(self.values(adata, at)) if rows is None else rows
         library = library_size(values, adata, self.setup, unit=self.scaling.unit)
         if not self.setup.size_factor_key and self.scaling.log:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from sivae._errors import SetupError
-from sivae._values import first, values_of
+from sivae._values import Values, first, values_of
 
 Matrix: TypeAlias = NDArray[np.float32] | sparse.csr_matrix
 """Cells x genes, float32; CSR has sorted indices and no stored zeros."""
@@ -58,6 +58,11 @@ def survey(adata: AnnData, layer: str | None) -> Survey:
 
 
 def as_matrix(adata: AnnData, layer: str | None, genes: NDArray[np.intp]) -> Matrix:
+    """Chosen columns of every cell; see `matrix_of`."""
+    return matrix_of(values_of(adata, layer), genes)
+
+
+def matrix_of(values: Values, genes: NDArray[np.intp]) -> Matrix:
     """Chosen columns, in the order asked, as float32: CSR if stored sparse, else dense.
 
     Stored values are read tile by tile: beside the result, one tile is in memory.
@@ -65,13 +70,13 @@ def as_matrix(adata: AnnData, layer: str | None, genes: NDArray[np.intp]) -> Mat
     Parameters
     ----------
     genes
-        Positions among `adata.var_names`; -1 gives a column of zeros (a gene that the data lack).
+        Positions among the columns; -1 gives a column of zeros (a gene that the data lack).
     """
     place = np.flatnonzero(genes >= 0)
-    shape = adata.n_obs, len(genes)
+    shape = values.shape[0], len(genes)
     parts: list[_Part] = []
     dense_ng: NDArray[np.float32] | None = None
-    for rows, columns, block in values_of(adata, layer).take(genes[place]).pieces():
+    for rows, columns, block in values.take(genes[place]).pieces():
         if not isinstance(block, np.ndarray):
             parts.append(_part(rows, place[columns], block))
             continue

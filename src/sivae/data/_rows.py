@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final, final
 
 import numpy as np
-import psutil
 from anndata import AnnData
 from numpy.typing import NDArray
 from scipy import sparse
 
+from sivae._memory import available
 from sivae._stored import InMemory, Runs
-from sivae._values import part_of, values_of
+from sivae._values import Values, values_of
 from sivae.data._kind import refuse_values
-from sivae.data._matrix import Matrix, as_matrix
+from sivae.data._matrix import Matrix, as_matrix, matrix_of
 from sivae.data._setup import Setup
 
 ROWS: Final = 1024
@@ -59,36 +59,65 @@ class Held(Rows):
 
 @final
 class Streamed(Rows):
-    """Rows of an AnnData that are read where it stores them, a window of consecutive rows at a time.
+    """Rows that are read where they are stored, a window of consecutive rows at a time.
+
+    Windows are the same for every pass, and end where chunks of the storage end, so that no chunk is read for two.
 
     Parameters
     ----------
-    adata
-        The cells.
+    values
+        The cells, opened.
     read
-        The values of the genes wanted in some cells.
+        The values of the genes wanted in some cells, which are given by position.
     n_genes
         How many genes that are.
     """
 
-    def __init__(self, adata: AnnData, read: Callable[[AnnData], Matrix], n_genes: int) -> None:
-        self.adata, self.shape, self._values = adata, (adata.n_obs, n_genes), read
+    def __init__(self, values: Values, read: Callable[[NDArray[np.intp]], Matrix], n_genes: int) -> None:
+        self.shape, self._values = (values.shape[0], n_genes), read
         self._size = ROWS * max(1, WINDOW // (ROWS * max(1, n_genes)))
-        self._window: tuple[int, Any] = (0, None)
+        self._edges = values.windows(self._size)
+        self._window: tuple[int, Any] = (-1, None)
 
     def read(self, cells: Cells) -> Matrix:
-        at = np.arange(self.shape[0])[cells]
-        if len(at) == 0 or len(at) > self._size or (np.diff(at) != 1).any():
-            return self._values(part_of(self.adata, at))
-        (start, window), last = self._window, int(at[-1])
-        if window is None or at[0] < start or last >= start + window.shape[0]:
-            start = int(at[0])
-            self._window = start, None  # the one before goes first
-            end = min(start + self._size, self.shape[0])
-            window = self._values(part_of(self.adata, np.arange(start, end)))
-            self._window = start, window
-        found: Matrix = window[int(at[0]) - start : last + 1 - start]
-        return found
+        at = _slice_of(cells, self.shape[0])
+        if at is None:
+            return self._values(np.arange(self.shape[0])[cells])
+        if at.start >= at.stop or at.stop - at.start > self._size:
+            return self._values(np.arange(at.start, at.stop))
+        first = int(np.searchsorted(self._edges, at.start, side="right")) - 1
+        parts = []
+        while first < len(self._edges) - 1 and self._edges[first] < at.stop:
+            start, window = int(self._edges[first]), self._read_window(first)
+            parts.append(window[max(0, at.start - start) : at.stop - start])
+            first += 1
+        return _stacked(parts)
+
+    def _read_window(self, number: int) -> Any:
+        held, window = self._window
+        if number != held:
+            self._window = -1, None  # the one before goes first
+            window = self._values(np.arange(self._edges[number], self._edges[number + 1]))
+            self._window = number, window
+        return window
+
+
+def _slice_of(cells: Cells, n: int) -> slice | None:
+    """Consecutive cells from one to another; None where they are not."""
+    if isinstance(cells, slice):
+        start, stop, step = cells.indices(n)
+        return slice(start, max(start, stop)) if step == 1 else None
+    at = np.arange(n)[cells] if cells.dtype == bool else np.where(cells < 0, cells + n, cells)
+    if len(at) == 0 or (np.diff(at) != 1).any():
+        return None
+    return slice(int(at[0]), int(at[-1]) + 1)
+
+
+def _stacked(parts: list[Any]) -> Matrix:
+    if len(parts) == 1:
+        return parts[0]  # type: ignore[no-any-return]
+    stack: Any = sparse.vstack(parts, format="csr") if sparse.issparse(parts[0]) else np.concatenate(parts)
+    return stack  # type: ignore[no-any-return]
 
 
 def as_rows(values: Matrix | Rows) -> Rows:
@@ -98,22 +127,44 @@ def as_rows(values: Matrix | Rows) -> Rows:
 
 def is_large(adata: AnnData, layer: str | None, n_genes: int) -> bool:
     """Whether values lie outside memory, and those of so many genes would take much of what is available of it."""
-    stored = values_of(adata, layer).stored
+    return takes_much(values_of(adata, layer), n_genes)
+
+
+def takes_much(values: Values, n_genes: int) -> bool:
+    """The same of values that were opened."""
+    stored, n = values.stored, values.shape[0]
     if isinstance(stored, InMemory):
         return False
-    most = min(stored.size * adata.n_obs / max(1, stored.shape[0]), adata.n_obs * n_genes)
-    return bool(most * BYTES > SHARE * int(psutil.virtual_memory().available))
+    room, share = SHARE * available() / BYTES, n / max(1, stored.shape[0])
+    if min(stored.size * share, n * n_genes) <= room:
+        return False
+    return min(stored.estimate() * share, n * n_genes) > room
 
 
 def by_gene(adata: AnnData, layer: str | None) -> bool:
     """Whether values are stored gene by gene, so that some cells take as long to read as all."""
-    plan = values_of(adata, layer).stored.plan
+    return is_by_gene(values_of(adata, layer))
+
+
+def is_by_gene(values: Values) -> bool:
+    """The same of values that were opened."""
+    plan = values.stored.plan
     return isinstance(plan, Runs) and plan.by_column
 
 
 def read_matrix(adata: AnnData, setup: Setup, at: NDArray[np.intp], *, binary: bool) -> Matrix:
     """Stored values of the genes at these positions; where `binary`, 1 for every positive value."""
     return checked(as_matrix(adata, setup.layer or None, at), adata, setup, at, binary=binary)
+
+
+def streamed(adata: AnnData, values: Values, setup: Setup, at: NDArray[np.intp], *, binary: bool) -> Streamed:
+    """Rows of values that were opened, read when they are asked for."""
+
+    def read(rows: NDArray[np.intp]) -> Matrix:
+        found = matrix_of(values.take_rows(rows), at)
+        return checked(found, adata, setup, at, binary=binary, rows=rows)
+
+    return Streamed(values, read, len(at))
 
 
 def checked(

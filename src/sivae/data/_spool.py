@@ -1,9 +1,10 @@
 """Values of the modelled genes in a temporary file: written once, in one pass over where they are stored, read by row.
 
 A row is a run of records (gene, value) of the smallest types that hold every value exactly. Rows lie in the order in
-which they were met; where each begins, how long it is and a checksum are kept in memory, 16 bytes a cell. They are read
-by position in the file, not mapped, so that memory stays flat; the operating system keeps in its cache what it has room
-for. The file has no name where the operating system allows it, and so is gone with the process, whatever ends it.
+which they were met; where each begins, how long it is and a checksum are kept in memory, 10 to 16 bytes a cell. They
+are read by position in the file, not mapped, so that memory stays flat; the operating system keeps in its cache what it
+has room for. The file has no name where the operating system allows it, and so is gone with the process, whatever ends
+it.
 """
 
 from __future__ import annotations
@@ -57,7 +58,8 @@ class Spool(Rows):
         self, strips: Iterable[tuple[NDArray[np.intp], Matrix]], shape: tuple[int, int], folder: Path | None = None
     ) -> None:
         self.shape, self.folder = shape, temporary_folder() if folder is None else folder
-        self._begin_n, self._length_n = np.zeros(shape[0], np.int64), np.zeros(shape[0], np.uint32)
+        self._begin_n: NDArray[Any] = np.zeros(shape[0], np.int64)
+        self._length_n = np.zeros(shape[0], np.uint16 if shape[1] < 2**16 else np.uint32)
         self._check_n = np.zeros(shape[0], np.uint32)
         self._kind, self._end, self._dense = 0, 0, False
         self._file = self._open()
@@ -67,6 +69,15 @@ class Spool(Rows):
         except BaseException:
             self.close()
             raise
+        if self._end < 2**32:
+            self._begin_n = self._begin_n.astype(np.uint32)
+
+    def parts(self, *cells: NDArray[np.intp]) -> list[Spool]:
+        """Several parts; rows are had from these alone then, so that the place of each is kept once."""
+        found = [self.part(rows) for rows in cells]
+        nobody = np.empty(0, np.intp)
+        self.__dict__.update(self.part(nobody).__dict__)
+        return found
 
     def part(self, cells: NDArray[np.intp]) -> Spool:
         """Some of the rows, in the order asked, in the same file."""
@@ -90,7 +101,7 @@ class Spool(Rows):
         ArtefactError
             If the file cannot be read or holds something else than was written.
         """
-        begin, length = self._begin_n[cells], self._length_n[cells].astype(np.int64)
+        begin, length = self._begin_n[cells].astype(np.int64), self._length_n[cells].astype(np.int64)
         records = np.frombuffer(self._bytes(begin, length), self._record)
         indptr = np.concatenate([[0], np.cumsum(length)])
         gene, value = records["gene"].astype(np.int32), records["value"].astype(np.float32)
@@ -279,7 +290,7 @@ def spooled(
     if by_gene(adata, layer):
         log.warning(
             "Values are stored gene by gene (CSC), and are all read into memory to be turned. Write the data cell by "
-            "cell (CSR), and they are not."
+            "cell (CSR) first, and they are not: sivae.io.write_h5ad(adata, path, as_csr=True)."
         )
     parts = (
         (rows, checked(values, adata, setup, at, binary=binary, rows=rows)) for rows, values in strips(adata, layer, at)

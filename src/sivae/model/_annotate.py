@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,17 +21,17 @@ SPLIT_KINDS = ["train", "validation", "unseen", "unknown"]
 """A model that was loaded without its training AnnData does not know whom it saw: "unknown"."""
 
 
-def write_cells(
-    adata: AnnData, z_nk: NDArray[np.float32], state: Trained, *, training_names: Collection[str] | None
-) -> None:
+def write_cells(adata: AnnData, z_nk: NDArray[np.float32], state: Trained, *, training_names: pd.Index | None) -> None:
     """Write the cell embedding, and which cells trained, validated, or were not seen."""
     adata.obsm[_keys.CELLS] = z_nk
-    held = state.split().held(list(adata.obs_names))
-    if training_names is None:
-        kind = np.full(adata.n_obs, "unknown", dtype=object)
-    else:
-        kind = np.where(adata.obs_names.isin(training_names), np.where(held, "validation", "train"), "unseen")
-    adata.obs[_keys.SPLIT] = pd.Categorical(kind, categories=SPLIT_KINDS)
+    train, validation, unseen, unknown = range(len(SPLIT_KINDS))
+    code_n = np.full(adata.n_obs, unknown, np.int8)
+    if training_names is not None:
+        held = state.split().held(adata.obs_names)
+        code_n[:] = np.where(held, validation, train)
+        if not adata.obs_names.equals(training_names):
+            code_n[~adata.obs_names.isin(training_names)] = unseen
+    adata.obs[_keys.SPLIT] = pd.Categorical.from_codes(code_n, pd.Index(SPLIT_KINDS))
 
 
 def write_genes(

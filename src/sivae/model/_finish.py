@@ -9,8 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from sivae._memory import give_back
 from sivae.data._expression import Expression
 from sivae.data._profiles import PrincipalProfiles, Profiles
+from sivae.data._rows import Held
 from sivae.model._derivative import mean_derivative
 from sivae.model._evidence import connected_pvalues, explained
 from sivae.model._linear import LinearPart, Moments, gene_posterior, regressed
@@ -63,16 +65,26 @@ def finish(
         z_ck, design_cb = z_nk[:CHUNK], design_nb[:CHUNK]
         remainder_cd = linear.remainder(z_ck, joint(module, z_ck, design_cb), design_cb)
         table = _normalised(table, z_ck, remainder_cd, design_cb)
+    _give_back(training)
     width_gkk, noise_g = with_width(table, module.likelihood, training, z_nk)
     table = replace(table, noise_variance_g=noise_g.astype(np.float32), encoder_gk=mean_derivative(module, training))
     if not module.loadings_are_means:
         grown_kk = own_share(table.encoder_gk, table, z_nk, sd_nk)
         table = replace(table, covariance_gkk=(grown_kk @ width_gkk @ grown_kk.T).astype(np.float32))
+    del z_nk, sd_nk  # evidence is what takes most memory
+    _give_back(training)
     if validation is not None:
         r2_g = explained(module, table, linear, training, validation)
+        _give_back(training)
         p_g = connected_pvalues(module, table, linear, validation, seed=seed)
         table = with_evidence(table, r2_g, p_g)
     return table, linear, covariance
+
+
+def _give_back(training: Expression) -> None:
+    """Give back what the stage before has freed, where the cells are many."""
+    if not isinstance(training.rows, Held):
+        give_back()
 
 
 def _joint_blocks(

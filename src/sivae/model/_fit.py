@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 from anndata import AnnData
 from numpy.typing import NDArray
 
-from sivae._values import part_of
+from sivae._memory import give_back
+from sivae._values import frame, part_of
 from sivae.data._confounding import check_covariates, covariate_facts, warn_if_confounded
 from sivae.data._covariates import CovariateEffect, covariate_effect
 from sivae.data._expression import Expression, Reader
@@ -72,7 +74,10 @@ def fit(
     """Split, decompose, start, train, finish. Cells and genes are taken in the order of their names."""
     o = training.options
     with spooled(adata, setup, genes, binary=options.binary, choice=o.spool, folder=o.spool_folder) as spool:
-        return _fit(adata, setup, genes, options, training, spool)
+        found = _fit(adata, setup, genes, options, training, spool)
+    if spool is not None:
+        give_back()
+    return found
 
 
 def _fit(
@@ -87,10 +92,13 @@ def _fit(
     o = training.options
     split = Split.of(adata.obs_names, fraction=o.validation_fraction, validation=o.validation_cells)
     train_rows, validation_rows = split_rows(adata, split)
-    own = (None, None) if spool is None else (spool.part(train_rows), spool.part(validation_rows))
-    reader, known = _build.make_reader(part_of(adata, train_rows), setup, genes, binary=options.binary, rows=own[0])
+    own = [None, None] if spool is None else spool.parts(train_rows, validation_rows)
+    seen = cells_of(adata, train_rows, setup, own[0])
+    reader, known = _build.make_reader(seen, setup, genes, binary=options.binary, rows=own[0])
     check_training_values(known, genes, options.n_latent)
-    held_out = read_held(reader, part_of(adata, validation_rows), own[1]) if len(validation_rows) else None
+    n_validation, held_out = len(validation_rows), None
+    if n_validation:
+        held_out = read_held(reader, cells_of(adata, validation_rows, setup, own[1]), own[1])
     stored_gq = stored_profile(adata, options, genes)
     shown = _recipe.profile_cells(options, adata, train_rows)
     checkpoint = None
@@ -110,13 +118,21 @@ def _fit(
     warn_if_confounded(covariates, known.shape[0], setup)
     if options.published is not None:
         effect = _recipe.no_effect(known)
+    if spool is not None:
+        give_back()
     spectrum = _spectrum(options, known, effect)
     profiles = _build.make_profiles(options, known, effect, spectrum, stored_gq=stored_gq, cells=shown, new=False)
     cells = known, held_out, _first(held_out, o.max_validation_cells)
+    del seen, train_rows, validation_rows, own  # what grows with cells and is not needed while a model trains
+    if spool is not None:
+        give_back()
     module, history, n_signal = _train(
         options, setup, genes, cells, profiles, effect, spectrum, training, accelerator,
-        checkpoint=checkpoint, state=state, cell_name=lambda row: str(adata.obs_names[train_rows[row]]),
+        checkpoint=checkpoint, state=state,
+        cell_name=lambda row: str(adata.obs_names[split_rows(adata, split)[0][row]]),
     )  # fmt: skip
+    if spool is not None:
+        give_back()
     module = module.to("cpu").eval()
     table, linear, covariance = finish(
         module,
@@ -129,7 +145,7 @@ def _fit(
     )
     facts: dict[str, Any] = {
         "n_training_cells": known.shape[0],
-        "n_validation_cells": len(validation_rows),
+        "n_validation_cells": n_validation,
         "n_signal_axes": n_signal,
         "validation_threshold": split.threshold,
         "covariates": covariates,
@@ -151,6 +167,16 @@ def read_held(reader: Reader, adata: AnnData, spool: Spool | None) -> Expression
     """Expression of cells that are read again and again: from the spool, or held in memory where there is none."""
     at = adata.var_names.get_indexer(list(reader.genes))
     return reader.read(adata, Held(reader.values(adata, at)) if spool is None else spool)
+
+
+def cells_of(adata: AnnData, rows: NDArray[np.intp], setup: Setup, values: Spool | None) -> AnnData:
+    """Some of the cells; where their values were read before, without these, and with what set-up names in `obs`."""
+    if values is None:
+        return part_of(adata, rows)
+    obs = frame(adata.obs)
+    keys = (*setup.categorical_keys, *setup.continuous_covariate_keys, setup.size_factor_key)
+    named = list(dict.fromkeys(key for key in keys if key in obs))
+    return AnnData(obs=obs[named].iloc[rows], var=pd.DataFrame(index=adata.var_names))
 
 
 def _checkpoint(training: Training, same: dict[str, Any], noted: dict[str, Any]) -> Checkpoint:
@@ -230,10 +256,11 @@ def stored_profile(adata: AnnData, options: _build.Options, genes: tuple[str, ..
 
 def split_rows(adata: AnnData, split: Split) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Rows of training and of validation cells, each in the order of their names."""
-    names = adata.obs_names.to_numpy().astype(str)
-    held = split.held(names.tolist())
+    names = adata.obs_names.to_numpy(dtype=object)
+    held = split.held(names)
     order = np.argsort(names, kind="stable")
-    return order[~held[order]], order[held[order]]
+    held = held[order]
+    return order[~held], order[held]
 
 
 def _without_names(options: TrainOptions) -> dict[str, Any]:

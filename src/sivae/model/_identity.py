@@ -15,9 +15,11 @@ from sivae.data._expression import Expression
 
 def of_names(names: Iterable[str]) -> str:
     """Number of names, and a hash of them in the order given."""
-    listed = [str(name) for name in names]
-    digest = hashlib.sha256("\n".join(listed).encode()).hexdigest()
-    return f"{len(listed)} with sha256 {digest[:16]}"
+    digest, n = hashlib.sha256(), 0
+    for name in names:
+        digest.update(f"\n{name}".encode() if n else str(name).encode())
+        n += 1
+    return f"{n} with sha256 {digest.hexdigest()[:16]}"
 
 
 def of_data(

@@ -24,7 +24,7 @@ from sivae.data._spool import spooled
 from sivae.model import _annotate, _artefact, _attribution, _build, _features, _linear, _predict, _recipe, _sample
 from sivae.model._arguments import check_training, check_transform_batch, genes_at, resolve
 from sivae.model._contributions import Explanation
-from sivae.model._fit import Training, fit, read_held, split_rows, stored_profile
+from sivae.model._fit import Training, cells_of, fit, read_held, split_rows, stored_profile
 from sivae.model._html import model_html
 from sivae.model._older import as_of_today
 from sivae.model._trained import Trained, options_from_config, options_to_config
@@ -307,9 +307,10 @@ class SiVAE:
         state = self._trained()
         mean, sd = _predict.encode(self._module_(), self._read(adata, indices))
         rotation = state.rotation_kk.astype(np.float32)
+        mean = mean @ rotation
         if return_dist:
-            return mean @ rotation, (sd**2) @ rotation**2
-        return mean @ rotation
+            return mean, np.square(sd, out=sd) @ rotation**2
+        return mean
 
     def get_feature_representation(
         self, adata: AnnData | None = None, *, return_dist: bool = False
@@ -819,8 +820,8 @@ class SiVAE:
         train_rows, validation_rows = split_rows(known, state.split())
         reader = state.reader
         with spooled(known, reader.setup, reader.genes, binary=reader.binary) as spool:
-            own = (None, None) if spool is None else (spool.part(train_rows), spool.part(validation_rows))
-            validating = part_of(known, validation_rows)
+            own = [None, None] if spool is None else spool.parts(train_rows, validation_rows)
+            setup, validating = reader.setup, cells_of(known, validation_rows, reader.setup, own[1])
             return _features.embed(
                 self._module_(),
                 options=self.options,
@@ -828,7 +829,7 @@ class SiVAE:
                 spectrum=state.spectrum,
                 linear=state.linear,
                 stored_gq=state.stored_gq,
-                training=read_held(reader, part_of(known, train_rows), own[0]),
+                training=read_held(reader, cells_of(known, train_rows, setup, own[0]), own[0]),
                 validation=read_held(reader, validating, own[1]) if len(validation_rows) else None,
                 new=adata,
                 rows=rows[train_rows],
