@@ -23,7 +23,7 @@ from sivae.data._rows import Held
 from sivae.data._setup import Setup
 from sivae.data._split import Split
 from sivae.data._spool import Spool, spooled
-from sivae.model import _build, _identity, _recipe
+from sivae.model import _build, _identity, _recipe, _together
 from sivae.model._arguments import check_training_values
 from sivae.model._finish import finish
 from sivae.model._trained import Trained
@@ -34,6 +34,7 @@ from sivae.train import _loop
 from sivae.train._checkpoint import Checkpoint, State
 from sivae.train._history import History
 from sivae.train._options import TrainOptions
+from sivae.train._processes import Processes, join, make_accelerator
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -67,10 +68,25 @@ IDENTITY = ("max_epochs", "batch_size", "feature_batch_size", "early_stopping")
 def fit(
     adata: AnnData, setup: Setup, genes: tuple[str, ...], options: _build.Options, training: Training
 ) -> tuple[TwoTowers, Trained]:
-    """Split, decompose, start, train, finish. Cells and genes are taken in the order of their names."""
-    o = training.options
-    with spooled(adata, setup, genes, binary=options.binary, choice=o.spool, folder=o.spool_folder) as spool:
-        return _fit(adata, setup, genes, options, training, spool)
+    """Split, decompose, start, train, finish. Cells and genes are taken in the order of their names.
+
+    Of several processes the first one does it, and the others help with the steps (`_together`).
+    """
+    o, accelerator = training.options, make_accelerator(training.accelerator)
+    processes = join(accelerator)
+    _together.check(options, processes)
+    if not processes.first:
+        with processes.telling():
+            split = Split.of(adata.obs_names, fraction=o.validation_fraction, validation=o.validation_cells)
+            task = _together.Task(adata, setup, genes, options, training)
+            return _together.help_train(task, split_rows(adata, split)[0], accelerator, processes)
+    with (
+        processes.telling(),
+        spooled(adata, setup, genes, binary=options.binary, choice=o.spool, folder=o.spool_folder) as spool,
+    ):
+        module, trained = _fit(adata, setup, genes, options, training, spool, accelerator, processes)
+        _together.tell_trained(processes, options, module, trained)
+        return module, trained
 
 
 def _fit(
@@ -80,11 +96,13 @@ def _fit(
     options: _build.Options,
     training: Training,
     spool: Spool | None,
+    accelerator: Accelerator,
+    processes: Processes,
 ) -> tuple[TwoTowers, Trained]:
-    accelerator = _loop.make_accelerator(training.accelerator)
     o = training.options
     split = Split.of(adata.obs_names, fraction=o.validation_fraction, validation=o.validation_cells)
     train_rows, validation_rows = split_rows(adata, split)
+    _together.check_share(len(train_rows), processes)
     own = (None, None) if spool is None else (spool.part(train_rows), spool.part(validation_rows))
     reader, known = _build.make_reader(part_of(adata, train_rows), setup, genes, binary=options.binary, rows=own[0])
     check_training_values(known, genes, options.n_latent)
@@ -96,6 +114,8 @@ def _fit(
         chosen = {"recipe": options.recipe} | asdict(options)
         if shown is not None:
             chosen["cells_shown"] = _identity.of_names(adata.obs_names[train_rows[shown]])
+        if processes.several:  # which cells a step sees depends on it
+            chosen["processes"] = processes.world
         names = adata.obs_names[train_rows], adata.obs_names[validation_rows]
         data = _identity.of_data(genes, *names, _identity.of_values(known, held_out, stored_gq))
         noted = _identity.noted(accelerator.device, versions())
@@ -114,6 +134,10 @@ def _fit(
     module, history, n_signal = _train(
         options, setup, genes, cells, profiles, effect, spectrum, training, accelerator,
         checkpoint=checkpoint, state=state, cell_name=lambda row: str(adata.obs_names[train_rows[row]]),
+        processes=processes,
+        tell=lambda job: _together.tell_start(
+            _together.Task(adata, setup, genes, options, training), job, reader, train_rows, state
+        ),
     )  # fmt: skip
     module = module.to("cpu").eval()
     table, linear, covariance = finish(
@@ -135,6 +159,7 @@ def _fit(
         **_recipe.block_sizes(options, training, *known.shape),
         "versions": versions(),
         **history.facts(),
+        **({"processes": processes.world} if processes.several else {}),
     }
     if checkpoint is not None and history.stopped != "interrupted" and not o.keep_checkpoint:
         checkpoint.remove()
@@ -184,10 +209,13 @@ def _train(
     checkpoint: Checkpoint | None,
     state: State | None,
     cell_name: Callable[[int], str],
+    processes: Processes,
+    tell: Callable[[_loop.Job], None],
 ) -> tuple[TwoTowers, History, int]:
     """The module of the recipe, trained; its history, and the number of axes with a signal at the start.
 
-    `cells` are those of training, of validation, and the validation cells watched during training.
+    `cells` are those of training, of validation, and the validation cells watched during training. `tell` tells other
+    processes where to start.
     """
     known, held_out, watched = cells
     if options.published is not None:
@@ -214,7 +242,10 @@ def _train(
         seed=options.seed,
         genes=genes,
         cell_name=cell_name,
+        processes=processes,
+        own=processes.own(known.shape[0]) if processes.several else None,
     )
+    tell(job)
     history = _loop.run(job, accelerator, progress=training.progress, checkpoint=checkpoint, state=state)
     return module, history, n_signal
 
