@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from sivae import __version__, _launched
-from sivae._errors import OptionError, SiVAEError, SiVAEWarning
+from sivae._errors import OptionError, ProcessError, SiVAEError, SiVAEWarning
 
 app = typer.Typer(
     add_completion=False,
@@ -64,7 +64,7 @@ def plainly(checkpoint: Path | None = None, *, together: bool = False) -> Iterat
             raise
         if error.everywhere and _launched.rank() > 0:
             raise typer.Exit(1) from error
-        fail(error)
+        fail(error, _checkpoint_words(checkpoint) if isinstance(error, ProcessError) else "")
     except Exception as error:
         if _state["debug"]:
             raise
@@ -97,22 +97,25 @@ def _note(message: object) -> None:
 def _say_stopped(checkpoint: Path | None) -> None:
     if _launched.rank() > 1:
         return  # two processes say it, because one of them may be the one that is gone
-    words = "Stopped; nothing was written."
+    typer.echo(f"{_which()}Stopped; nothing was written.{_checkpoint_words(checkpoint)}", err=True)
+
+
+def _checkpoint_words(checkpoint: Path | None) -> str:
     if checkpoint is not None:
         from sivae.train._checkpoint import holds_checkpoint
 
         if holds_checkpoint(checkpoint):
-            words += f" The checkpoint in {checkpoint} stays: the same command goes on from it."
-    typer.echo(f"{_which()}{words}", err=True)
+            return f" The checkpoint in {checkpoint} stays: the same command goes on from it."
+    return ""
 
 
 def _which() -> str:
-    """Which process speaks, where it is not the first."""
+    """Which process speaks, where it is not the first of several."""
     return f"(process {_launched.rank()} of {_launched.world()}) " if _launched.rank() > 0 else ""
 
 
-def fail(error: SiVAEError) -> NoReturn:
-    typer.echo(f"Error: {_which()}{error}", err=True)
+def fail(error: SiVAEError, more: str = "") -> NoReturn:
+    typer.echo(f"Error: {_which()}{error}{more}", err=True)
     raise typer.Exit(1) from error
 
 

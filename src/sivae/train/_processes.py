@@ -8,6 +8,7 @@ is sent is JSON and safetensors.
 
 from __future__ import annotations
 
+import atexit
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -205,7 +206,7 @@ class Processes:
         except (RuntimeError, ValueError) as error:
             lost = ProcessError(
                 f"Process {self.rank} of {self.world} can no longer reach another process of its training, which has "
-                f"ended or was killed ({_first_line(error)}); expected all {self.world} to the end. Look for what it "
+                f"ended or was killed{_cause(error)}; expected all {self.world} to the end. Look for what that one "
                 "said last, and start them all again."
             )
             lost.everywhere = self.rank > 1  # two processes say it, because one of them may be the one that is gone
@@ -222,8 +223,15 @@ def join(accelerator: Accelerator) -> Processes:
         return ALONE
     if not _known or not _known[0].usable:
         group = dist.new_group(backend="gloo", timeout=WAIT)
+        atexit.register(_leave)  # a process that ends with open connections can be aborted by their threads
         _known[:] = [Processes(accelerator.process_index, accelerator.num_processes, group)]
     return _known[0]
+
+
+def _leave() -> None:
+    with suppress(Exception):
+        if dist.is_initialized():
+            dist.destroy_process_group()
 
 
 def launched(accelerator: str) -> Processes:
@@ -297,5 +305,7 @@ def _words(error: BaseException) -> str:
     return str(error) if isinstance(error, SiVAEError) else f"{type(error).__name__} {error}".strip()
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+def _cause(error: BaseException) -> str:
+    """What the library says, unless it is in many words that the connection is gone."""
+    words = (str(error).splitlines() or [type(error).__name__])[0]
+    return "" if "onnection" in words else f" ({words[:200]})"
