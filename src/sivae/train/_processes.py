@@ -197,10 +197,7 @@ class Processes:
     def _plainly(self) -> Iterator[None]:
         """Turn what gloo and NCCL say where a process is gone into plain words."""
         if not self.usable:
-            raise ProcessError(
-                "This process has left the others of its training after an error; expected all of them. Start them all "
-                "again."
-            )
+            raise _left()
         try:
             yield
         except (RuntimeError, ValueError) as error:
@@ -218,13 +215,21 @@ _known: list[Processes] = []
 
 
 def join(accelerator: Accelerator) -> Processes:
-    """The processes that accelerate knows of; `ALONE` where there is one."""
+    """The processes that accelerate knows of; `ALONE` where there is one.
+
+    Raises
+    ------
+    ProcessError
+        If they have parted after an error.
+    """
     if accelerator.num_processes < 2:
         return ALONE
-    if not _known or not _known[0].usable:
+    if not dist.is_initialized() or any(not known.usable for known in _known):
+        raise _left()
+    if not _known:
         group = dist.new_group(backend="gloo", timeout=WAIT)
         atexit.register(_leave)  # a process that ends with open connections can be aborted by their threads
-        _known[:] = [Processes(accelerator.process_index, accelerator.num_processes, group)]
+        _known.append(Processes(accelerator.process_index, accelerator.num_processes, group))
     return _known[0]
 
 
@@ -289,6 +294,12 @@ def _on_processors(accelerator: str) -> bool:
 def refused(words: str) -> OptionError:
     """An error that every process raises, of which the first one tells."""
     return _everywhere(OptionError(words))
+
+
+def _left() -> ProcessError:
+    return ProcessError(
+        "This process has left the others of its training after an error; expected all of them. Start them all again."
+    )
 
 
 def _everywhere(error: Error) -> Error:
