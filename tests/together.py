@@ -170,7 +170,7 @@ def curves(folder, rank):
 def CURVE():
     from sivae import TrainOptions
 
-    return TrainOptions(max_steps=60, checks=6, validation_fraction=0.15, learning_rate=0.01)
+    return TrainOptions(max_steps=100, checks=5, validation_fraction=0.15, learning_rate=0.01)
 
 
 def resumed(folder, rank):

@@ -81,10 +81,10 @@ def test_the_first_gradient_is_that_of_one_process_on_both_blocks(found, folder,
 
 
 def test_the_loss_falls_as_with_one_process_and_twice_the_block(found):
-    """Within what seeds differ by; also where the last steps are, and the epochs."""
+    """Within what seeds differ by; each from its own start, where the noise of validation is the seed's."""
     two = np.array([found[0]["curves"][seed]["validation"] for seed in ("0", "1")])
     one, epochs = [], []
-    for seed in range(6):
+    for seed in range(4):
         model = make(cells(), seed=seed)
         history = model.train(
             batch_size=64, feature_batch_size=32, early_stopping=False, accelerator="cpu", progress=False,
@@ -95,11 +95,10 @@ def test_the_loss_falls_as_with_one_process_and_twice_the_block(found):
     one = np.array(one)
     np.testing.assert_allclose(found[0]["curves"]["0"]["epoch"], epochs)
     np.testing.assert_allclose(two[:, 0], one[:2, 0], rtol=1e-6)  # the start is the same
-    mean, sd = one.mean(axis=0), one.std(axis=0, ddof=1)
-    assert (np.abs(two - mean) < 4 * sd).all()
-    gain = mean[0] - mean[-1]
-    assert gain > 4 * sd[-1], "the curves have nothing to say"
-    assert np.abs(two[:, 0] - two[:, -1] - gain).max() < 0.5 * gain
+    fall, of_two = one[:, :1] - one[:, 1:], two[:, :1] - two[:, 1:]
+    mean, sd = fall.mean(axis=0), fall.std(axis=0, ddof=1)
+    assert (np.abs(of_two - mean) < 4 * sd).all()
+    assert mean[-1] > 4 * sd[-1], "the curves have nothing to say"
 
 
 def test_all_processes_hold_the_same_model(found):
