@@ -42,7 +42,8 @@ def main(path: str, batch_size: int, steps: int, n_genes: int, seed: int) -> Non
         )
     curve = history["validation_loss"].to_numpy()
     found: dict[str, Any] = {
-        "step_ms": step.quantile(0.5), "fastest_ms": step.quantile(0.1), "exchange_ms": exchange.quantile(0.5), "cpu_ms": step.processor(),
+        "step_ms": step.quantile(0.5), "fastest_ms": step.quantile(0.1), "cpu_ms": step.processor(),
+        "exchange_ms": exchange.quantile(0.5),
         "exchanged_mb": sum(4 * p.numel() for p in model._module.parameters()) / 1e6,
         "fall": float(curve[0] - curve.min()), "curve": [round(float(curve[0] - value), 4) for value in curve],
     }  # fmt: skip

@@ -33,6 +33,7 @@ from sivae.stats._spectrum import Spectrum, principal_axes
 from sivae.train import _loop
 from sivae.train._checkpoint import Checkpoint, State
 from sivae.train._history import History
+from sivae.train._job import Job
 from sivae.train._options import TrainOptions
 from sivae.train._processes import Processes, join, make_accelerator
 
@@ -210,7 +211,7 @@ def _train(
     state: State | None,
     cell_name: Callable[[int], str],
     processes: Processes,
-    tell: Callable[[_loop.Job], None],
+    tell: Callable[[Job], None],
 ) -> tuple[TwoTowers, History, int]:
     """The module of the recipe, trained; its history, and the number of axes with a signal at the start.
 
@@ -229,7 +230,7 @@ def _train(
         options, known, held_out, profiles, effect, spectrum, n_batches=setup.n_batches
     )
     log.info("training on %d cells x %d genes, %d axes with a signal", *known.shape, n_signal)
-    job = _loop.Job(
+    job = Job(
         module=module,
         training=known,
         validation=watched,

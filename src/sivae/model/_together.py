@@ -32,6 +32,7 @@ from sivae.nn._objective import Weights
 from sivae.nn._two_towers import TwoTowers
 from sivae.train import _loop
 from sivae.train._checkpoint import State
+from sivae.train._job import Job
 from sivae.train._processes import Message, Processes, refused
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def check_share(n: int, processes: Processes) -> None:
 # ---------------------------------------------------------------------------------------------------- the first process
 
 
-def tell_start(task: Task, job: _loop.Job, reader: Reader, train_rows: NDArray[np.intp], state: State | None) -> None:
+def tell_start(task: Task, job: Job, reader: Reader, train_rows: NDArray[np.intp], state: State | None) -> None:
     """Tell the others where to start, and hear whether they can.
 
     Raises
@@ -191,7 +192,7 @@ def _job(
     cells: tuple[NDArray[np.intp], NDArray[np.intp]],
     values: Rows | SiVAEError,
     processes: Processes,
-) -> tuple[TwoTowers, _loop.Job]:
+) -> tuple[TwoTowers, Job]:
     """The module at its start and this process's part of the work, if it can do it."""
     (rows, own), training, options = cells, task.training, task.options
     known, words = None, _differences(task.same(rows), start.record["same"])
@@ -202,7 +203,7 @@ def _job(
     profile_gq = start.tensors["module/profile_gq"].numpy()
     module = blank_module(options, profile_gq, known.design_nb.shape[1], n_batches=task.setup.n_batches)
     _put(module, _under("module", start.tensors))
-    return module, _loop.Job(
+    return module, Job(
         module=module,
         training=known,
         validation=None,
