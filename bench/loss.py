@@ -10,7 +10,7 @@ import sivae
 from bench import _common
 from bench.steps import N_LATENT, Data, job, published
 from sivae.nn._module import SiVAEModule
-from sivae.train import _loop
+from sivae.train import _loop, _processes
 from sivae.train._options import TrainOptions
 
 PUBLISHED_STEPS = 400
@@ -29,7 +29,7 @@ def published_run(data: Data, *, steps: int, cells: int = 128, every: int = 25) 
             print(f"  published: {seen[-1][0]:7.1f} s  held-out loss {seen[-1][1]:.3f}", flush=True)
 
     with _common.at_checks(probe):
-        _loop.run(work, _loop.make_accelerator("cpu"), progress=False)
+        _loop.run(work, _processes.make_accelerator("cpu"), progress=False)
     best = int(np.argmin([loss for _, loss in seen]))
     return {
         "steps": steps,

@@ -26,7 +26,8 @@ from sivae.model import _build
 from sivae.nn._module import Architecture, SiVAEModule
 from sivae.nn._objective import Weights
 from sivae.stats._spectrum import principal_axes
-from sivae.train import _loop
+from sivae.train import _loop, _processes
+from sivae.train._job import Job
 from sivae.train._options import TrainOptions
 
 PUBLISHED = Architecture(
@@ -126,7 +127,7 @@ def options_of(likelihood: str, **changes: Any) -> _build.Options:
 def job(
     data: Data, module: SiVAEModule, *, cells: int, genes: int, options: TrainOptions, kl: float, check: bool
 ) -> Any:
-    return _loop.Job(
+    return Job(
         module=module, training=data.training, validation=data.validation if check else None,
         weights=Weights(1.0, kl, GAMMA), options=options, batch_size=cells, feature_batch_size=genes, max_epochs=None,
         early_stopping=False, seed=0, genes=data.genes, cell_name=str,
@@ -137,7 +138,7 @@ def step_ms(data: Data, module: SiVAEModule, *, cells: int, genes: int, steps: i
     """Milliseconds of a step of the training loop: draw the block, forward, backward, update, average."""
     options = TrainOptions(max_steps=steps, checks=1)
     work = job(data, module, cells=cells, genes=genes, options=options, kl=1.0, check=False)
-    history = _loop.run(work, _loop.make_accelerator("cpu"), progress=False)
+    history = _loop.run(work, _processes.make_accelerator("cpu"), progress=False)
     return 1000 * float(history.rows[-1]["seconds"]) / steps
 
 

@@ -8,6 +8,7 @@ SiVAEError
 |-- NotTrainedError       a result is asked for before train() (also a RuntimeError)
 |-- DivergedError         training met a value that is not finite (also a FloatingPointError)
 |-- ArtefactError         a saved model or run cannot be read or written (also an OSError)
+|-- ProcessError          another process of the same training has failed (also a RuntimeError)
 `-- MissingExtraError     an optional dependency is not installed (also an ImportError)
 SiVAEWarning              (a UserWarning)
 """
@@ -19,6 +20,9 @@ import warnings
 
 class SiVAEError(Exception):
     """Root of every error that siVAE raises on purpose."""
+
+    everywhere = False
+    """Raised in every process of a training alike, so that the first one's word is enough."""
 
     def __str__(self) -> str:
         # KeyError would print the repr of its message.
@@ -51,6 +55,10 @@ class DivergedError(SiVAEError, FloatingPointError):
 
 class ArtefactError(SiVAEError, OSError):
     """A saved model or run cannot be read or written."""
+
+
+class ProcessError(SiVAEError, RuntimeError):
+    """Another process of the same training has failed, or is gone."""
 
 
 class MissingExtraError(SiVAEError, ImportError):

@@ -52,8 +52,10 @@ class Cells:
 
 
 @contextmanager
-def open_cells(path: Path) -> Iterator[Cells]:
-    """Yield the AnnData in .h5ad or .zarr; where its values are many, they stay there, and it is closed at the end.
+def open_cells(path: Path, *, leave: bool = False) -> Iterator[Cells]:
+    """Yield the AnnData in .h5ad or .zarr; it is closed at the end.
+
+    Where its values are many, or `leave` says so, they stay in the file.
 
     Raises
     ------
@@ -67,7 +69,7 @@ def open_cells(path: Path) -> Iterator[Cells]:
             if hasattr(root, "close"):  # a zarr store of files has nothing to close
                 stack.callback(root.close)
             _check_anndata(root, path)
-            stays = _is_large(root) and _is_current(root)
+            stays = (leave or _is_large(root)) and _is_current(root)
             cells = Cells(_lazily(root), root) if stays else Cells(_whole(path))
         yield cells
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from sivae import _keys
+from sivae import _keys, _launched
 from sivae._checks import one_of
 from sivae._errors import OptionError, SetupError, some
 from sivae._extras import require
 from sivae._run import _cells, _files, _gene_space, _write
 from sivae._run._clock import Clock
-from sivae._values import frame
+from sivae._values import frame, part_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from sivae.model._sivae import SiVAE
     from sivae.pl._history import Phase
+    from sivae.train._processes import Processes
 
 Say = Callable[[str], None]
 
@@ -57,15 +59,48 @@ class FitOptions:
 def fit_file(
     data: Path, run: Path, options: FitOptions, *, say: Say, progress: bool, checkpoint: Path | None = None
 ) -> None:
-    """Fit a file of cells and write a run (see `fit`)."""
-    _check(run, options)
-    clock = Clock()
-    with _cells.open_cells(data) as cells:
-        source = {"source": data.name, "sha256": _files.file_hash(data)}
-        clock.lap("reading")
-        left = "" if cells.root is None else "; its values stay in the file and are read when needed"
-        say(f"Read {data}: {cells.adata.n_obs:,} cells x {cells.adata.n_vars:,} genes{left}.")
-        fit(cells, run, options, source=source, clock=clock, say=say, progress=progress, checkpoint=checkpoint)
+    """Fit a file of cells and write a run (see `fit`); of several processes the first one does, and the others help."""
+    processes = None
+    if _launched.world() > 1:  # a single one has nothing to load for it before the first check
+        from sivae.train._processes import launched
+
+        processes = launched(options.accelerator)
+        if not processes.first:
+            _help(data, run, options, processes)
+            return
+    with nullcontext() if processes is None else processes.telling():
+        _check(run, options)
+        clock = Clock()
+        with _cells.open_cells(data) as cells:
+            source = {"source": data.name, "sha256": _files.file_hash(data)}
+            clock.lap("reading")
+            left = "" if cells.root is None else "; its values stay in the file and are read when needed"
+            say(f"Read {data}: {cells.adata.n_obs:,} cells x {cells.adata.n_vars:,} genes{left}.")
+            fit(
+                cells, run, options, source=source, clock=clock, say=say, progress=progress, checkpoint=checkpoint,
+                processes=processes,
+            )  # fmt: skip
+
+
+def _help(data: Path, run: Path, options: FitOptions, processes: Processes) -> None:
+    """Take part in the training of the genes that the first process has chosen; nothing is said or written."""
+    from sivae.data._setup import Setup, write_record
+
+    with processes.telling():
+        told = processes.share().record
+        with _cells.open_cells(data, leave=True) as cells:
+            write_record(cells.adata, Setup.from_record(told["setup"]))
+            model = _make_model(part_of(cells.adata, genes=told["genes"]), options)
+            train(model, options, run.parent if run.parent.is_dir() else None, progress=False, checkpoint=None)
+
+
+def _tell(model: SiVAE, processes: Processes | None) -> None:
+    """Tell the other processes which genes are modelled, and how the cells were set up."""
+    if processes is not None and model.adata is not None:
+        from sivae.data._setup import read_record
+        from sivae.train._processes import Message
+
+        processes.share(Message({"genes": model.genes, "setup": read_record(model.adata).to_record()}))
 
 
 def fit_demo(run: Path, options: FitOptions, *, say: Say, progress: bool) -> None:
@@ -92,6 +127,7 @@ def fit(
     say: Say,
     progress: bool,
     checkpoint: Path | None = None,
+    processes: Processes | None = None,
 ) -> None:
     """Choose genes, train, annotate, and write the folder; everything that can be refused is refused before training.
 
@@ -114,6 +150,8 @@ def fit(
     checkpoint
         Folder of the training's checkpoint. It is continued if there is one, and removed when the run is in its place;
         it stays where training was interrupted or the run could not be written.
+    processes
+        Those that train together, of which this is the first; None for one alone.
     """
     adata = cells.adata
     check_data(adata, options)
@@ -126,6 +164,7 @@ def fit(
         clock.lap("choosing genes")
         say(f"Genes: {chosen}.")
         say(f"Training {options.n_latent} axes ({model.options.likelihood} likelihood{_recipe_words(options)}).")
+        _tell(model, processes)
         history = train(model, options, folder, progress=progress, checkpoint=checkpoint)
         clock.lap("training")
         say(trained_words(history))
@@ -263,12 +302,16 @@ def _say_confounding(adata: AnnData, options: FitOptions, say: Say) -> None:
 
 def prepare(adata: AnnData, options: FitOptions) -> tuple[SiVAE, str]:
     """Choose genes and make the model; return it with the choice in words."""
+    cells, words = choose_genes(adata, options)
+    return _make_model(cells, options), words
+
+
+def _make_model(cells: AnnData, options: FitOptions) -> SiVAE:
     from sivae.model._sivae import SiVAE
     from sivae.nn._published_options import PublishedOptions
 
-    cells, words = choose_genes(adata, options)
     weight = {} if options.gamma is None else {"gamma": options.gamma}
-    model = SiVAE(
+    return SiVAE(
         cells,
         n_latent=options.n_latent,
         likelihood=options.likelihood,  # type: ignore[arg-type]
@@ -278,7 +321,6 @@ def prepare(adata: AnnData, options: FitOptions) -> tuple[SiVAE, str]:
         seed=options.seed,
         **weight,  # type: ignore[arg-type]
     )
-    return model, words
 
 
 def choose_genes(adata: AnnData, options: FitOptions) -> tuple[AnnData, str]:
@@ -295,7 +337,7 @@ def choose_genes(adata: AnnData, options: FitOptions) -> tuple[AnnData, str]:
     return cells, f"{cells.n_vars:,} of {adata.n_vars:,} chosen by {measure}{batches}"
 
 
-def train(model: SiVAE, options: FitOptions, folder: Path, *, progress: bool, checkpoint: Path | None) -> Any:
+def train(model: SiVAE, options: FitOptions, folder: Path | None, *, progress: bool, checkpoint: Path | None) -> Any:
     """Train; the checkpoint stays for now, because what follows can still fail."""
     from sivae.train._options import TrainOptions
 
@@ -304,7 +346,9 @@ def train(model: SiVAE, options: FitOptions, folder: Path, *, progress: bool, ch
         accelerator=options.accelerator,
         progress=progress,
         checkpoint_dir=checkpoint,
-        options=TrainOptions(keep_checkpoint=checkpoint is not None, spool_folder=str(folder)),
+        options=TrainOptions(
+            keep_checkpoint=checkpoint is not None, spool_folder=None if folder is None else str(folder)
+        ),
     )
 
 

@@ -11,8 +11,8 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from sivae import __version__
-from sivae._errors import SiVAEError, SiVAEWarning
+from sivae import __version__, _launched
+from sivae._errors import OptionError, ProcessError, SiVAEError, SiVAEWarning
 
 app = typer.Typer(
     add_completion=False,
@@ -41,8 +41,12 @@ def _common(
 
 
 @contextmanager
-def plainly(checkpoint: Path | None = None) -> Iterator[None]:
-    """Turn our warnings into notes, errors into one line and exit code 1, and a kill into a clean end."""
+def plainly(checkpoint: Path | None = None, *, together: bool = False) -> Iterator[None]:
+    """Turn our warnings into notes, errors into one line and exit code 1, and a kill into a clean end.
+
+    Several processes that were launched together are refused, unless the command can use them (`together`). The first
+    of them has the word; another speaks of what it alone knows.
+    """
     before = signal.signal(signal.SIGTERM, _stop)
     try:
         with warnings.catch_warnings():
@@ -50,15 +54,17 @@ def plainly(checkpoint: Path | None = None) -> Iterator[None]:
             warnings.filterwarnings("ignore", message=".*names are not unique", category=UserWarning)  # we say it
             show = warnings.showwarning
             warnings.showwarning = lambda message, category, *rest, **named: (
-                typer.echo(f"Note: {message}", err=True)
-                if issubclass(category, SiVAEWarning)
-                else show(message, category, *rest, **named)
+                _note(message) if issubclass(category, SiVAEWarning) else show(message, category, *rest, **named)
             )
+            if not together:
+                _refuse_several()
             yield
     except SiVAEError as error:
         if _state["debug"]:
             raise
-        fail(error)
+        if error.everywhere and _launched.rank() > 0:
+            raise typer.Exit(1) from error
+        fail(error, _checkpoint_words(checkpoint) if isinstance(error, ProcessError) else "")
     except Exception as error:
         if _state["debug"]:
             raise
@@ -73,18 +79,43 @@ def plainly(checkpoint: Path | None = None) -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+def _refuse_several() -> None:
+    if _launched.world() > 1:
+        error = OptionError(
+            f"{_launched.world()} processes were started together; expected one, because of the commands only "
+            "sivae fit can use several. Start one."
+        )
+        error.everywhere = True
+        raise error
+
+
+def _note(message: object) -> None:
+    if _launched.rank() == 0:
+        typer.echo(f"Note: {message}", err=True)
+
+
 def _say_stopped(checkpoint: Path | None) -> None:
-    words = "Stopped; nothing was written."
+    if _launched.rank() > 1:
+        return  # two processes say it, because one of them may be the one that is gone
+    typer.echo(f"{_which()}Stopped; nothing was written.{_checkpoint_words(checkpoint)}", err=True)
+
+
+def _checkpoint_words(checkpoint: Path | None) -> str:
     if checkpoint is not None:
         from sivae.train._checkpoint import holds_checkpoint
 
         if holds_checkpoint(checkpoint):
-            words += f" The checkpoint in {checkpoint} stays: the same command goes on from it."
-    typer.echo(words, err=True)
+            return f" The checkpoint in {checkpoint} stays: the same command goes on from it."
+    return ""
 
 
-def fail(error: SiVAEError) -> NoReturn:
-    typer.echo(f"Error: {error}", err=True)
+def _which() -> str:
+    """Which process speaks, where it is not the first of several."""
+    return f"(process {_launched.rank()} of {_launched.world()}) " if _launched.rank() > 0 else ""
+
+
+def fail(error: SiVAEError, more: str = "") -> NoReturn:
+    typer.echo(f"Error: {_which()}{error}{more}", err=True)
     raise typer.Exit(1) from error
 
 
@@ -94,7 +125,7 @@ def _fail_unforeseen(error: Exception) -> NoReturn:
     advice = "Nothing was written. sivae --debug COMMAND shows where it arose"
     if not isinstance(error, OSError | MemoryError):
         advice += "; this may be a defect of siVAE, please report it"
-    typer.echo(f"Error: {found}. {advice}.", err=True)
+    typer.echo(f"Error: {_which()}{found}. {advice}.", err=True)
     raise typer.Exit(1) from error
 
 

@@ -88,6 +88,8 @@ def fit(
     """Choose genes, train, annotate, and write a folder with model, data, tables, figures, report and explorer.
 
     Ctrl-C during training ends the training: the folder is written with the best so far. A second one stops at once.
+    Started as several processes (torchrun --nproc-per-node 4 -m sivae fit ...), they train one model together, each on
+    its share of the cells; the first of them writes the folder, and Ctrl-C stops them all.
     """
     from sivae import _run
 
@@ -101,7 +103,7 @@ def fit(
         project_rest=project_rest, max_epochs=max_epochs, seed=seed, accelerator=accelerator, label=label,
         gene_sets=None if gene_sets is None else str(gene_sets),
     )  # fmt: skip
-    with plainly(checkpoint):
+    with plainly(checkpoint, together=True):
         _run.fit_file(data, output, options, say=typer.echo, progress=sys.stderr.isatty(), checkpoint=checkpoint)
 
 

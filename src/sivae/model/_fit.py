@@ -25,7 +25,7 @@ from sivae.data._rows import Held
 from sivae.data._setup import Setup
 from sivae.data._split import Split
 from sivae.data._spool import Spool, spooled
-from sivae.model import _build, _identity, _recipe
+from sivae.model import _build, _identity, _recipe, _together
 from sivae.model._arguments import check_training_values
 from sivae.model._finish import finish
 from sivae.model._trained import Trained
@@ -35,7 +35,9 @@ from sivae.stats._spectrum import Spectrum, principal_axes
 from sivae.train import _loop
 from sivae.train._checkpoint import Checkpoint, State
 from sivae.train._history import History
+from sivae.train._job import Job
 from sivae.train._options import TrainOptions
+from sivae.train._processes import Processes, join, make_accelerator
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -71,13 +73,27 @@ IDENTITY = ("max_epochs", "batch_size", "feature_batch_size", "early_stopping")
 def fit(
     adata: AnnData, setup: Setup, genes: tuple[str, ...], options: _build.Options, training: Training
 ) -> tuple[TwoTowers, Trained]:
-    """Split, decompose, start, train, finish. Cells and genes are taken in the order of their names."""
-    o = training.options
-    with spooled(adata, setup, genes, binary=options.binary, choice=o.spool, folder=o.spool_folder) as spool:
-        found = _fit(adata, setup, genes, options, training, spool)
+    """Split, decompose, start, train, finish. Cells and genes are taken in the order of their names.
+
+    Of several processes the first one does it, and the others help with the steps (`_together`).
+    """
+    o, accelerator = training.options, make_accelerator(training.accelerator)
+    processes = join(accelerator)
+    _together.check(options, processes)
+    if not processes.first:
+        with processes.telling():
+            split = Split.of(adata.obs_names, fraction=o.validation_fraction, validation=o.validation_cells)
+            task = _together.Task(adata, setup, genes, options, training)
+            return _together.help_train(task, split_rows(adata, split)[0], accelerator, processes)
+    with (
+        processes.telling(),
+        spooled(adata, setup, genes, binary=options.binary, choice=o.spool, folder=o.spool_folder) as spool,
+    ):
+        module, trained = _fit(adata, setup, genes, options, training, spool, accelerator, processes)
+        _together.tell_trained(processes, options, module, trained)
     if spool is not None:
         give_back()
-    return found
+    return module, trained
 
 
 def _fit(
@@ -87,11 +103,13 @@ def _fit(
     options: _build.Options,
     training: Training,
     spool: Spool | None,
+    accelerator: Accelerator,
+    processes: Processes,
 ) -> tuple[TwoTowers, Trained]:
-    accelerator = _loop.make_accelerator(training.accelerator)
     o = training.options
     split = Split.of(adata.obs_names, fraction=o.validation_fraction, validation=o.validation_cells)
     train_rows, validation_rows = split_rows(adata, split)
+    _together.check_share(len(train_rows), processes)
     own = [None, None] if spool is None else spool.parts(train_rows, validation_rows)
     seen = cells_of(adata, train_rows, setup, own[0])
     reader, known = _build.make_reader(seen, setup, genes, binary=options.binary, rows=own[0])
@@ -106,6 +124,8 @@ def _fit(
         chosen = {"recipe": options.recipe} | asdict(options)
         if shown is not None:
             chosen["cells_shown"] = _identity.of_names(adata.obs_names[train_rows[shown]])
+        if processes.several:  # which cells a step sees depends on it
+            chosen["processes"] = processes.world
         names = adata.obs_names[train_rows], adata.obs_names[validation_rows]
         data = _identity.of_data(genes, *names, _identity.of_values(known, held_out, stored_gq))
         noted = _identity.noted(accelerator.device, versions())
@@ -130,6 +150,10 @@ def _fit(
         options, setup, genes, cells, profiles, effect, spectrum, training, accelerator,
         checkpoint=checkpoint, state=state,
         cell_name=lambda row: str(adata.obs_names[split_rows(adata, split)[0][row]]),
+        processes=processes,
+        tell=lambda job: _together.tell_start(
+            _together.Task(adata, setup, genes, options, training), job, reader, split_rows(adata, split)[0], state
+        ),
     )  # fmt: skip
     if spool is not None:
         give_back()
@@ -153,6 +177,7 @@ def _fit(
         **_recipe.block_sizes(options, training, *known.shape),
         "versions": versions(),
         **history.facts(),
+        **({"processes": processes.world} if processes.several else {}),
     }
     if checkpoint is not None and history.stopped != "interrupted" and not o.keep_checkpoint:
         checkpoint.remove()
@@ -212,10 +237,13 @@ def _train(
     checkpoint: Checkpoint | None,
     state: State | None,
     cell_name: Callable[[int], str],
+    processes: Processes,
+    tell: Callable[[Job], None],
 ) -> tuple[TwoTowers, History, int]:
     """The module of the recipe, trained; its history, and the number of axes with a signal at the start.
 
-    `cells` are those of training, of validation, and the validation cells watched during training.
+    `cells` are those of training, of validation, and the validation cells watched during training. `tell` tells other
+    processes where to start.
     """
     known, held_out, watched = cells
     if options.published is not None:
@@ -229,7 +257,7 @@ def _train(
         options, known, held_out, profiles, effect, spectrum, n_batches=setup.n_batches
     )
     log.info("training on %d cells x %d genes, %d axes with a signal", *known.shape, n_signal)
-    job = _loop.Job(
+    job = Job(
         module=module,
         training=known,
         validation=watched,
@@ -242,7 +270,11 @@ def _train(
         seed=options.seed,
         genes=genes,
         cell_name=cell_name,
+        processes=processes,
+        own=processes.own(known.shape[0]) if processes.several else None,
     )
+    if processes.several:
+        tell(job)
     history = _loop.run(job, accelerator, progress=training.progress, checkpoint=checkpoint, state=state)
     return module, history, n_signal
 

@@ -219,6 +219,10 @@ class SiVAE:
         Covariates that are constant or follow from each other, and batches that share no kind of cell, are warned of
         (`SiVAEWarning`).
 
+        Processes that were launched together (torchrun, accelerate launch) and all call this with the same data and
+        arguments train one model, each on its share of the cells (docs/scaling.md); every one then holds it. A step
+        sees `batch_size` cells in each of them. Ctrl-C stops them all.
+
         Parameters
         ----------
         max_epochs
@@ -250,6 +254,8 @@ class SiVAE:
             is named, and left as it is).
         DivergedError
             If the loss stops being finite; names the term, the step and the gene and cell with the worst value.
+        ProcessError
+            If another of several processes fails or is gone, or was given other data or settings.
         """
         adata = self._training_adata()
         folder = check_training(

@@ -17,7 +17,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 
 from sivae._block import Block
-from sivae._errors import DivergedError, OptionError
+from sivae._errors import DivergedError, OptionError, ProcessError
 from sivae._rng import torch_generator
 from sivae.data._expression import Expression
 from sivae.data._resident import Resident, fits, is_possible
@@ -28,56 +28,15 @@ from sivae.nn._two_towers import TwoTowers
 from sivae.train._ahead import Ahead
 from sivae.train._checkpoint import Checkpoint, State
 from sivae.train._history import History
-from sivae.train._options import TrainOptions, default_steps
-from sivae.train._order import Order, Rows
+from sivae.train._job import Job
+from sivae.train._options import TrainOptions
+from sivae.train._order import Rows
+from sivae.train._processes import Processes
 from sivae.train._state import fitting_together, load_moments, moments, pack, unpack
 
 log = logging.getLogger("sivae")
 FINAL_RATE = 0.05
 TERMS = ("nll", "kl_cells", "kl_features", "nll_linear", "loss")
-
-
-@dataclass(frozen=True)
-class Job:
-    """Everything one training needs."""
-
-    module: SiVAEModule
-    training: Expression
-    validation: Expression | None
-    weights: Weights
-    options: TrainOptions
-    batch_size: int
-    feature_batch_size: int
-    max_epochs: int | None
-    early_stopping: bool
-    seed: int
-    genes: tuple[str, ...]
-    cell_name: Callable[[int], str]
-
-    @property
-    def n_cell_blocks(self) -> int:
-        """Blocks of cells in an epoch."""
-        return max(1, math.ceil(self.training.shape[0] / self.batch_size))
-
-    @property
-    def n_steps(self) -> int:
-        """Steps in all."""
-        if self.options.max_steps is not None:
-            return self.options.max_steps
-        if self.max_epochs is not None:
-            return self.max_epochs * self.n_cell_blocks
-        return default_steps(self.training.shape[0])
-
-
-def make_accelerator(accelerator: str) -> Accelerator:
-    """A single-process accelerate front for "auto", "cpu", "gpu" or "mps"."""
-    if accelerator not in ("auto", "cpu", "gpu", "mps"):
-        raise OptionError(f"accelerator is {accelerator!r}; expected 'auto', 'cpu', 'gpu' or 'mps'.")
-    if accelerator == "gpu" and not torch.cuda.is_available():
-        raise OptionError("accelerator='gpu', but torch finds no CUDA device. Use 'auto' or 'cpu'.")
-    if accelerator == "mps" and not torch.backends.mps.is_available():
-        raise OptionError("accelerator='mps', but torch finds no MPS device. Use 'auto' or 'cpu'.")
-    return Accelerator(cpu=accelerator == "cpu")
 
 
 def run(
@@ -90,30 +49,40 @@ def run(
 ) -> History:
     """Train the module in place, from a state if there is one, and leave it with the best weights, step 0 included.
 
-    An interruption (KeyboardInterrupt) ends training as if all steps were done, `stopped` is then "interrupted".
+    An interruption (KeyboardInterrupt) ends training as if all steps were done, `stopped` is then "interrupted"; where
+    there are several processes it ends them all.
     """
+    processes = job.processes
     trainer = _Trainer(job, accelerator)
     resumed_at = None if state is None else trainer.load(state)
     stopped = ""
-    with tqdm(total=job.n_steps, initial=trainer.step, disable=not progress, desc="siVAE", unit="step") as bar:
+    progress = progress and processes.first
+    with (
+        tqdm(total=job.n_steps, initial=trainer.step, disable=not progress, desc="siVAE", unit="step") as bar,
+        processes.stepping(),
+    ):
         if resumed_at is None:
             trainer.check(checkpoint)
         else:
-            log.info("continuing from step %d of %d", resumed_at, job.n_steps)
+            if processes.first:
+                log.info("continuing from step %d of %d", resumed_at, job.n_steps)
             bar.set_postfix_str(f"continues from step {resumed_at}")
+            trainer.agree()
         try:
-            while trainer.step < job.n_steps and not trainer.keeper.exhausted:
+            while trainer.step < job.n_steps and not trainer.exhausted:
                 trainer.advance()
                 bar.update()
                 if trainer.step % trainer.every == 0 or trainer.step == job.n_steps:
                     trainer.check(checkpoint)
                     bar.set_postfix_str(trainer.keeper.summary(), refresh=False)
         except KeyboardInterrupt:
+            if processes.several:  # a launcher kills what does not end soon
+                _flush(checkpoint)
+                raise
             stopped = "interrupted"
             log.warning("Interrupted at step %d; finishing the model. Interrupt again to stop at once.", trainer.step)
-        except SystemExit:
-            if checkpoint is not None:
-                checkpoint.flush()
+        except (SystemExit, ProcessError):
+            _flush(checkpoint)
             raise
         finally:
             trainer.blocks.close()
@@ -122,53 +91,65 @@ def run(
     return trainer.keeper.finish(stopped, last_step=trainer.step, resumed_at=resumed_at)
 
 
+def _flush(checkpoint: Checkpoint | None) -> None:
+    if checkpoint is not None:
+        checkpoint.flush()
+
+
 class _Trainer:
     """Weights, optimizer and moving average, and how they move by one step."""
 
     def __init__(self, job: Job, accelerator: Accelerator) -> None:
-        (n, g), options = job.training.shape, job.options
-        self.job, self.accelerator, self.step = job, accelerator, 0
+        options = job.options
+        self.job, self.accelerator, self.step, self.exhausted = job, accelerator, 0, False
         self.every = max(1, job.n_steps // options.checks)
         self.rate = _rate(options, job.n_steps)
-        self.prepared = accelerator.prepare(job.module)
+        # In evaluation mode accelerate adds no exchange of gradients of its own (see `advance`).
+        self.prepared = accelerator.prepare_model(job.module, evaluation_mode=True)
         self.optimizer = _optimizer(job.module, options)  # not wrapped: that is for loss scaling, and takes time
         self.parameters: list[torch.Tensor] = list(job.module.parameters())
         averaged = copy.deepcopy(job.module)
         self.averages: list[torch.Tensor] = list(averaged.parameters())
         self.update_averages = _average(options.average_decay)
         self.keeper = _Keeper(job, averaged)
-        self.cells = Order(n, job.batch_size, seed=job.seed, purpose="cells")
-        self.genes = Order(g, job.feature_batch_size, seed=job.seed, purpose="genes")
+        self.cells, self.genes = job.orders()
         self.resident = _resident(job, accelerator.device)
         self.blocks = Ahead(self._block, last=job.n_steps)
         self.started, self.sums = time.perf_counter(), _Means()
         job.module.train()
 
     def advance(self) -> None:
-        """One step; everything random in it is a function of the seed and its number."""
+        """One step; everything random in it is a function of the seed, its number and the process.
+
+        Several processes take a block of their own cells each, and the same genes. The mean of their gradients is one
+        of all their cells together, in which the divergence of the genes, equal in all, counts once.
+        """
         job, step = self.job, self.step + 1
         block, cells, genes = self.blocks.take(step)
         weights = _warmed(job.weights, step, job.options.kl_warmup_steps)
+        noise = torch_generator(job.seed, job.processes.purpose("noise"), index=step)
         with mixed_precision(job.module, on=job.options.precision == "bfloat16"):
-            terms: Terms = self.prepared(
-                block, torch_generator(job.seed, "noise", index=step), linear=weights.gamma > 0
-            )
+            terms: Terms = self.prepared(block, noise, linear=weights.gamma > 0)
         loss = terms.loss(weights)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        values = torch.stack([terms.nll, terms.kl_cells, terms.kl_features, terms.nll_linear, loss]).detach()
+        job.processes.average([p.grad for p in self.parameters if p.grad is not None] + [values])
         torch.nn.utils.clip_grad_norm_(self.parameters, job.options.clip_norm, foreach=True)
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * self.rate(step - 1)
         self.optimizer.step()
         self._average(first=step == 1)
-        if not self.sums.add(terms, loss):
-            raise DivergedError(_diagnose(job, terms, (cells, genes), step))
+        if not self.sums.add(values):
+            words = None if math.isfinite(float(loss.detach())) else _diagnose(job, terms, (cells, genes), step)
+            raise _diverged(job.processes.any_word(words) or _diagnose(job, terms, (cells, genes), step), job.processes)
         self.step = step
 
     def _block(self, step: int) -> tuple[Block, Rows, Rows]:
         """The block of a step on the device, its cells and its genes."""
         job = self.job
         (cells, cell_weight), (genes, gene_weight) = self.cells.block(step), self.genes.block(step)
+        cells = cells if job.own is None else job.own[cells]
         source = self.resident or job.training
         block = source.block(
             cells, genes, counts=job.module.likelihood.counts, cell_weight=cell_weight, gene_weight=gene_weight
@@ -188,6 +169,11 @@ class _Trainer:
             self.started = time.perf_counter()
         if checkpoint is not None:
             checkpoint.offer(self.state())
+        self.agree()
+
+    def agree(self) -> None:
+        """Ask the first process, which alone validates, whether to stop."""
+        self.exhausted = self.job.processes.decide(yes=self.keeper.exhausted)
 
     def state(self) -> State:
         """A copy of everything that the rest of the training depends on, just after a check."""
@@ -228,9 +214,9 @@ class _Means:
     def __init__(self) -> None:
         self.total, self.count = [0.0] * len(TERMS), 0
 
-    def add(self, terms: Terms, loss: torch.Tensor) -> bool:
+    def add(self, terms: torch.Tensor) -> bool:
         """Add the values of a step, brought from the device together; say whether the loss is finite."""
-        values = torch.stack([terms.nll, terms.kl_cells, terms.kl_features, terms.nll_linear, loss]).tolist()
+        values = terms.tolist()
         self.total = [total + value for total, value in zip(self.total, values, strict=True)]
         self.count += 1
         return math.isfinite(values[-1])
@@ -383,6 +369,12 @@ def _rate(options: TrainOptions, n_steps: int) -> Callable[[int], float]:
 def _warmed(weights: Weights, step: int, warmup: int) -> Weights:
     share = min(1.0, step / warmup) if warmup else 1.0
     return replace(weights, kl_cells=share * weights.kl_cells, kl_features=share * weights.kl_features)
+
+
+def _diverged(words: str, processes: Processes) -> DivergedError:
+    error = DivergedError(words)
+    error.everywhere = processes.several
+    return error
 
 
 @torch.no_grad()
