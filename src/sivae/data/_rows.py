@@ -20,6 +20,8 @@ from sivae.data._setup import Setup
 
 ROWS: Final = 1024
 """Rows of a block. Sums over cells are made block by block, so that they are the same wherever the values lie."""
+DENSE: Final = 2**23
+"""Cells times genes of a dense block: with more than 8,192 genes blocks have fewer cells than `ROWS`."""
 WINDOW: Final = 2**24
 """Cells times genes that are read at a time from where values are stored."""
 SHARE: Final = 0.25
@@ -89,6 +91,13 @@ class Streamed(Rows):
             self._window = start, window
         found: Matrix = window[int(at[0]) - start : last + 1 - start]
         return found
+
+
+def slices(n_cells: int, n_genes: int, *, most: int = ROWS) -> Iterator[slice]:
+    """Cells from first to last, at most so many at a time, fewer where a dense block of them would be large."""
+    size = min(most, max(1, DENSE // max(1, n_genes)))
+    for start in range(0, n_cells, size):
+        yield slice(start, min(start + size, n_cells))
 
 
 def as_rows(values: Matrix | Rows) -> Rows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,14 +15,14 @@ from sivae._rng import torch_generator
 from sivae.data._covariates import CovariateEffect
 from sivae.data._expression import Design, Expression, Reader, library_size, size_factor_unit
 from sivae.data._profiles import CellProfiles, PrincipalProfiles, Profiles, StoredProfiles, sample_cells
-from sivae.data._rows import Held, Rows, read_matrix
+from sivae.data._rows import Held, Rows, read_matrix, slices
 from sivae.data._scaling import Scaling
 from sivae.data._setup import Setup
 from sivae.nn._likelihoods import Bernoulli, make_likelihood
 from sivae.nn._module import Architecture, SiVAEModule
 from sivae.nn._published_options import PublishedOptions
 from sivae.nn._spectral import Sample, log_scale, spectral_start
-from sivae.stats._spectrum import PERMUTATION_CELLS, Spectrum, noise_edge, signal_strength
+from sivae.stats._spectrum import LEAST_HELD_OUT, PERMUTATION_CELLS, Spectrum, noise_edge, signal_strength
 
 START_CELLS = 5000
 """Training cells on which counts are refitted at the start."""
@@ -123,7 +124,9 @@ def build_module(
     if counts:
         module.scale_g.copy_(log_scale(torch.from_numpy(scaling.mean_g), torch.from_numpy(scaling.sd_g), SCALE_CAP))
     n, g = training.shape
-    held_out = None if validation is None else _without_covariates(validation, effect)
+    held_out = None
+    if validation is not None and validation.shape[0] >= LEAST_HELD_OUT:
+        held_out = _without_covariates(validation, effect)
     strength_k = signal_strength(spectrum, _edge(training), g, options.n_latent, held_out)
     v_gk = torch.from_numpy((spectrum.vectors_gq[:, : options.n_latent] * strength_k).astype(np.float32))
     spectral_start(module, v_gk, _sample(training, counts=counts), kl_weight=kl_scale(options, training))
@@ -154,9 +157,12 @@ def kl_scale(options: Options, training: Expression) -> float:
     return 1.0
 
 
-def _without_covariates(validation: Expression, effect: CovariateEffect, most: int = 2000) -> NDArray[np.float32]:
-    cells = slice(0, most)
-    return effect.remove(validation.standardised(cells), validation.design_nb[cells])
+def _without_covariates(
+    validation: Expression, effect: CovariateEffect, most: int = 2000
+) -> Iterator[NDArray[np.float32]]:
+    n, g = validation.shape
+    for cells in slices(min(n, most), g, most=most):
+        yield effect.remove(validation.standardised(cells), validation.design_nb[cells])
 
 
 def _edge(training: Expression) -> float:
