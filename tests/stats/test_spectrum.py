@@ -101,8 +101,7 @@ def test_strength_by_few_passes_is_that_of_the_exact_axes(wide, few_passes):
 
 def test_number_of_passes_is_bounded(wide, few_passes):
     x_ng, passes = wide[0], []
-    counted = lambda: passes.append(1) or in_blocks(x_ng, 300)()
-    principal_axes(counted, x_ng.shape, 60)
+    principal_axes(lambda: passes.append(1) or in_blocks(x_ng, 300)(), x_ng.shape, 60)
     assert len(passes) == _krylov.PASSES == 10
 
 
@@ -129,8 +128,12 @@ def test_few_cells_of_many_genes_are_not_held(rng, monkeypatch):
 
 def test_a_product_is_taken_instead_of_blocks(wide, few_passes):
     x_ng = wide[0]
-    product = lambda m: (x_ng.T @ (x_ng @ m)).astype(float)
-    found = principal_axes(lambda: pytest.fail("blocks were asked for"), x_ng.shape, 8, product=product)
+    found = principal_axes(
+        lambda: pytest.fail("blocks were asked for"),
+        x_ng.shape,
+        8,
+        product=lambda m: (x_ng.T @ (x_ng @ m)).astype(float),
+    )
     np.testing.assert_allclose(found.values_q[:6], wide[1][:6], rtol=1e-4)
 
 

@@ -15,7 +15,7 @@ from sivae._rng import torch_generator
 from sivae.data._covariates import CovariateEffect
 from sivae.data._expression import Design, Expression, Reader, library_size, size_factor_unit
 from sivae.data._profiles import CellProfiles, PrincipalProfiles, Profiles, StoredProfiles, sample_cells
-from sivae.data._rows import Held, Rows, read_matrix, slices
+from sivae.data._rows import Columns, Held, Rows, gene_slices, read_matrix, slices
 from sivae.data._scaling import Scaling
 from sivae.data._setup import Setup
 from sivae.nn._likelihoods import Bernoulli, make_likelihood
@@ -180,11 +180,19 @@ def _edge(training: Expression) -> float:
 def _sample(training: Expression, *, counts: bool) -> Sample:
     n, g = training.shape
     cells = np.arange(n) if n <= START_CELLS else np.sort(np.random.default_rng(0).permutation(n)[:START_CELLS])
-    block = training.block(cells, np.arange(g), counts=counts)
+
+    def rows() -> Iterator[torch.Tensor]:
+        for part in slices(len(cells), g, most=len(cells)):
+            yield torch.from_numpy(training.standardised(cells[part]))
+
+    def columns() -> Iterator[tuple[slice, torch.Tensor]]:
+        by_gene = Columns(training.values(cells))
+        for genes in gene_slices(len(cells), g):
+            yield genes, torch.from_numpy(by_gene.dense(genes))
+
     return Sample(
-        x_ng=block.x_cg,
-        design_nb=block.design_cb,
-        library_n=torch.exp(block.log_library_c),
-        counts=block.y if counts else None,  # type: ignore[arg-type]
-        n_training=n,
+        rows=rows,
+        design_nb=torch.from_numpy(training.design_nb[cells]),
+        library_n=torch.exp(torch.from_numpy(training.log_library_n[cells])),
+        counts=columns if counts else None,
     )

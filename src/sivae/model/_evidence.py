@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import sparse
 
 from sivae.data._expression import Expression
+from sivae.data._rows import Columns
 from sivae.model._left_out import depth_of, library_shift, library_slope, observed_without
 from sivae.model._linear import LinearPart
 from sivae.model._predict import GeneTable, predictor_blocks, to_standardised
-from sivae.nn._masked import encode_without
+from sivae.nn._masked import Hidden
 from sivae.nn._two_towers import TwoTowers
 from sivae.stats._null import centred, permutation_pvalues, sorted_strata, without_line
 
@@ -59,10 +63,10 @@ def connected_pvalues(
     few = validation.take(cells)
     depth = depth_of(few)
     predicted_cg = hidden_predictions(module, table, linear, few, leaks=depth.counted and few.scaling.log)
-    parts = []
+    parts, columns = [], Columns(few.values())
     for start in range(0, g, GENES_AT_ONCE):
         genes = np.arange(start, min(start + GENES_AT_ONCE, g))
-        values_cf = _dense_columns(few, genes)
+        values_cf = columns.dense(slice(start, start + GENES_AT_ONCE))
         depth_cf = depth.without(values_cf, genes)
         observed_cf = observed_without(few, values_cf, depth_cf, genes)
         parts.append(null_pvalues(observed_cf, predicted_cg[:, genes], few, depth_cg=depth_cf, seed=seed))
@@ -80,32 +84,49 @@ def hidden_predictions(
     n, g = cells.shape
     device = module.bias_g.device
     chunk = max(1, min(most, 64 * 128 // module.n_joint))
-    x_cg, design_cb = torch.from_numpy(cells.standardised(slice(None))), torch.from_numpy(cells.design_nb)
-    x_cg, design_cb = x_cg.to(device), design_cb.to(device)
-    slope_cg = torch.from_numpy(library_slope(cells)).to(device) if leaks else None
-    result_cg = np.empty((n, g), np.float32)
+    hidden = Hidden(module, _encoder_blocks(module, cells, leaks=leaks))
+    values, transformed = Columns(cells.values()), Columns(cells.transformed())
+    design_cb, result_cg = torch.from_numpy(cells.design_nb).to(device), np.empty((n, g), np.float32)
     for start in range(0, g, chunk):
-        genes = np.arange(start, min(start + chunk, g))
-        shift_fc = library_shift(cells, _dense_columns(cells, genes), genes) if leaks else None
-        z_fck = encode_without(
-            module,
-            x_cg,
-            design_cb,
+        part = slice(start, min(start + chunk, g))
+        genes, scaling, transformed_cf = (
+            np.arange(g)[part],
+            cells.scaling.take(np.arange(g)[part]),
+            transformed.dense(part),
+        )
+        moved = (None, None)
+        if leaks:
+            shift_fc = library_shift(cells, values.dense(part), genes)
+            moved = (
+                torch.from_numpy(library_slope(transformed_cf, scaling)).to(device),
+                torch.from_numpy(shift_fc).to(device),
+            )
+        z_fck = hidden.without(
             torch.from_numpy(genes).to(device),
-            slope_cg=slope_cg,
-            shift_fc=None if shift_fc is None else torch.from_numpy(shift_fc).to(device),
+            torch.from_numpy(scaling.standardise(transformed_cf)).to(device),
+            design_cb,
+            slope_cf=moved[0],
+            shift_fc=moved[1],
         )
         h_fcd = module.decode_cells(z_fck, design_cb).cpu().numpy()
         z = z_fck.cpu().numpy()
-        remainder, part = linear.remainder(z, h_fcd, cells.design_nb), table.take(genes)
-        result_cg[:, genes] = np.einsum("fck,fk->cf", z, part.loading_gk)
-        result_cg[:, genes] += np.einsum("fcd,fd->cf", remainder, part.joint_gd)
+        remainder, own = linear.remainder(z, h_fcd, cells.design_nb), table.take(genes)
+        result_cg[:, part] = np.einsum("fck,fk->cf", z, own.loading_gk)
+        result_cg[:, part] += np.einsum("fcd,fd->cf", remainder, own.joint_gd)
     return result_cg
 
 
-def _dense_columns(cells: Expression, genes: NDArray[np.intp]) -> NDArray[np.float32]:
-    values = cells.values()[:, genes]
-    return np.asarray(values.toarray() if sparse.issparse(values) else values, np.float32)
+def _encoder_blocks(
+    module: TwoTowers, cells: Expression, *, leaks: bool
+) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]]:
+    """Standardised values, covariates, and if it `leaks` the slope by the library, some cells at a time."""
+    device = module.bias_g.device
+    for part in cells.cells(MAX_CELLS):
+        rows: Any = cells.transformed(part)
+        dense_cg = rows.toarray() if sparse.issparse(rows) else rows
+        slope_cg = torch.from_numpy(library_slope(dense_cg, cells.scaling)).to(device) if leaks else None
+        x_cg, design_cb = torch.from_numpy(cells.standardised(part)), torch.from_numpy(cells.design_nb[part])
+        yield x_cg.to(device), design_cb.to(device), slope_cg
 
 
 def null_pvalues(
