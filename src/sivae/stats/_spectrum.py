@@ -116,7 +116,9 @@ def noise_edge(values_ng: sparse.csc_matrix, n_cells: int, *, seed: int, repeats
 def _permuted_top(values_ng: sparse.csc_matrix, rng: np.random.Generator) -> float:
     m, g = values_ng.shape
     counts = np.diff(values_ng.indptr)
-    rows = np.concatenate([rng.permutation(m)[:count] for count in counts]) if g else np.empty(0, int)
+    rows = np.empty(len(values_ng.data), values_ng.indices.dtype)
+    for start, count in zip(values_ng.indptr, counts, strict=False):
+        rows[start : start + count] = rng.permutation(m)[:count]
     columns = sparse.csc_matrix((values_ng.data.astype(np.float64), rows, values_ng.indptr), shape=(m, g))
     mean = np.asarray(columns.mean(axis=0)).ravel()
     variance = np.asarray(columns.multiply(columns).mean(axis=0)).ravel() - mean**2
