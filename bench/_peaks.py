@@ -51,7 +51,7 @@ def _drawn(
 
 
 def planted(adata: anndata.AnnData, sd_g: np.ndarray) -> np.ndarray:
-    """Orthonormal directions along which cells of different topics differ, on the standardised scale, (g, topics - 1)."""
+    """Orthonormal directions in which cells of different topics differ, on the standardised scale, (g, topics - 1)."""
     topic_gk = np.asarray(adata.varm["topics"])
     apart_gk = (topic_gk - topic_gk.mean(axis=1, keepdims=True)) / np.maximum(sd_g, 1e-9)[:, None]
     return np.asarray(np.linalg.svd(apart_gk, full_matrices=False)[0][:, :-1])

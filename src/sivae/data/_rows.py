@@ -70,13 +70,15 @@ class Columns:
 
     def take(self, genes: slice) -> Matrix:
         """Their values, as a matrix of the same kind as that of the cells."""
-        values_cf = self._by_gene[:, genes]
-        return values_cf.tocsr() if sparse.issparse(values_cf) else values_cf
+        values_cf: Any = self._by_gene[:, genes]
+        found: Matrix = values_cf if isinstance(values_cf, np.ndarray) else values_cf.tocsr()
+        return found
 
     def dense(self, genes: slice) -> NDArray[np.float32]:
         """Their values, (cells, genes)."""
-        values_cf = self._by_gene[:, genes]
-        return np.ascontiguousarray(values_cf.toarray() if sparse.issparse(values_cf) else values_cf, np.float32)
+        values_cf: Any = self._by_gene[:, genes]
+        dense_cf = values_cf if isinstance(values_cf, np.ndarray) else values_cf.toarray()
+        return np.ascontiguousarray(dense_cf, np.float32)
 
 
 @final

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import sparse
 
 from sivae.data._expression import Expression
 from sivae.data._rows import WIDE, Columns
@@ -92,25 +91,14 @@ def hidden_predictions(
     design_cb, result_cg = torch.from_numpy(cells.design_nb).to(device), np.empty((n, g), np.float32)
     for start in range(0, g, chunk):
         part = slice(start, min(start + chunk, g))
-        genes, scaling, transformed_cf = (
-            np.arange(g)[part],
-            cells.scaling.take(np.arange(g)[part]),
-            transformed.dense(part),
-        )
-        moved = (None, None)
+        genes, transformed_cf = np.arange(part.start, part.stop), transformed.dense(part)
+        scaling, slope_cf, shift_fc = cells.scaling.take(genes), None, None
         if leaks:
-            shift_fc = library_shift(cells, values.dense(part), genes)
-            moved = (
-                torch.from_numpy(library_slope(transformed_cf, scaling)).to(device),
-                torch.from_numpy(shift_fc).to(device),
-            )
-        z_fck = hidden.without(
-            torch.from_numpy(genes).to(device),
-            torch.from_numpy(scaling.standardise(transformed_cf)).to(device),
-            design_cb,
-            slope_cf=moved[0],
-            shift_fc=moved[1],
-        )
+            slope_cf = torch.from_numpy(library_slope(transformed_cf, scaling)).to(device)
+            shift_fc = torch.from_numpy(library_shift(cells, values.dense(part), genes)).to(device)
+        x_cf = torch.from_numpy(scaling.standardise(transformed_cf)).to(device)
+        genes_f = torch.from_numpy(genes).to(device)
+        z_fck = hidden.without(genes_f, x_cf, design_cb, slope_cf=slope_cf, shift_fc=shift_fc)
         h_fcd = module.decode_cells(z_fck, design_cb).cpu().numpy()
         z = z_fck.cpu().numpy()
         remainder, own = linear.remainder(z, h_fcd, cells.design_nb), table.take(genes)
@@ -126,7 +114,7 @@ def _encoder_blocks(
     device = module.bias_g.device
     for part in cells.cells(MAX_CELLS):
         rows: Any = cells.transformed(part)
-        dense_cg = rows.toarray() if sparse.issparse(rows) else rows
+        dense_cg = rows if isinstance(rows, np.ndarray) else rows.toarray()
         slope_cg = torch.from_numpy(library_slope(dense_cg, cells.scaling)).to(device) if leaks else None
         x_cg, design_cb = torch.from_numpy(cells.standardised(part)), torch.from_numpy(cells.design_nb[part])
         yield x_cg.to(device), design_cb.to(device), slope_cg

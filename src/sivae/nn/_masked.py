@@ -70,7 +70,7 @@ def _first(module: TwoTowers, x_cg: Tensor, design_cb: Tensor, slope_cg: Tensor 
     moved_cg = None if slope_cg is None else module.without_covariates(x_cg + slope_cg, design_cb)
     x_cg = module.without_covariates(x_cg, design_cb)
     encoded_cb = design_cb if module.encodes_covariates else None
-    hidden_ch, skip_ck = first(beside(x_cg * tower.input_scale, encoded_cb)), x_cg @ skip_pk  # type: ignore[operator]
+    hidden_ch, skip_ck = first(beside(x_cg * tower.input_scale, encoded_cb)), x_cg @ skip_pk
     if moved_cg is None:
         return hidden_ch, torch.zeros_like(hidden_ch), skip_ck, torch.zeros_like(skip_ck)
     slope_cg = moved_cg - x_cg
