@@ -27,7 +27,7 @@ Values = NDArray[np.float32]
 MOST_KINDS: Final = 64
 """Kinds of cells; with more and with gains, rows are made dense."""
 MOST_DENSITY: Final = 0.1
-"""Share of values that are stored, above which dense blocks are quicker (docs/defaults.md)."""
+"""Share of values that are stored; with more, dense blocks are quicker (docs/defaults.md)."""
 
 
 @final
