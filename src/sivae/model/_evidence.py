@@ -62,33 +62,45 @@ def connected_pvalues(
     cells = np.arange(n) if n <= MAX_CELLS else np.sort(np.random.default_rng(seed).permutation(n)[:MAX_CELLS])
     few = validation.take(cells)
     depth = depth_of(few)
-    predicted_cg = hidden_predictions(module, table, linear, few, leaks=depth.counted and few.scaling.log)
+    predictions = _regrouped(
+        hidden_predictions(module, table, linear, few, leaks=depth.counted and few.scaling.log), GENES_AT_ONCE
+    )
     parts, columns = [], Columns(few.values())
-    for start in range(0, g, GENES_AT_ONCE):
+    for start, predicted_cf in zip(range(0, g, GENES_AT_ONCE), predictions, strict=True):
         genes = np.arange(start, min(start + GENES_AT_ONCE, g))
         values_cf = columns.dense(slice(start, start + GENES_AT_ONCE))
         depth_cf = depth.without(values_cf, genes)
         observed_cf = observed_without(few, values_cf, depth_cf, genes)
         draws = DRAWS if g <= WIDE else 0
-        p_f = null_pvalues(observed_cf, predicted_cg[:, genes], few, depth_cg=depth_cf, seed=seed, n_draws=draws)
-        parts.append(p_f)
+        parts.append(null_pvalues(observed_cf, predicted_cf, few, depth_cg=depth_cf, seed=seed, n_draws=draws))
     return np.concatenate(parts)
+
+
+def _regrouped(parts: Iterator[NDArray[np.float32]], size: int) -> Iterator[NDArray[np.float32]]:
+    """The same columns, so many at a time."""
+    held = np.empty((0, 0), np.float32)
+    for part in parts:
+        held = np.concatenate([held, part], axis=1) if held.size else part
+        while held.shape[1] >= size:
+            yield held[:, :size]
+            held = held[:, size:]
+    if held.size:
+        yield held
 
 
 @torch.no_grad()
 def hidden_predictions(
     module: TwoTowers, table: GeneTable, linear: LinearPart, cells: Expression, *, leaks: bool, most: int = 64
-) -> NDArray[np.float32]:
-    """Each gene in units of its scale as the decoder tells it from an encoding of the other genes, (c, g).
+) -> Iterator[NDArray[np.float32]]:
+    """Each gene as the decoder tells it from an encoding of the others, in units of its scale, (c, f), some at a time.
 
     `leaks` says that values are divided by a total that the gene is part of, and that it is to be left out there too.
     """
-    n, g = cells.shape
     device = module.bias_g.device
     chunk = max(1, min(most, 64 * 128 // module.n_joint))
     hidden = Hidden(module, _encoder_blocks(module, cells, leaks=leaks))
     values, transformed = Columns(cells.values()), Columns(cells.transformed())
-    design_cb, result_cg = torch.from_numpy(cells.design_nb).to(device), np.empty((n, g), np.float32)
+    design_cb, g = torch.from_numpy(cells.design_nb).to(device), cells.shape[1]
     for start in range(0, g, chunk):
         part = slice(start, min(start + chunk, g))
         genes, transformed_cf = np.arange(part.start, part.stop), transformed.dense(part)
@@ -102,9 +114,10 @@ def hidden_predictions(
         h_fcd = module.decode_cells(z_fck, design_cb).cpu().numpy()
         z = z_fck.cpu().numpy()
         remainder, own = linear.remainder(z, h_fcd, cells.design_nb), table.take(genes)
-        result_cg[:, part] = np.einsum("fck,fk->cf", z, own.loading_gk)
-        result_cg[:, part] += np.einsum("fcd,fd->cf", remainder, own.joint_gd)
-    return result_cg
+        predicted_cf = np.empty((len(z[0]), len(genes)), np.float32)
+        predicted_cf[:] = np.einsum("fck,fk->cf", z, own.loading_gk)
+        predicted_cf += np.einsum("fcd,fd->cf", remainder, own.joint_gd)
+        yield predicted_cf
 
 
 def _encoder_blocks(
