@@ -123,7 +123,7 @@ def _counted(factor_gm: Array, n_edges: int) -> Array:
 
 
 def _binned(factor_gm: Array) -> Iterator[tuple[int, Array, NDArray[np.int64]]]:
-    """First row, absolute correlations and their bins, (rows, g), block by block; bin -1 below the diagonal and at 0."""
+    """First row, absolute correlations and their bins, (rows, g), in blocks; bin -1 below the diagonal and of 0."""
     start = 0
     for product_bg in _products(factor_gm, factor_gm):
         size_bg = np.triu(np.abs(product_bg), start + 1)
