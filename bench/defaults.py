@@ -108,7 +108,7 @@ def components_start(module: Any, v_gk: torch.Tensor, sample: Any, **options: An
     _spectral.spectral_start(module, v_gk, sample, **options)
     with torch.no_grad():
         length_k = v_gk.square().sum(dim=0).sqrt().clamp(min=1e-9)
-        score_nk = sample.x_ng @ (v_gk / length_k)
+        score_nk = torch.cat([x_cg @ (v_gk / length_k) for x_cg in sample.rows()])
         module.cell_tower.skip_pk.copy_(v_gk / length_k / score_nk.std(dim=0).clamp(min=1e-9))
 
 

@@ -41,17 +41,24 @@ def test_attribution_is_the_row_sum_of_encoder_times_decoder(rng):
     np.testing.assert_allclose(_hubs.attribution(encoder, v), matrix.sum(axis=1) / 29)
 
 
-@pytest.mark.parametrize("share", [0.01, 0.1, 0.6])
+@pytest.mark.parametrize("share", [0.01, 0.1, 0.6, 0.95])
 @pytest.mark.parametrize("rows", [1, 7, 40])
-def test_degree_counts_the_strongest_pairs(factors, monkeypatch, share, rows):
+@pytest.mark.parametrize(("most", "bins"), [(10**6, 1), (1, 1), (1, 50), (1, 2**16)])
+def test_degree_counts_the_strongest_pairs(factors, monkeypatch, share, rows, most, bins):
+    """Also where the pairs are too many to be held."""
     monkeypatch.setattr(_hubs, "BLOCK_VALUES", 40 * rows)
+    monkeypatch.setattr(_hubs, "MOST_PAIRS", most)
+    monkeypatch.setattr(_hubs, "BINS", bins)
     size = np.abs(off_diagonal(factors))
     pairs = np.sort(size[np.triu_indices(40, 1)])[::-1]
-    cut = pairs[round(share * len(pairs)) - 1]
+    cut = max(pairs[round(share * len(pairs)) - 1], np.nextafter(0, 1))
     np.testing.assert_array_equal(_hubs.degree(factors, share=share), (size >= cut).sum(axis=1))
 
 
-def test_ties_at_the_cut_are_all_edges():
+@pytest.mark.parametrize("most", [10**6, 0])
+def test_ties_at_the_cut_are_all_edges(monkeypatch, most):
+    monkeypatch.setattr(_hubs, "MOST_PAIRS", most)
+    assert (_hubs.degree(np.zeros((6, 1))) == 0).all()
     factor = np.ones((6, 1))
     np.testing.assert_array_equal(_hubs.degree(factor, share=0.1), np.full(6, 5.0))
 

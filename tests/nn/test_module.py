@@ -6,7 +6,7 @@ import pytest
 import torch
 from builders import make_block, make_module
 
-from sivae.nn._masked import encode_without
+from sivae.nn._masked import Hidden
 from sivae.nn._module import Posterior, _with_hidden
 
 N, G, B = 6, 7, 2
@@ -139,7 +139,9 @@ def test_hiding_a_gene_is_putting_it_at_its_mean(cells, sizes):
     module, (x, design) = make_module(n_design=B, **sizes), cells
     module.cell_tower.input_scale.fill_(0.7)
     genes = [4, 0]
-    found = encode_without(module, torch.tensor(x), torch.tensor(design), torch.tensor(genes))
+    x, design = torch.tensor(x), torch.tensor(design)
+    hidden = Hidden(module, [(x[:3], design[:3], None), (x[3:], design[3:], None)])
+    found, x, design = hidden.without(torch.tensor(genes), x[:, genes], design), x.numpy(), design.numpy()
     for f, gene in enumerate(genes):
         hidden = x.copy()
         hidden[:, gene] = design @ module.shift_bg[:, gene].detach().numpy()
@@ -153,12 +155,11 @@ def test_hiding_a_gene_can_move_the_others_along(cells, rng, sizes):
     module, (x, design) = make_module(n_design=B, **sizes), cells
     module.cell_tower.input_scale.fill_(0.7)
     genes, slope, shift = [4, 0], rng.normal(size=(N, G)), rng.normal(size=(2, N))
-    found = encode_without(
-        module,
-        torch.tensor(x),
-        torch.tensor(design),
+    found = Hidden(module, [(torch.tensor(x), torch.tensor(design), torch.tensor(slope))]).without(
         torch.tensor(genes),
-        slope_cg=torch.tensor(slope),
+        torch.tensor(x[:, genes]),
+        torch.tensor(design),
+        slope_cf=torch.tensor(slope[:, genes]),
         shift_fc=torch.tensor(shift),
     )
     for f, gene in enumerate(genes):

@@ -33,6 +33,8 @@ def start_at(
     design_nb=None,
     profile_gq=None,
     strength_k=STRENGTH,
+    rows=10**6,
+    genes=10**6,
     **options,
 ):
     """A module at its spectral start on standardised values (counts, if given, behind them), its block, and v."""
@@ -54,26 +56,26 @@ def start_at(
     if "scale_g" in options:
         module.scale_g.copy_(torch.tensor(options.pop("scale_g")))
     v_gk = vectors[:, :K] * strength_k
-    counts = None
+    x_ng, counts, y = torch.tensor(x_ng, dtype=torch.float32), None, None
     if y_ng is not None:
+        y = torch.tensor(y_ng, dtype=torch.float32)
         counts = coordinates(y_ng)
         counts = type(counts)(counts.row, counts.column, counts.value.float())
     sample = Sample(
-        torch.tensor(x_ng, dtype=torch.float32),
+        lambda: (x_ng[start : start + rows] for start in range(0, n, rows)),
         torch.tensor(design_nb, dtype=torch.float32),
         torch.tensor(np.ones(n) if library_n is None else library_n, dtype=torch.float32),
-        counts,
-        n,
+        None if y is None else lambda: ((slice(i, i + genes), y[:, i : i + genes]) for i in range(0, g, genes)),
     )
     options = {"kl_weight": g / n} | options
     spectral_start(module, torch.tensor(v_gk, dtype=torch.float32), sample, **options)
     module.eval()
     block = Block(
-        sample.x_ng,
+        x_ng,
         sample.design_nb,
         torch.log(sample.library_n),
         torch.arange(g),
-        sample.x_ng if counts is None else counts,
+        x_ng if counts is None else counts,
         1 / n,
         1 / g,
     )
@@ -111,6 +113,20 @@ def factor_model(x_ng, v_gk):
     joint_gg = v_gk @ v_gk.T + np.diag(variance_g)
     gain_gk = np.linalg.solve(joint_gg, v_gk)
     return x_ng @ gain_gk, np.eye(v_gk.shape[1]) - v_gk.T @ gain_gk, variance_g
+
+
+@pytest.mark.parametrize("likelihood", ["normal", "poisson", "bernoulli", "zinb"])
+def test_parts_of_cells_and_of_genes_start_as_all_together(rng, likelihood):
+    y, library, log = planted_counts(rng)
+    y = np.minimum(y, 1) if likelihood == "bernoulli" else y
+    design = standardised(rng.normal(size=(N, 1)))
+    counts = {} if likelihood == "normal" else {"y_ng": y, "library_n": library}
+    whole, parts = (
+        start_at(standardised(log), likelihood=likelihood, design_nb=design, **counts, **sizes)[0].state_dict()
+        for sizes in ({}, {"rows": 7, "genes": 5})
+    )
+    for name, value in whole.items():
+        np.testing.assert_allclose(parts[name], value, rtol=1e-3, atol=1e-5, err_msg=name)
 
 
 def test_cells_and_genes_start_at_the_factor_model_of_principal_components(x_ng):

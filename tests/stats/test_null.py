@@ -1,11 +1,20 @@
 """The permutation null is calibrated, powerful, and equal to permuting by hand."""
 
+from itertools import permutations, product
+
 import numpy as np
 import oracles
 import pytest
 from scipy import stats
 
-from sivae.stats._null import centred, permutation_pvalues, quantile_strata, sorted_strata, without_line
+from sivae.stats._null import (
+    _third_moment,
+    centred,
+    permutation_pvalues,
+    quantile_strata,
+    sorted_strata,
+    without_line,
+)
 
 
 def one_stratum(n):
@@ -28,16 +37,37 @@ def test_uniform_under_the_null(rng):
     calibrated(permutation_pvalues(x, y, one_stratum(120), n_draws=400))
 
 
-def test_uniform_for_skewed_values(rng):
+@pytest.mark.parametrize("n_draws", [400, 0])
+def test_uniform_for_skewed_values(rng, n_draws):
     x, y = rng.lognormal(0, 1, (120, 1500)), rng.lognormal(0, 1, (120, 1500))
-    calibrated(permutation_pvalues(x, y, one_stratum(120), n_draws=400))
+    calibrated(permutation_pvalues(x, y, one_stratum(120), n_draws=n_draws))
 
 
-def test_not_too_small_for_sparse_counts(rng):
+def test_third_moment_is_that_of_all_permutations(rng):
+    """Two strata of four cells and one of two: 4! 4! 2! permutations, all of them."""
+    strata = np.array([0, 0, 0, 0, 1, 1, 1, 1, 2, 2])
+    x, y = (centred(rng.lognormal(size=(10, 3)), strata) for _ in range(2))
+    orders = [list(permutations(np.flatnonzero(strata == s))) for s in range(3)]
+    sums = np.array([(x[list(sum(order, ()))] * y).sum(axis=0) for order in product(*orders)])
+    np.testing.assert_allclose(sums.mean(axis=0), 0, atol=1e-9)
+    np.testing.assert_allclose(_third_moment(x, y, strata), (sums**3).mean(axis=0), rtol=1e-8)
+
+
+def test_closed_form_is_what_draws_come_to(rng):
+    x, y = sparse_counts(rng, 300, 60, mean=0.5), rng.normal(size=(300, 60))
+    x[:, :20] += 0.25 * y[:, :20]
+    strata = np.repeat(np.arange(15), 20)
+    found, drawn = (permutation_pvalues(x, y, strata, n_draws=n) for n in (0, 4000))
+    np.testing.assert_allclose(found, drawn, rtol=0.4, atol=0.03)
+    assert (found[:20] < 0.1).mean() > 0.9
+
+
+@pytest.mark.parametrize("n_draws", [400, 0])
+def test_not_too_small_for_sparse_counts(rng, n_draws):
     """Ties make these p-values discrete, hence conservative: no level is exceeded too often."""
     x, y = sparse_counts(rng, 150, 1500), rng.normal(size=(150, 1500))
     x[0, x.sum(axis=0) == 0] = 1
-    p = permutation_pvalues(x, y, one_stratum(150), n_draws=400)
+    p = permutation_pvalues(x, y, one_stratum(150), n_draws=n_draws)
     for level in (0.2, 0.05, 0.01, 0.001):
         assert stats.binomtest(int((p <= level).sum()), 1500, level, alternative="greater").pvalue > 1e-3, level
     assert stats.kstest(p, "uniform").statistic < 0.06

@@ -5,8 +5,8 @@ import oracles
 import pytest
 from scipy import sparse
 
-from sivae.stats import _spectrum
-from sivae.stats._spectrum import noise_edge, principal_axes, shrink
+from sivae.stats import _krylov, _spectrum
+from sivae.stats._spectrum import masked_evidence, noise_edge, principal_axes, shrink, signal_strength
 
 
 def in_blocks(x_ng, size=17):
@@ -40,14 +40,112 @@ def test_sign_is_that_of_the_largest_entry(rng, shape):
     assert (vectors[np.abs(vectors).argmax(axis=0), range(5)] > 0).all()
 
 
-@pytest.mark.parametrize("shape", [(120, 60), (60, 120)])
-def test_lanczos_is_dense(rng, shape, monkeypatch):
-    x_ng = low_rank(rng, *shape)
-    dense = principal_axes(in_blocks(x_ng), shape, 4)
+@pytest.fixture
+def few_passes(monkeypatch):
+    """All but the smallest matrices are large."""
     monkeypatch.setattr(_spectrum, "DENSE_LIMIT", 10)
-    lanczos = principal_axes(in_blocks(x_ng), shape, 4)
-    np.testing.assert_allclose(lanczos.values_q, dense.values_q, rtol=1e-3)
-    np.testing.assert_allclose(lanczos.vectors_gq, dense.vectors_gq, atol=0.02)
+
+
+def angles(a, b):
+    """Cosines of the principal angles between two subspaces."""
+    return np.linalg.svd(np.linalg.qr(a)[0].T @ np.linalg.qr(b)[0], compute_uv=False)
+
+
+@pytest.mark.parametrize("shape", [(120, 60), (60, 120)])
+def test_few_passes_whose_basis_is_whole_are_exact(rng, shape, few_passes):
+    x_ng = low_rank(rng, *shape)
+    found = principal_axes(in_blocks(x_ng), shape, 4)
+    values, vectors = oracles.principal_axes(x_ng, 4)
+    np.testing.assert_allclose(found.values_q, values, rtol=1e-4)
+    np.testing.assert_allclose(np.abs((found.vectors_gq * vectors).sum(axis=0)), 1, atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def wide():
+    """900 cells x 1,500 genes: strong axes, weak ones just above the noise, noise; and the exact decomposition."""
+    rng, strength = np.random.default_rng(4), np.array([3, 2.5, 2, 1.8, 1.6, 1.5, 1.25, 1.2])
+    n, g = 900, 1500
+    loading = np.linalg.qr(rng.normal(size=(g, len(strength))))[0]
+    x = rng.normal(size=(n, len(strength))) * strength**1.5 @ loading.T + rng.normal(size=(n, g))
+    x = (x - x.mean(axis=0)).astype(np.float32)
+    return x, *oracles.principal_axes(x, 60)
+
+
+def test_few_passes_find_axes_with_signal_and_all_values_nearly(wide, few_passes):
+    x_ng, values, vectors = wide
+    assert (values[:6] > 1.1 * edge_theory(*x_ng.shape)).all()
+    found = principal_axes(in_blocks(x_ng, 100), x_ng.shape, 60)
+    np.testing.assert_allclose(found.values_q[:6], values[:6], rtol=1e-4)
+    assert angles(found.vectors_gq[:, :6], vectors[:, :6]).min() > 0.9999
+    # The last of the noise are too small, never too large; together they are all there.
+    np.testing.assert_allclose(found.values_q, values, rtol=0.06)
+    assert (found.values_q <= values * (1 + 1e-5)).all()
+    assert found.values_q.sum() == pytest.approx(values.sum(), rel=0.01)
+    np.testing.assert_allclose(found.vectors_gq.T @ found.vectors_gq, np.eye(60), atol=1e-5)
+    assert (found.vectors_gq[np.abs(found.vectors_gq).argmax(axis=0), range(60)] > 0).all()
+    # Profiles V S and, as genes never trained on have them, X'U: the same along axes with a signal.
+    again = x_ng.T @ (x_ng @ found.vectors_gq / found.values_q) / len(x_ng)
+    np.testing.assert_allclose(again[:, :6], found.vectors_gq[:, :6], atol=1e-3)
+
+
+def test_strength_by_few_passes_is_that_of_the_exact_axes(wide, few_passes):
+    x_ng, values, vectors = wide
+    edge = edge_theory(*x_ng.shape)
+    held_out = wide[0][:200]
+    found = principal_axes(in_blocks(x_ng), x_ng.shape, 60)
+    exact = _spectrum.Spectrum(values, vectors, len(x_ng))
+    ours, theirs = (signal_strength(s, edge, x_ng.shape[1], 8, iter([held_out])) for s in (found, exact))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-3)
+    assert (theirs > 0).sum() >= 6
+
+
+def test_number_of_passes_is_bounded(wide, few_passes):
+    x_ng, passes = wide[0], []
+    principal_axes(lambda: passes.append(1) or in_blocks(x_ng, 300)(), x_ng.shape, 60)
+    assert len(passes) == _krylov.PASSES == 10
+
+
+def test_few_passes_do_not_depend_on_the_order_of_cells_and_repeat_to_the_last_bit(wide, few_passes, rng):
+    x_ng = wide[0]
+    one, same, other = (
+        principal_axes(in_blocks(x, 128), x.shape, 20) for x in (x_ng, x_ng, x_ng[rng.permutation(len(x_ng))])
+    )
+    assert np.array_equal(one.vectors_gq, same.vectors_gq)
+    np.testing.assert_allclose(other.values_q, one.values_q, rtol=1e-4)
+    np.testing.assert_allclose(other.vectors_gq[:, :6], one.vectors_gq[:, :6], atol=1e-4)
+
+
+def test_few_cells_of_many_genes_are_not_held(rng, monkeypatch):
+    x_ng = low_rank(rng, 40, 300)
+    exact = principal_axes(in_blocks(x_ng), x_ng.shape, 5)
+    monkeypatch.setattr(_spectrum, "HELD_LIMIT", 40 * 299)
+    passes = []
+    found = principal_axes(lambda: passes.append(1) or in_blocks(x_ng)(), x_ng.shape, 5)
+    assert len(passes) == 4
+    np.testing.assert_allclose(found.values_q, exact.values_q, rtol=1e-4)
+    np.testing.assert_allclose(found.vectors_gq, exact.vectors_gq, atol=1e-3)
+
+
+def test_a_product_is_taken_instead_of_blocks(wide, few_passes):
+    x_ng = wide[0]
+    found = principal_axes(
+        lambda: pytest.fail("blocks were asked for"),
+        x_ng.shape,
+        8,
+        product=lambda m: (x_ng.T @ (x_ng @ m)).astype(float),
+    )
+    np.testing.assert_allclose(found.values_q[:6], wide[1][:6], rtol=1e-4)
+
+
+def test_evidence_of_an_axis_is_that_of_the_predictions(rng):
+    """The gain of predicting each gene from the others along an axis, by the loop."""
+    spectrum = principal_axes(in_blocks(low_rank(rng, 60, 25)), (60, 25), 3)
+    x_cg, expected = low_rank(rng, 40, 25), []
+    for j in range(3):
+        v = spectrum.vectors_gq[:, j]
+        gain = [sum(x[g] * v[g] * (x @ v - x[g] * v[g]) for g in range(25)) for x in x_cg.astype(float)]
+        expected.append(np.mean(gain) / np.std(gain) * np.sqrt(40))
+    np.testing.assert_allclose(masked_evidence([x_cg[:13], x_cg[13:]], spectrum, 3), expected, rtol=1e-5)
 
 
 def test_full_rank_of_a_centred_matrix_is_finite(rng):

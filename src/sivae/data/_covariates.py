@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 
 from sivae.data._expression import Expression
+from sivae.data._products import SparseRows
 from sivae.stats._contingency import cross_counts
+from sivae.stats._krylov import Product
 from sivae.stats._spectrum import principal_axes
 
 Array = NDArray[np.float32]
@@ -33,7 +35,6 @@ MOST_CELLS = 5_000
 GAIN_SD = 0.3
 """Prior sd of a gene's gain in a batch around 1 (docs/defaults.md)."""
 GAIN_RANGE = (0.3, 3.0)
-ROWS = 1024
 
 
 @dataclass(frozen=True)
@@ -58,11 +59,15 @@ class CovariateEffect:
         """Rows of the expression without the effect, block by block, as often as asked."""
 
         def rows() -> Iterator[Array]:
-            for start in range(0, expression.shape[0], ROWS):
-                cells = slice(start, start + ROWS)
+            for cells in expression.cells():
                 yield self.remove(expression.standardised(cells), expression.design_nb[cells])
 
         return rows
+
+    def product(self, expression: Expression) -> Product | None:
+        """X'X times a matrix, X those rows, where what is stored gives it more quickly than they do; else None."""
+        found = SparseRows.of(expression, self.shift_bg, self.log_gain_bg)
+        return None if found is None else found.product
 
 
 def covariate_effect(expression: Expression, n_batches: int, *, seed: int = 0) -> CovariateEffect:
@@ -205,9 +210,9 @@ def _log_gain(expression: Expression, few: Expression, effect: CovariateEffect, 
 
     def blocks() -> Iterator[tuple[Array, Array, NDArray[np.intp]]]:
         pairs = zip(without_gain.blocks(expression)(), effect.blocks(expression)(), strict=True)
-        for number, (x_cg, rows_cg) in enumerate(pairs):
+        for cells, (x_cg, rows_cg) in zip(expression.cells(), pairs, strict=True):
             predicted_cg = np.asarray((rows_cg @ axes_gk) @ axes_gk.T, np.float32)
-            yield x_cg, predicted_cg, batch_n[number * ROWS : number * ROWS + len(x_cg)]
+            yield x_cg, predicted_cg, batch_n[cells]
 
     result = np.zeros_like(effect.shift_bg)
     result[:n_batches] = np.log(gain(blocks(), n_batches))
@@ -220,8 +225,7 @@ def _shift(expression: Expression, groups_nm: NDArray[np.float64]) -> Array:
     columns = np.concatenate([expression.design_nb.astype(np.float64), groups_nm], axis=1)
     columns -= columns.mean(axis=0)
     cross = np.zeros((columns.shape[1], expression.shape[1]))
-    for start in range(0, len(columns), ROWS):
-        cells = slice(start, start + ROWS)
+    for cells in expression.cells():
         cross += columns[cells].T @ expression.standardised(cells)
     coefficients = np.linalg.pinv(columns.T @ columns, rcond=1e-6, hermitian=True) @ cross
     return coefficients[:n_design].astype(np.float32)
@@ -229,4 +233,5 @@ def _shift(expression: Expression, groups_nm: NDArray[np.float64]) -> Array:
 
 def _axes(expression: Expression, effect: CovariateEffect) -> Array:
     n, g = expression.shape
-    return principal_axes(effect.blocks(expression), (n, g), min(N_AXES, n, g)).vectors_gq.astype(np.float32)
+    found = principal_axes(effect.blocks(expression), (n, g), min(N_AXES, n, g), product=effect.product(expression))
+    return found.vectors_gq.astype(np.float32)

@@ -18,7 +18,7 @@ from sivae._checks import check_names
 from sivae._errors import GeneMismatchError, SetupError, some, warn
 from sivae._values import frame, values_of
 from sivae.data._matrix import Matrix
-from sivae.data._rows import ROWS, Cells, Held, Rows, as_rows, is_by_gene, read_matrix, streamed, takes_much
+from sivae.data._rows import ROWS, Cells, Held, Rows, as_rows, is_by_gene, read_matrix, slices, streamed, takes_much
 from sivae.data._scaling import Scaling
 from sivae.data._setup import Setup, category_names, is_numeric, refuse_missing, refuse_wrong
 
@@ -175,10 +175,14 @@ class Expression:
         """Dense standardised rows, (cells, genes)."""
         return self.scaling.standardise(self.transformed(cells))
 
+    def cells(self, most: int = ROWS) -> Iterator[slice]:
+        """Cells from first to last, as many at a time as can be dense."""
+        return slices(*self.shape, most=most)
+
     def row_blocks(self, size: int = ROWS) -> Iterator[NDArray[np.float32]]:
         """Standardised rows from first to last."""
-        for start in range(0, self.shape[0], size):
-            yield self.standardised(slice(start, start + size))
+        for cells in self.cells(size):
+            yield self.standardised(cells)
 
     def block(
         self,

@@ -20,6 +20,10 @@ from sivae.data._setup import Setup
 
 ROWS: Final = 1024
 """Rows of a block. Sums over cells are made block by block, so that they are the same wherever the values lie."""
+WIDE: Final = 8192
+"""With more genes dense blocks have fewer cells, and what is made gene by gene is made of some genes at a time."""
+DENSE: Final = 2**23
+"""Cells times genes of such a block."""
 WINDOW: Final = 2**24
 """Cells times genes that are read at a time from where values are stored."""
 SHARE: Final = 0.25
@@ -55,6 +59,26 @@ class Held(Rows):
 
     def read(self, cells: Cells) -> Matrix:
         return self.matrix if isinstance(cells, slice) and cells == slice(None) else self.matrix[cells]
+
+
+@final
+class Columns:
+    """Genes of some cells, a few at a time: a sparse matrix is turned once, not searched again for each."""
+
+    def __init__(self, values_cg: Matrix) -> None:
+        self._by_gene: Any = values_cg.tocsc() if sparse.issparse(values_cg) else values_cg
+
+    def take(self, genes: slice) -> Matrix:
+        """Their values, as a matrix of the same kind as that of the cells."""
+        values_cf: Any = self._by_gene[:, genes]
+        found: Matrix = values_cf if isinstance(values_cf, np.ndarray) else values_cf.tocsr()
+        return found
+
+    def dense(self, genes: slice) -> NDArray[np.float32]:
+        """Their values, (cells, genes)."""
+        values_cf: Any = self._by_gene[:, genes]
+        dense_cf = values_cf if isinstance(values_cf, np.ndarray) else values_cf.toarray()
+        return np.ascontiguousarray(dense_cf, np.float32)
 
 
 @final
@@ -118,6 +142,22 @@ def _stacked(parts: list[Any]) -> Matrix:
         return parts[0]  # type: ignore[no-any-return]
     stack: Any = sparse.vstack(parts, format="csr") if sparse.issparse(parts[0]) else np.concatenate(parts)
     return stack  # type: ignore[no-any-return]
+
+
+def slices(n_cells: int, n_genes: int, *, most: int = ROWS) -> Iterator[slice]:
+    """Cells from first to last, at most so many at a time, fewer where dense rows of them are wide."""
+    size = most if n_genes <= WIDE else min(most, max(1, DENSE // n_genes))
+    for start in range(0, n_cells, size):
+        yield slice(start, min(start + size, n_cells))
+
+
+def gene_slices(n_cells: int, n_genes: int, *, most: int | None = None) -> Iterator[slice]:
+    """Genes from first to last: all at once (or at most so many), fewer where there are many."""
+    size = most or n_genes
+    if n_genes > WIDE:
+        size = min(size, max(1, DENSE // max(1, n_cells)))
+    for start in range(0, n_genes, size):
+        yield slice(start, min(start + size, n_genes))
 
 
 def as_rows(values: Matrix | Rows) -> Rows:

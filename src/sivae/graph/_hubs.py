@@ -14,6 +14,10 @@ from numpy.typing import NDArray
 from sivae.graph._neighbors import BLOCK_VALUES
 
 Array = NDArray[np.float64]
+MOST_PAIRS = 2**22
+"""Pairs that are held; beyond, degrees are counted without them."""
+BINS = 2**16
+"""Of absolute correlations, 0 to 1."""
 
 
 def norm(v_gk: Array, covariance_kk: Array | None = None) -> Array:
@@ -61,6 +65,8 @@ def degree(factor_gm: Array, *, share: float = 0.01) -> Array:
     together; by correlation they have no edges. Pairs of correlation 0 are never joined.
     """
     g = len(factor_gm)
+    if (n_edges := _n_edges(g, share)) > MOST_PAIRS:
+        return _counted(factor_gm, n_edges)
     row_e, column_e = top_pairs(factor_gm, share=share)
     return (np.bincount(row_e, minlength=g) + np.bincount(column_e, minlength=g)).astype(np.float64)
 
@@ -70,8 +76,7 @@ def top_pairs(factor_gm: Array, *, share: float = 0.01) -> tuple[NDArray[np.intp
 
     One pass over blocks of rows keeps the best pairs so far; pairs of correlation 0 are left out.
     """
-    g = len(factor_gm)
-    n_edges = max(1, round(share * g * (g - 1) / 2))
+    n_edges = _n_edges(len(factor_gm), share)
     value_e, row_e, column_e = np.empty(0), np.empty(0, np.intp), np.empty(0, np.intp)
     cut, start = 0.0, 0
     for product_bg in _products(factor_gm, factor_gm):
@@ -88,6 +93,44 @@ def top_pairs(factor_gm: Array, *, share: float = 0.01) -> tuple[NDArray[np.intp
             cut = np.nextafter(cut, 0.0)
         start += len(size_bg)
     return row_e, column_e
+
+
+def _n_edges(g: int, share: float) -> int:
+    return max(1, round(share * g * (g - 1) / 2))
+
+
+def _counted(factor_gm: Array, n_edges: int) -> Array:
+    """Edges of a gene among so many pairs, in two passes that keep none: where the cut lies, and who is above it."""
+    histogram = np.zeros(BINS, np.int64)
+    for _, _, bin_bg in _binned(factor_gm):
+        histogram += np.bincount(bin_bg.ravel() + 1, minlength=BINS + 1)[1:]
+    from_top = np.cumsum(histogram[::-1])[::-1]
+    cut_bin = int(np.flatnonzero(from_top >= min(n_edges, from_top[0])).max())
+    degree_g, close = np.zeros(len(factor_gm)), []
+    for start, size_bg, bin_bg in _binned(factor_gm):
+        above_bg = bin_bg > cut_bin
+        degree_g += above_bg.sum(axis=0)
+        degree_g[start : start + len(above_bg)] += above_bg.sum(axis=1)
+        row, column = np.nonzero(bin_bg == cut_bin)
+        close.append((size_bg[row, column], row + start, column))
+    value_e, row_e, column_e = (np.concatenate(arrays) for arrays in zip(*close, strict=True))
+    above = int(from_top[cut_bin] - histogram[cut_bin])
+    left = max(len(value_e) - (n_edges - above), 0)
+    kept = value_e >= (np.partition(value_e, left)[left] if len(value_e) else 0.0)  # ties at the cut all stay
+    for genes in (row_e[kept], column_e[kept]):
+        degree_g += np.bincount(genes, minlength=len(degree_g))
+    return degree_g
+
+
+def _binned(factor_gm: Array) -> Iterator[tuple[int, Array, NDArray[np.int64]]]:
+    """First row, absolute correlations and their bins, (rows, g), in blocks; bin -1 below the diagonal and of 0."""
+    start = 0
+    for product_bg in _products(factor_gm, factor_gm):
+        size_bg = np.triu(np.abs(product_bg), start + 1)
+        bin_bg = np.minimum((size_bg * BINS).astype(np.int64), BINS - 1)
+        bin_bg[size_bg == 0] = -1
+        yield start, size_bg, bin_bg
+        start += len(size_bg)
 
 
 def _low_cut(size_bg: Array, n_edges: int) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,14 +15,14 @@ from sivae._rng import torch_generator
 from sivae.data._covariates import CovariateEffect
 from sivae.data._expression import Design, Expression, Reader, library_size, size_factor_unit
 from sivae.data._profiles import CellProfiles, PrincipalProfiles, Profiles, StoredProfiles, sample_cells
-from sivae.data._rows import Held, Rows, read_matrix
+from sivae.data._rows import Columns, Held, Rows, gene_slices, read_matrix, slices
 from sivae.data._scaling import Scaling
 from sivae.data._setup import Setup
 from sivae.nn._likelihoods import Bernoulli, make_likelihood
 from sivae.nn._module import Architecture, SiVAEModule
 from sivae.nn._published_options import PublishedOptions
 from sivae.nn._spectral import Sample, log_scale, spectral_start
-from sivae.stats._spectrum import PERMUTATION_CELLS, Spectrum, noise_edge, signal_strength
+from sivae.stats._spectrum import LEAST_HELD_OUT, PERMUTATION_CELLS, Spectrum, noise_edge, signal_strength
 
 START_CELLS = 5000
 """Training cells on which counts are refitted at the start."""
@@ -123,7 +124,9 @@ def build_module(
     if counts:
         module.scale_g.copy_(log_scale(torch.from_numpy(scaling.mean_g), torch.from_numpy(scaling.sd_g), SCALE_CAP))
     n, g = training.shape
-    held_out = None if validation is None else _without_covariates(validation, effect)
+    held_out = None
+    if validation is not None and validation.shape[0] >= LEAST_HELD_OUT:
+        held_out = _without_covariates(validation, effect)
     strength_k = signal_strength(spectrum, _edge(training), g, options.n_latent, held_out)
     v_gk = torch.from_numpy((spectrum.vectors_gq[:, : options.n_latent] * strength_k).astype(np.float32))
     spectral_start(module, v_gk, _sample(training, counts=counts), kl_weight=kl_scale(options, training))
@@ -154,9 +157,12 @@ def kl_scale(options: Options, training: Expression) -> float:
     return 1.0
 
 
-def _without_covariates(validation: Expression, effect: CovariateEffect, most: int = 2000) -> NDArray[np.float32]:
-    cells = slice(0, most)
-    return effect.remove(validation.standardised(cells), validation.design_nb[cells])
+def _without_covariates(
+    validation: Expression, effect: CovariateEffect, most: int = 2000
+) -> Iterator[NDArray[np.float32]]:
+    n, g = validation.shape
+    for cells in slices(min(n, most), g, most=most):
+        yield effect.remove(validation.standardised(cells), validation.design_nb[cells])
 
 
 def _edge(training: Expression) -> float:
@@ -174,11 +180,19 @@ def _edge(training: Expression) -> float:
 def _sample(training: Expression, *, counts: bool) -> Sample:
     n, g = training.shape
     cells = np.arange(n) if n <= START_CELLS else np.sort(np.random.default_rng(0).permutation(n)[:START_CELLS])
-    block = training.block(cells, np.arange(g), counts=counts)
+
+    def rows() -> Iterator[torch.Tensor]:
+        for part in slices(len(cells), g, most=len(cells)):
+            yield torch.from_numpy(training.standardised(cells[part]))
+
+    def columns() -> Iterator[tuple[slice, torch.Tensor]]:
+        by_gene = Columns(training.values(cells))
+        for genes in gene_slices(len(cells), g):
+            yield genes, torch.from_numpy(by_gene.dense(genes))
+
     return Sample(
-        x_ng=block.x_cg,
-        design_nb=block.design_cb,
-        library_n=torch.exp(block.log_library_c),
-        counts=block.y if counts else None,  # type: ignore[arg-type]
-        n_training=n,
+        rows=rows,
+        design_nb=torch.from_numpy(training.design_nb[cells]),
+        library_n=torch.exp(torch.from_numpy(training.log_library_n[cells])),
+        counts=columns if counts else None,
     )

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import sparse
 
 from sivae.data._expression import Expression
+from sivae.data._rows import WIDE, Columns
 from sivae.model._left_out import depth_of, library_shift, library_slope, observed_without
 from sivae.model._linear import LinearPart
 from sivae.model._predict import GeneTable, predictor_blocks, to_standardised
-from sivae.nn._masked import encode_without
+from sivae.nn._masked import Hidden
 from sivae.nn._two_towers import TwoTowers
 from sivae.stats._null import centred, permutation_pvalues, sorted_strata, without_line
 
 Array = NDArray[np.float64]
 MAX_CELLS = 1000
 GENES_AT_ONCE = 1024
+DRAWS = 1000
 
 
 def explained(
@@ -52,60 +56,81 @@ def connected_pvalues(
     """Evidence that a gene follows anything: its prediction from all other genes, against its validation values, (g,).
 
     Each gene is hidden from the encoder, and left out of the totals by which values are divided (`model/_left_out.py`);
-    the null permutes its validation values (`null_pvalues`).
+    the null permutes its validation values (`null_pvalues`), with many genes in closed form.
     """
     n, g = validation.shape
     cells = np.arange(n) if n <= MAX_CELLS else np.sort(np.random.default_rng(seed).permutation(n)[:MAX_CELLS])
     few = validation.take(cells)
     depth = depth_of(few)
-    predicted_cg = hidden_predictions(module, table, linear, few, leaks=depth.counted and few.scaling.log)
-    parts = []
-    for start in range(0, g, GENES_AT_ONCE):
+    predictions = _regrouped(
+        hidden_predictions(module, table, linear, few, leaks=depth.counted and few.scaling.log), GENES_AT_ONCE
+    )
+    parts, columns = [], Columns(few.values())
+    for start, predicted_cf in zip(range(0, g, GENES_AT_ONCE), predictions, strict=True):
         genes = np.arange(start, min(start + GENES_AT_ONCE, g))
-        values_cf = _dense_columns(few, genes)
+        values_cf = columns.dense(slice(start, start + GENES_AT_ONCE))
         depth_cf = depth.without(values_cf, genes)
         observed_cf = observed_without(few, values_cf, depth_cf, genes)
-        parts.append(null_pvalues(observed_cf, predicted_cg[:, genes], few, depth_cg=depth_cf, seed=seed))
+        draws = DRAWS if g <= WIDE else 0
+        parts.append(null_pvalues(observed_cf, predicted_cf, few, depth_cg=depth_cf, seed=seed, n_draws=draws))
     return np.concatenate(parts)
+
+
+def _regrouped(parts: Iterator[NDArray[np.float32]], size: int) -> Iterator[NDArray[np.float32]]:
+    """The same columns, so many at a time."""
+    held = np.empty((0, 0), np.float32)
+    for part in parts:
+        held = np.concatenate([held, part], axis=1) if held.size else part
+        while held.shape[1] >= size:
+            yield held[:, :size]
+            held = held[:, size:]
+    if held.size:
+        yield held
 
 
 @torch.no_grad()
 def hidden_predictions(
     module: TwoTowers, table: GeneTable, linear: LinearPart, cells: Expression, *, leaks: bool, most: int = 64
-) -> NDArray[np.float32]:
-    """Each gene in units of its scale as the decoder tells it from an encoding of the other genes, (c, g).
+) -> Iterator[NDArray[np.float32]]:
+    """Each gene as the decoder tells it from an encoding of the others, in units of its scale, (c, f), some at a time.
 
     `leaks` says that values are divided by a total that the gene is part of, and that it is to be left out there too.
     """
-    n, g = cells.shape
     device = module.bias_g.device
     chunk = max(1, min(most, 64 * 128 // module.n_joint))
-    x_cg, design_cb = torch.from_numpy(cells.standardised(slice(None))), torch.from_numpy(cells.design_nb)
-    x_cg, design_cb = x_cg.to(device), design_cb.to(device)
-    slope_cg = torch.from_numpy(library_slope(cells)).to(device) if leaks else None
-    result_cg = np.empty((n, g), np.float32)
+    hidden = Hidden(module, _encoder_blocks(module, cells, leaks=leaks))
+    values, transformed = Columns(cells.values()), Columns(cells.transformed())
+    design_cb, g = torch.from_numpy(cells.design_nb).to(device), cells.shape[1]
     for start in range(0, g, chunk):
-        genes = np.arange(start, min(start + chunk, g))
-        shift_fc = library_shift(cells, _dense_columns(cells, genes), genes) if leaks else None
-        z_fck = encode_without(
-            module,
-            x_cg,
-            design_cb,
-            torch.from_numpy(genes).to(device),
-            slope_cg=slope_cg,
-            shift_fc=None if shift_fc is None else torch.from_numpy(shift_fc).to(device),
-        )
+        part = slice(start, min(start + chunk, g))
+        genes, transformed_cf = np.arange(part.start, part.stop), transformed.dense(part)
+        scaling, slope_cf, shift_fc = cells.scaling.take(genes), None, None
+        if leaks:
+            slope_cf = torch.from_numpy(library_slope(transformed_cf, scaling)).to(device)
+            shift_fc = torch.from_numpy(library_shift(cells, values.dense(part), genes)).to(device)
+        x_cf = torch.from_numpy(scaling.standardise(transformed_cf)).to(device)
+        genes_f = torch.from_numpy(genes).to(device)
+        z_fck = hidden.without(genes_f, x_cf, design_cb, slope_cf=slope_cf, shift_fc=shift_fc)
         h_fcd = module.decode_cells(z_fck, design_cb).cpu().numpy()
         z = z_fck.cpu().numpy()
-        remainder, part = linear.remainder(z, h_fcd, cells.design_nb), table.take(genes)
-        result_cg[:, genes] = np.einsum("fck,fk->cf", z, part.loading_gk)
-        result_cg[:, genes] += np.einsum("fcd,fd->cf", remainder, part.joint_gd)
-    return result_cg
+        remainder, own = linear.remainder(z, h_fcd, cells.design_nb), table.take(genes)
+        predicted_cf = np.empty((len(z[0]), len(genes)), np.float32)
+        predicted_cf[:] = np.einsum("fck,fk->cf", z, own.loading_gk)
+        predicted_cf += np.einsum("fcd,fd->cf", remainder, own.joint_gd)
+        yield predicted_cf
 
 
-def _dense_columns(cells: Expression, genes: NDArray[np.intp]) -> NDArray[np.float32]:
-    values = cells.values()[:, genes]
-    return np.asarray(values.toarray() if sparse.issparse(values) else values, np.float32)
+def _encoder_blocks(
+    module: TwoTowers, cells: Expression, *, leaks: bool
+) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]]:
+    """Standardised values, covariates, and if it `leaks` the slope by the library, some cells at a time."""
+    device = module.bias_g.device
+    for part in cells.cells(MAX_CELLS):
+        rows: Any = cells.transformed(part)
+        dense_cg = rows if isinstance(rows, np.ndarray) else rows.toarray()
+        slope_cg = torch.from_numpy(library_slope(dense_cg, cells.scaling)).to(device) if leaks else None
+        x_cg, design_cb = torch.from_numpy(cells.standardised(part)), torch.from_numpy(cells.design_nb[part])
+        yield x_cg.to(device), design_cb.to(device), slope_cg
 
 
 def null_pvalues(
@@ -115,6 +140,7 @@ def null_pvalues(
     *,
     depth_cg: NDArray[np.floating] | None = None,
     seed: int = 0,
+    n_draws: int = DRAWS,
 ) -> Array:
     """Permutation p-values of the association of each gene's values with its prediction, (g,).
 
@@ -141,7 +167,7 @@ def null_pvalues(
         without_line(without_line(centred(values, strata_c), line), curve) for values in (observed, predicted)
     )
     n_known = quantities_cb.shape[1] + sum(bool(np.ptp(known) > 1e-6) for known in (line, curve))
-    return permutation_pvalues(observed, predicted, strata_c, n_known=n_known, seed=seed)
+    return permutation_pvalues(observed, predicted, strata_c, n_known=n_known, seed=seed, n_draws=n_draws)
 
 
 def category_groups(design_nb: NDArray[np.float32]) -> NDArray[np.intp]:

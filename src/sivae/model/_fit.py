@@ -215,7 +215,8 @@ def _spectrum(options: _build.Options, known: Expression, effect: CovariateEffec
     """Principal axes of the training cells, as many as profiles, or without principal ones the start, need."""
     principal = options.profiles == "principal"
     width = options.n_profile if principal else _build.default_width("principal", options.n_latent)
-    return principal_axes(effect.blocks(known), known.shape, min(width, *known.shape))
+    rank = min(width, *known.shape)
+    return principal_axes(effect.blocks(known), known.shape, rank, product=effect.product(known))
 
 
 def _first(cells: Expression | None, most: int) -> Expression | None:

@@ -17,10 +17,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from sivae.data._expression import Expression
-from sivae.data._scaling import CLIP
+from sivae.data._scaling import CLIP, Scaling
 
 Array = NDArray[np.float64]
 Values = NDArray[np.float32]
@@ -81,14 +80,12 @@ def observed_without(cells: Expression, values_cf: Values, depth_cf: Array, gene
     return scaling.standardise(np.log1p(scaling.target * values_cf / np.maximum(depth_cf, LEAST)).astype(np.float32))
 
 
-def library_slope(cells: Expression) -> Values:
-    """Derivative of standardised values by minus the log library, (c, g): r / (1 + r) / sd with r = T y / library."""
-    transformed = cells.transformed()
-    dense_cg = transformed.toarray() if sparse.issparse(transformed) else np.asarray(transformed)
-    sd_g = cells.scaling.sd_g
-    slope_cg = -np.expm1(-dense_cg) * np.divide(1.0, sd_g, out=np.zeros_like(sd_g), where=sd_g > 0)
-    slope_cg[np.abs(cells.scaling.standardise(dense_cg)) >= CLIP] = 0.0
-    return np.asarray(slope_cg, np.float32)
+def library_slope(transformed_cf: Values, scaling: Scaling) -> Values:
+    """Derivative of standardised values by minus the log library, (c, f): r / (1 + r) / sd with r = T y / library."""
+    sd_f = scaling.sd_g
+    slope_cf = -np.expm1(-transformed_cf) * np.divide(1.0, sd_f, out=np.zeros_like(sd_f), where=sd_f > 0)
+    slope_cf[np.abs(scaling.standardise(transformed_cf)) >= CLIP] = 0.0
+    return np.asarray(slope_cf, np.float32)
 
 
 def library_shift(cells: Expression, values_cf: Values, genes: NDArray[np.intp]) -> Values:

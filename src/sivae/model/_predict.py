@@ -61,8 +61,7 @@ def encode(module: TwoTowers, expression: Expression) -> tuple[Array, Array]:
     device = module.bias_g.device
 
     def blocks() -> Iterator[tuple[slice, tuple[Array, ...]]]:
-        for start in range(0, expression.shape[0], BATCH):
-            cells = slice(start, start + BATCH)
+        for cells in expression.cells(BATCH):
             x_cg = torch.from_numpy(expression.standardised(cells)).to(device)
             q_z = module.encode_cells(x_cg, torch.from_numpy(expression.design_nb[cells]).to(device))
             yield cells, (q_z.mean_rk.cpu().numpy(), q_z.sd_rk.cpu().numpy())
@@ -88,8 +87,7 @@ def encode_pretrained(module: PublishedModule, expression: Expression) -> tuple[
     """Posterior mean and sd of z of every cell as before the last phase, (n, k) each."""
 
     def blocks() -> Iterator[tuple[slice, tuple[Array, ...]]]:
-        for start in range(0, expression.shape[0], BATCH):
-            cells = slice(start, start + BATCH)
+        for cells in expression.cells(BATCH):
             design_cb = torch.from_numpy(expression.design_nb[cells])
             mean_ck, sd_ck = module.pretrained_tower.encode(torch.from_numpy(expression.standardised(cells)), design_cb)
             yield cells, (mean_ck.numpy(), sd_ck.numpy())
@@ -134,8 +132,7 @@ def predictor_blocks(
     if genes is not None and not module.softmax:
         table = table.take(genes)
     design_nb = expression.design_nb if design_nb is None else design_nb
-    for start in range(0, expression.shape[0], BATCH):
-        cells = slice(start, min(start + BATCH, expression.shape[0]))
+    for cells in expression.cells(BATCH):
         z_ck, _ = encode(module, expression.take(np.arange(cells.start, cells.stop)))
         design_cb = design_nb[cells]
         remainder_cd = linear.remainder(z_ck, joint(module, z_ck, design_cb), design_cb).astype(np.float32)

@@ -28,7 +28,8 @@ import torch
 from numpy.typing import NDArray
 
 from sivae._block import Counts
-from sivae.data._expression import Expression
+from sivae.data._expression import Expression, as_counts
+from sivae.data._rows import Columns, gene_slices
 from sivae.model._linear import Moments
 from sivae.model._predict import BATCH, GeneTable, predictor
 from sivae.nn._likelihoods import Likelihood
@@ -56,9 +57,13 @@ def with_width(
     rows = sample_rows(training.shape[0])
     few, z_mk = training.take(rows), z_nk[rows]
     parts = []
-    for start in range(0, training.shape[1], CHUNK):
-        genes = np.arange(start, min(start + CHUNK, training.shape[1]))
-        y = few.block(np.arange(len(rows)), genes, counts=likelihood.counts).y
+    columns = Columns(few.values() if likelihood.counts else few.transformed())
+    for part in gene_slices(len(rows), training.shape[1], most=CHUNK):
+        genes = np.arange(part.start, part.stop)
+        if likelihood.counts:
+            y: torch.Tensor | Counts = as_counts(columns.take(part))
+        else:
+            y = torch.from_numpy(few.scaling.take(genes).standardise(columns.dense(part)))
         parts.append(sampling_covariance(table.take(genes), likelihood, y, z_mk, few, n_training=training.shape[0]))
     covariance_gkk, noise_g = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     return covariance_gkk, noise_g

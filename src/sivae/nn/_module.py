@@ -171,11 +171,12 @@ class SiVAEModule(TwoTowers):
         """Joint layer h of cells, (c, d)."""
         return self.cell_tower.decode(z_ck, design_cb if self.decodes_covariates else None)
 
-    def without_covariates(self, x_cg: Tensor, design_cb: Tensor) -> Tensor:
-        """Rows without the linear effect of their covariates, (c, g)."""
+    def without_covariates(self, x_cg: Tensor, design_cb: Tensor, genes: Tensor | slice = slice(None)) -> Tensor:
+        """Rows without the linear effect of their covariates, (c, g); the rows may be of some `genes` alone."""
         if design_cb.shape[1] == 0:
             return x_cg
-        return (x_cg - design_cb @ self.shift_bg) * torch.exp(-design_cb @ self.log_gain_bg)
+        shift_bg, log_gain_bg = self.shift_bg[:, genes], self.log_gain_bg[:, genes]
+        return (x_cg - design_cb @ shift_bg) * torch.exp(-design_cb @ log_gain_bg)
 
     def encode_features(self, profile_fq: Tensor) -> Posterior:
         """q(v | p): a gene over its profile."""

@@ -145,7 +145,7 @@ class PublishedModule(TwoTowers):
         """Last hidden layer y of cells, (c, d)."""
         return self.cell_tower.decode(z_ck, design_cb)
 
-    def without_covariates(self, x_cg: Tensor, design_cb: Tensor) -> Tensor:
+    def without_covariates(self, x_cg: Tensor, design_cb: Tensor, genes: Tensor | slice = slice(None)) -> Tensor:
         """The rows as they are."""
         return x_cg
 

@@ -16,12 +16,12 @@ zero the product would have no gradient. For counts, ridge-Poisson steps per gen
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from sivae._block import Counts
 from sivae.nn._likelihoods import CountLikelihood
 from sivae.nn._module import SiVAEModule
 
@@ -32,11 +32,12 @@ LEAST_SCORE_VARIANCE = 1e-4
 class Sample:
     """Training cells (all, or a sample) on which counts are refitted and noise is estimated."""
 
-    x_ng: Tensor  # standardised
+    rows: Callable[[], Iterator[Tensor]]
+    """Standardised values, (c, g), some cells at a time from first to last."""
     design_nb: Tensor
     library_n: Tensor
-    counts: Counts | None
-    n_training: int
+    counts: Callable[[], Iterator[tuple[slice, Tensor]]] | None
+    """Genes, and their counts in all of the cells, (n, f), some genes at a time from first to last."""
 
 
 @torch.no_grad()
@@ -47,7 +48,8 @@ def spectral_start(
     module.used_k.copy_((v_gk.square().sum(dim=0) > 0).float())
     tower = module.cell_tower
     floor = module.architecture.sigma_floor**2
-    variance_g = (sample.x_ng.var(dim=0) - v_gk.square().sum(dim=1)).clamp(min=floor)
+    spread_g, mean_square = _spread(sample.rows())
+    variance_g = (spread_g - v_gk.square().sum(dim=1)).clamp(min=floor)
     weighted_gk = v_gk / variance_g[:, None]
     covariance_kk = torch.linalg.inv(torch.eye(v_gk.shape[1]) + v_gk.T @ weighted_gk)
     tower.skip_pk.copy_(weighted_gk @ covariance_kk)
@@ -65,8 +67,26 @@ def spectral_start(
     precision_g = 1 + information_g * len(v_gk) / max(kl_weight, 1e-12)
     module.feature_tower.log_sd_k.fill_(float((-0.5 * torch.log(precision_g)).mean()))
     module.feature_tower.decoder.layers[-1].weight.zero_()  # type: ignore[operator]
-    for tower, rows in ((module.cell_tower, sample.x_ng), (module.feature_tower, module.profile_gq)):
-        tower.input_scale.copy_(1.0 / rows.square().mean().sqrt().clamp(min=1e-6))
+    for tower, square in ((module.cell_tower, mean_square), (module.feature_tower, module.profile_gq.square().mean())):
+        tower.input_scale.copy_(1.0 / square.sqrt().clamp(min=1e-6))
+
+
+def _spread(blocks: Iterator[Tensor]) -> tuple[Tensor, Tensor]:
+    """Variance of each gene, (g,), and the mean square of all values."""
+    first = next(blocks)
+    variance_g, square = first.var(dim=0), first.square().mean()
+    n, mean_g, apart_g = len(first), first.mean(dim=0, dtype=torch.float64), (len(first) - 1) * variance_g.double()
+    if (following := next(blocks, None)) is None:
+        return variance_g, square
+    square_sum = square.double() * first.numel()
+    del first
+    while following is not None:
+        mean_c, m = following.mean(dim=0, dtype=torch.float64), len(following)
+        apart_g += (following - mean_c).square().sum(dim=0) + (mean_c - mean_g).square() * (n * m / (n + m))
+        square_sum += following.square().sum(dtype=torch.float64)
+        n, mean_g = n + m, mean_g + (mean_c - mean_g) * (m / (n + m))
+        following = next(blocks, None)
+    return (apart_g / (n - 1)).float(), (square_sum / (n * len(mean_g))).float()
 
 
 def _set_feature_skip(module: SiVAEModule, v_gk: Tensor) -> None:
@@ -81,48 +101,64 @@ def _count_start(
 ) -> tuple[Tensor, Tensor]:
     """Bias, offsets, v, noise and zero inflation on the counts; returns the information per cell about v and v."""
     assert sample.counts is not None
-    n, g = sample.x_ng.shape
-    posterior = module.encode_cells(sample.x_ng, sample.design_nb)
-    z_nk = posterior.mean_rk
-    y_ng = torch.zeros(n, g)
-    y_ng[sample.counts.row, sample.counts.column] = sample.counts.value
-    design_n1 = torch.cat([torch.ones(n, 1), sample.design_nb, z_nk], dim=1)
-    n_design = 1 + sample.design_nb.shape[1]
-    beta_gp = torch.cat(
+    start, scores = 0, []
+    for x_cg in sample.rows():
+        scores.append(module.encode_cells(x_cg, sample.design_nb[start : start + len(x_cg)]).mean_rk)
+        start += len(x_cg)
+    design_n1 = torch.cat([torch.ones(start, 1), sample.design_nb, torch.cat(scores)], dim=1)
+    # Ridge: each axis has the prior variance that the spectral loadings show; offsets have unit prior variance.
+    prior_k = v_gk.square().mean(dim=0).clamp(min=1e-8)
+    information_g, v_gk = torch.empty(len(v_gk)), v_gk.clone()
+    for genes, y_nf in sample.counts():
+        information_g[genes], v_gk[genes] = _refit(
+            module, likelihood, v_gk[genes], y_nf, sample.library_n, design_n1, prior_k, genes=genes, steps=steps
+        )
+    return information_g, v_gk
+
+
+def _refit(
+    module: SiVAEModule,
+    likelihood: CountLikelihood,
+    v_fk: Tensor,
+    y_nf: Tensor,
+    library_n: Tensor,
+    design_n1: Tensor,
+    prior_k: Tensor,
+    *,
+    genes: slice,
+    steps: int,
+) -> tuple[Tensor, Tensor]:
+    """The same for some genes, (f,) and (f, k)."""
+    (n, f), scale_f = y_nf.shape, module.scale_g[genes]
+    n_design = design_n1.shape[1] - v_fk.shape[1]
+    beta_fp = torch.cat(
         [
-            likelihood.match(y_ng, sample.library_n[:, None].expand(n, g))[:, None],
-            torch.zeros(g, n_design - 1),
-            module.scale_g[:, None] * v_gk,
+            likelihood.match(y_nf, library_n[:, None].expand(n, f))[:, None],
+            torch.zeros(f, n_design - 1),
+            scale_f[:, None] * v_fk,
         ],
         dim=1,
     )
-    # Ridge: each axis has the prior variance that the spectral loadings show; offsets have unit prior variance.
-    prior_k = v_gk.square().mean(dim=0)
-    precision_gp = torch.cat(
-        [
-            torch.full((g, 1), 1e-3),
-            torch.ones(g, n_design - 1),
-            1.0 / (prior_k.clamp(min=1e-8) * module.scale_g[:, None] ** 2),
-        ],
-        dim=1,
+    precision_fp = torch.cat(
+        [torch.full((f, 1), 1e-3), torch.ones(f, n_design - 1), 1.0 / (prior_k * scale_f[:, None] ** 2)], dim=1
     )
     for _ in range(steps):
-        beta_gp = _newton_step(likelihood, design_n1, y_ng, sample.library_n, beta_gp, precision_gp)
-    mean_ng = sample.library_n[:, None] * torch.exp((design_n1 @ beta_gp.T).clamp(max=10.0))
+        beta_fp = _newton_step(likelihood, design_n1, y_nf, library_n, beta_fp, precision_fp)
+    mean_nf = library_n[:, None] * torch.exp((design_n1 @ beta_fp.T).clamp(max=10.0))
     # The bias that makes expected and observed totals equal.
-    beta_gp[:, 0] += likelihood.match(y_ng, mean_ng)
-    mean_ng = sample.library_n[:, None] * torch.exp((design_n1 @ beta_gp.T).clamp(max=10.0))
-    log_noise_g, zero_logit_g = likelihood.moments(y_ng, mean_ng)
-    module.log_noise_g.copy_(log_noise_g)
-    if zero_logit_g is not None and module.zero_logit_g is not None:
-        module.zero_logit_g.copy_(zero_logit_g)
-        shift_g = torch.nn.functional.softplus(zero_logit_g)  # -log(1 - pi): the mean of what is not inflated
-        beta_gp[:, 0] += shift_g
-        mean_ng = mean_ng * torch.exp(shift_g)
-    module.bias_g.copy_(beta_gp[:, 0])
-    module.offset_gb.copy_(beta_gp[:, 1:n_design])
-    information_ng = likelihood.information(mean_ng, log_noise_g, zero_logit_g)
-    return information_ng.mean(dim=0) * module.scale_g**2, beta_gp[:, n_design:] / module.scale_g[:, None]
+    beta_fp[:, 0] += likelihood.match(y_nf, mean_nf)
+    mean_nf = library_n[:, None] * torch.exp((design_n1 @ beta_fp.T).clamp(max=10.0))
+    log_noise_f, zero_logit_f = likelihood.moments(y_nf, mean_nf)
+    module.log_noise_g[genes] = log_noise_f
+    if zero_logit_f is not None and module.zero_logit_g is not None:
+        module.zero_logit_g[genes] = zero_logit_f
+        shift_f = torch.nn.functional.softplus(zero_logit_f)  # -log(1 - pi): the mean of what is not inflated
+        beta_fp[:, 0] += shift_f
+        mean_nf = mean_nf * torch.exp(shift_f)
+    module.bias_g[genes] = beta_fp[:, 0]
+    module.offset_gb[genes] = beta_fp[:, 1:n_design]
+    information_nf = likelihood.information(mean_nf, log_noise_f, zero_logit_f)
+    return information_nf.mean(dim=0) * scale_f**2, beta_fp[:, n_design:] / scale_f[:, None]
 
 
 def _newton_step(

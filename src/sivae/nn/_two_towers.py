@@ -67,8 +67,8 @@ class TwoTowers(nn.Module, ABC):
         """Joint layer of cells, (c, d)."""
 
     @abstractmethod
-    def without_covariates(self, x_cg: Tensor, design_cb: Tensor) -> Tensor:
-        """What the encoder reads of the rows, (c, g)."""
+    def without_covariates(self, x_cg: Tensor, design_cb: Tensor, genes: Tensor | slice = slice(None)) -> Tensor:
+        """What the encoder reads of the rows, (c, g); the rows may be of some `genes` alone."""
 
     @abstractmethod
     def encode_features(self, profile_fq: Tensor) -> Posterior:

@@ -23,7 +23,11 @@ def permutation_pvalues(
     The statistic is the sum over cells of the products of values centred within strata. Its null mean (zero) and
     variance under permutation are exact; the skewness is estimated from `n_draws` permutations, and the tail is that
     of a Pearson type III distribution, so that p-values below 1 / n_draws exist. Where the empirical p-value is above
-    0.1 it is reported as is.
+    0.1 it is reported as is. Without draws the skewness is exact too: a stratum of m cells adds
+
+        m / ((m - 1)(m - 2)) sum x^3 sum y^3
+
+    to the third moment (Pitman 1937, J. R. Stat. Soc. Suppl. 4:225), and every p-value is that of the tail.
 
     Parameters
     ----------
@@ -32,7 +36,7 @@ def permutation_pvalues(
     strata_n
         Stratum of each cell.
     n_draws
-        Permutations.
+        Permutations; 0 for none, which is many times quicker.
     n_known
         Columns that were regressed out of both sides. What is left of d degrees of freedom (cells less strata) agrees
         by chance as d - n_known values do, and permuted as d do: the statistic is shortened by
@@ -55,6 +59,9 @@ def permutation_pvalues(
     sd = np.sqrt(variance)
     valid = sd > 1e-9 * (1 + np.abs(statistic))
     z_score = np.where(valid, statistic / np.where(valid, sd, 1.0), 0.0)
+    if n_draws == 0:
+        skew = _third_moment(x_ng, y_ng, strata_n) / np.where(valid, sd, 1.0) ** 3
+        return np.where(valid, _tail(z_score, skew), 1.0)
     rng = np.random.default_rng(seed)
     draws = np.empty((n_draws, len(statistic)), np.float32)
     order = np.argsort(strata_n, kind="stable")
@@ -64,9 +71,22 @@ def permutation_pvalues(
         draws[draw] = np.einsum("ng,ng->g", x_ng[permuted], y_ng[order])
     draws /= np.where(valid, sd, 1.0)
     empirical = (1 + (draws >= z_score - 1e-6).sum(axis=0)) / (n_draws + 1)
-    skew = np.clip((draws.astype(np.float64) ** 3).mean(axis=0), -4.0, 4.0)
-    tail = np.clip(pearson3.sf(z_score, skew), 1e-300, 1.0)
+    tail = _tail(z_score, (draws.astype(np.float64) ** 3).mean(axis=0))
     return np.where(valid, np.where(empirical > 0.1, empirical, tail), 1.0)
+
+
+def _tail(z_score: Array, skew: Array) -> Array:
+    return np.asarray(np.clip(pearson3.sf(z_score, np.clip(skew, -4.0, 4.0)), 1e-300, 1.0), np.float64)
+
+
+def _third_moment(x_ng: Array, y_ng: Array, strata_n: NDArray[np.intp]) -> Array:
+    """Third moment of the statistic under permutation, (g,); columns are centred within strata."""
+    result = np.zeros(x_ng.shape[1])
+    for stratum in np.unique(strata_n):
+        rows = strata_n == stratum
+        if (m := int(rows.sum())) > 2:
+            result += m / ((m - 1) * (m - 2)) * (x_ng[rows] ** 3).sum(axis=0) * (y_ng[rows] ** 3).sum(axis=0)
+    return result
 
 
 def centred(values_ng: NDArray[np.floating], strata_n: NDArray[np.intp]) -> Array:

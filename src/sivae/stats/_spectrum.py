@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,9 +10,13 @@ from numpy.typing import NDArray
 from scipy import linalg, sparse
 from scipy.sparse.linalg import LinearOperator, eigsh
 
+from sivae.stats._krylov import Product, Single, leading
+
 Array = NDArray[np.float64]
 DENSE_LIMIT = 4000
-"""Up to this many rows or columns the Gram matrix is decomposed exactly; beyond, Lanczos iterations."""
+"""Up to this many rows or columns the Gram matrix is decomposed exactly; beyond, in a few passes (`_krylov.py`)."""
+HELD_LIMIT = 2**26
+"""Rows times columns that are held at once, where cells are few and genes many."""
 PERMUTATION_CELLS = 5000
 """Cells used to find the noise edge; the edge is carried over to N by the Marchenko-Pastur law."""
 LEAST_EVIDENCE = 3.0
@@ -31,8 +35,13 @@ class Spectrum:
     n_cells: int
 
 
-def principal_axes(blocks: Callable[[], Iterator[NDArray[np.float32]]], shape: tuple[int, int], rank: int) -> Spectrum:
+def principal_axes(
+    blocks: Callable[[], Iterator[Single]], shape: tuple[int, int], rank: int, *, product: Product | None = None
+) -> Spectrum:
     """Leading eigenvectors of X'X / N from blocks of rows.
+
+    Exact where the smaller side is at most `DENSE_LIMIT` (and the data no more than `HELD_LIMIT` if that is the cells);
+    else nearly so, in ten passes.
 
     Parameters
     ----------
@@ -42,14 +51,16 @@ def principal_axes(blocks: Callable[[], Iterator[NDArray[np.float32]]], shape: t
         Cells and genes.
     rank
         Number of axes q, at most the smaller side.
+    product
+        X'X times a matrix, where there is a quicker way than by the blocks.
 
     Returns
     -------
     The spectrum, each vector signed so that its largest entry by absolute value is positive.
     """
     n, g = shape
-    if min(n, g) > DENSE_LIMIT:
-        values, vectors = _lanczos(blocks, shape, rank)
+    if min(n, g) > DENSE_LIMIT or (n < g and n * g > HELD_LIMIT):
+        values, vectors = leading(product or _by_blocks(blocks), shape, rank)
     elif n < g:
         x_ng = np.concatenate([block.astype(np.float64) for block in blocks()])
         values, left = _top_eigen(x_ng @ x_ng.T / n, rank)
@@ -69,19 +80,14 @@ def _top_eigen(matrix: Array, rank: int) -> tuple[Array, Array]:
     return values[::-1], vectors[:, ::-1]
 
 
-def _lanczos(
-    blocks: Callable[[], Iterator[NDArray[np.float32]]], shape: tuple[int, int], rank: int
-) -> tuple[Array, Array]:
-    n, g = shape
+def _by_blocks(blocks: Callable[[], Iterator[Single]]) -> Product:
+    def product(matrix_gl: Single) -> Array:
+        total_gl = np.zeros(matrix_gl.shape)
+        for block_cg in blocks():
+            total_gl += block_cg.T @ (block_cg @ matrix_gl)
+        return total_gl
 
-    def product(vector: Array) -> Array:
-        vector = vector.ravel().astype(np.float32)
-        return sum((block.T @ (block @ vector) for block in blocks()), np.zeros(g)) / n
-
-    operator = LinearOperator((g, g), matvec=product, dtype=np.float64)
-    start = np.random.default_rng(0).standard_normal(g)
-    values, vectors = eigsh(operator, k=rank, v0=start, tol=1e-3)
-    return values[::-1], vectors[:, ::-1]
+    return product
 
 
 def noise_edge(values_ng: sparse.csc_matrix, n_cells: int, *, seed: int, repeats: int = 3) -> float:
@@ -110,7 +116,9 @@ def noise_edge(values_ng: sparse.csc_matrix, n_cells: int, *, seed: int, repeats
 def _permuted_top(values_ng: sparse.csc_matrix, rng: np.random.Generator) -> float:
     m, g = values_ng.shape
     counts = np.diff(values_ng.indptr)
-    rows = np.concatenate([rng.permutation(m)[:count] for count in counts]) if g else np.empty(0, int)
+    rows = np.empty(len(values_ng.data), values_ng.indices.dtype)
+    for start, count in zip(values_ng.indptr, counts, strict=False):
+        rows[start : start + count] = rng.permutation(m)[:count]
     columns = sparse.csc_matrix((values_ng.data.astype(np.float64), rows, values_ng.indptr), shape=(m, g))
     mean = np.asarray(columns.mean(axis=0)).ravel()
     variance = np.asarray(columns.multiply(columns).mean(axis=0)).ravel() - mean**2
@@ -146,44 +154,42 @@ def shrink(values_k: Array, edge: float, n_cells: int, n_genes: int) -> Array:
     return np.where(above, np.sqrt(spike * noise * cosine2), 0.0)
 
 
-def masked_evidence(x_cg: NDArray[np.floating], spectrum: Spectrum, rank: int) -> Array:
+def masked_evidence(held_out: Iterable[NDArray[np.floating]], spectrum: Spectrum, rank: int) -> Array:
     """How well each axis predicts genes from all the others, on cells it was not made from.
 
-    Along axis j a gene is predicted as V_gj (z_cj - its own share of z_cj). An axis that is spent on a single gene, or
-    on noise, predicts nothing of it.
+    Along axis j a gene is predicted as V_gj (z_cj - its own share x_cg V_gj of z_cj), so that a cell's gain
+    sum_g x_cg V_gj (z_cj - x_cg V_gj) is z_cj^2 - sum_g x_cg^2 V_gj^2. An axis that is spent on a single gene, or on
+    noise, predicts nothing of it.
 
     Parameters
     ----------
-    x_cg
-        Standardised values of held-out cells.
+    held_out
+        Standardised values of held-out cells, (c, g), block by block.
 
     Returns
     -------
     z-score over cells of the gain of each axis, (k,).
     """
-    z_score = np.zeros(rank)
-    score_ck = x_cg @ spectrum.vectors_gq[:, :rank]
-    for j in range(rank):
-        direction = spectrum.vectors_gq[:, j]
-        predicted_cg = (score_ck[:, j, None] - x_cg * direction) * direction
-        gain_c = (x_cg * predicted_cg).sum(axis=1)
-        z_score[j] = gain_c.mean() / max(float(gain_c.std()), 1e-12) * np.sqrt(len(gain_c))
-    return z_score
+    vectors_gk = spectrum.vectors_gq[:, :rank]
+    gain_ck = np.concatenate([(x_cg @ vectors_gk) ** 2 - np.square(x_cg) @ vectors_gk**2 for x_cg in held_out])
+    spread_k = np.maximum(gain_ck.std(axis=0), 1e-12)
+    return np.asarray(gain_ck.mean(axis=0) / spread_k * np.sqrt(len(gain_ck)), np.float64)
 
 
 def signal_strength(
-    spectrum: Spectrum, edge: float, n_genes: int, rank: int, held_out_cg: NDArray[np.floating] | None
+    spectrum: Spectrum, edge: float, n_genes: int, rank: int, held_out: Iterable[NDArray[np.floating]] | None
 ) -> Array:
     """Sd of the signal along each of the leading axes, zero for an axis with nothing to say, (k,).
 
     An axis is kept if its eigenvalue is above the noise edge (strength by `shrink`), or if on held-out cells it
     predicts genes from the other genes beyond `LEAST_EVIDENCE` standard errors. Held-out cells decide whether such an
-    axis is kept; its strength, `WEAK_SHARE` of its eigenvalue, is not made from them.
+    axis is kept; its strength, `WEAK_SHARE` of its eigenvalue, is not made from them. They come block by block; None
+    where they are fewer than `LEAST_HELD_OUT`.
     """
     values_k = spectrum.values_q[:rank]
     strength_k = shrink(values_k, edge, spectrum.n_cells, n_genes)
-    if held_out_cg is None or len(held_out_cg) < LEAST_HELD_OUT:
+    if held_out is None:
         return strength_k
-    z_score = masked_evidence(held_out_cg, spectrum, rank)
+    z_score = masked_evidence(held_out, spectrum, rank)
     weak_k = (strength_k == 0) & (z_score > LEAST_EVIDENCE) & (values_k > 1e-6)
     return np.where(weak_k, np.sqrt(WEAK_SHARE * values_k), strength_k)

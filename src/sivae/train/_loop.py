@@ -319,8 +319,8 @@ def evaluate(module: TwoTowers, expression: Expression, noise: torch.Generator |
     n, g = expression.shape
     genes, device = np.arange(g), module.bias_g.device
     total = np.zeros(4)
-    for start in range(0, n, size):
-        cells = np.arange(start, min(start + size, n))
+    for part in expression.cells(size):
+        cells = np.arange(part.start, part.stop)
         block = expression.block(cells, genes, counts=module.likelihood.counts).to(device)
         values = module(replace(block, cell_weight=1.0 / n), noise).as_floats()
         total += np.array([values[k] for k in ("nll", "kl_cells", "kl_features", "nll_linear")])
