@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from sivae import _launched
 from sivae._errors import warn
 from sivae._rng import numpy_generator
 
@@ -67,3 +68,9 @@ def stuck(payload: dict) -> tuple[dict, dict]:
     if payload.get("stuck"):
         time.sleep(60)
     return {"x": np.arange(3)}, {}
+
+
+def launched(payload: dict) -> tuple[dict, dict]:
+    """What a launcher seems to have said."""
+    left = [name for name in ("LOCAL_RANK", "MASTER_PORT") if name in os.environ]
+    return {}, {"world": _launched.world(), "rank": _launched.rank(), "left": left}

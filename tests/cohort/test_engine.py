@@ -12,6 +12,7 @@ import joblib
 import numpy as np
 import pytest
 
+from sivae import _launched
 from sivae._errors import ArtefactError, OptionError, SiVAEWarning
 from sivae.cohort import _engine, _kept
 from sivae.cohort._engine import run_all
@@ -281,3 +282,13 @@ def test_a_dask_cluster_that_loses_a_worker(cluster, tmp_path, marks):
 
 def _pid():
     return {"pid": os.getpid()}
+
+
+def test_a_task_is_alone_wherever_it_runs(monkeypatch):
+    """A worker that was started under a launcher must not wait for others in its training."""
+    for name, value in {"WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1", "MASTER_PORT": "29500"}.items():
+        monkeypatch.setenv(name, value)
+    assert (_launched.world(), _launched.rank()) == (2, 1)
+    done = run_all(tasks.launched, jobs(["a"]), n_jobs=1)
+    assert done.results["a"].facts == {"world": 1, "rank": 0, "left": []}
+    assert (_launched.world(), _launched.rank()) == (2, 1)

@@ -21,6 +21,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from sivae import _launched
 from sivae._errors import ArtefactError, OptionError, SiVAEWarning, some, warn
 from sivae.cohort import _kept
 from sivae.cohort._kept import Result
@@ -243,7 +244,7 @@ def _round(
 
 def _run(call: _Call) -> tuple[str, Result | str]:
     """In the worker: the result, or the error in words; anything but an Exception passes."""
-    with one_thread(), warnings.catch_warnings(record=True) as caught:
+    with one_thread(), _launched.alone(), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", SiVAEWarning)
         try:
             arrays, facts = call.task(call.payload)
