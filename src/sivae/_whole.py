@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sivae._beside import temporary
 from sivae._errors import ArtefactError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
 
 def check_place(path: Path, *, what: str, example: str) -> Path:
@@ -54,16 +54,15 @@ def write_bytes(path: Path, parts: Iterable[bytes], *, what: str) -> Path:
         If it cannot be written.
     """
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-        temporary = Path(name)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.writelines(parts)
-            temporary.chmod(0o644)
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        with temporary(path, folder=False) as made:
+            try:
+                with made.open("wb") as file:
+                    file.writelines(parts)
+                made.chmod(0o644)
+                made.replace(path)
+            except BaseException:
+                made.unlink(missing_ok=True)
+                raise
     except OSError as error:
         raise ArtefactError(f"{what} could not be written to {path}: {error}. Choose another place.") from error
     return path

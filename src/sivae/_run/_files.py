@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from sivae._beside import temporary
 from sivae._errors import ArtefactError
 
 FORMAT: Final = 1
@@ -49,22 +49,22 @@ def refuse_existing(path: Path, option: str = "-o") -> None:
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder beside `path` that becomes it at the end, or vanishes with the first error."""
-    with _beside(path, "-o") as temporary:
-        yield temporary
+    with _beside(path, "-o") as folder:
+        yield folder
         refuse_existing(path)
-        temporary.chmod(0o755)
-        temporary.rename(path)
+        folder.chmod(0o755)
+        folder.rename(path)
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Yield the name of a file to write, which becomes `path` at the end, or vanishes with the first error."""
     with _beside(path, "-o") as folder:
-        temporary = folder / path.name
+        file = folder / path.name
         try:
-            yield temporary
+            yield file
             refuse_existing(path)
-            temporary.rename(path)
+            file.rename(path)
             folder.rmdir()
         except OSError as error:
             if isinstance(error, ArtefactError):
@@ -87,21 +87,22 @@ def _beside(path: Path, option: str) -> Iterator[Path]:
     """Yield a new folder beside `path`; it and the folders made for it vanish with the first error."""
     refuse_existing(path, option)
     made: list[Path] = []
-    try:
-        made = [parent for parent in [path.parent, *path.parent.parents] if not parent.exists()]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
-    except OSError as error:
-        _remove_empty(made)
-        raise ArtefactError(
-            f"{path} cannot be written: {error}; expected a folder that can be. Choose another place with {option}."
-        ) from error
-    try:
-        yield temporary
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        _remove_empty(made)
-        raise
+    with ExitStack() as stack:
+        try:
+            made = [parent for parent in [path.parent, *path.parent.parents] if not parent.exists()]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            folder = stack.enter_context(temporary(path, folder=True))
+        except OSError as error:
+            _remove_empty(made)
+            raise ArtefactError(
+                f"{path} cannot be written: {error}; expected a folder that can be. Choose another place with {option}."
+            ) from error
+        try:
+            yield folder
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            _remove_empty(made)
+            raise
 
 
 def _remove_empty(folders: list[Path]) -> None:
