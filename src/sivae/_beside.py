@@ -2,8 +2,8 @@
 
 While its process lives, a temporary file or folder is locked (flock), and the system drops the lock with the process,
 whatever ends it. Whoever makes another one for the same place removes those that nobody holds. The names say which
-machine they were made on, because not every shared file system shows the locks of other machines; there, and where there
-are no such locks (Windows), nothing is removed.
+machine they were made on, because not every shared file system shows the locks of other machines; what those left, and
+what is left where there are no such locks (Windows), is not removed.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Whether stored values are whole: what HDF5, zarr and SciPy take silently is found here.
 
-SciPy makes a CSR or CSC matrix of parts that cannot be one, and reads beyond them later. zarr reads a chunk that is gone,
-and a whole array that is gone after it was opened, as zeros. HDF5 reads what was cut off a file after it was opened as
-zeros.
+SciPy makes a CSR or CSC matrix of parts that cannot be one, and reads beyond them later. zarr reads a chunk that is
+gone, and a whole array that is gone after it was opened, as zeros. HDF5 reads what was cut off a file after it was
+opened as zeros.
 """
 
 from __future__ import annotations
@@ -80,11 +80,11 @@ def check_matrix(matrix: Any, *, first: int = 0) -> None:
     check_indices(matrix.indices, matrix.indptr, limit=int(matrix.shape[1 - axis]), axis=axis, first=first)
 
 
-def check_chunks(group: Any, parts: dict[str, NDArray[Any]]) -> None:
-    """Refuse zeros among parts of a sparse matrix which are those that zarr reads where a chunk is gone.
+def check_chunks(group: Any, name: str, values: NDArray[Any], indptr: NDArray[Any] | None = None) -> None:
+    """Refuse zeros in a part of a sparse matrix which are those that zarr reads where a chunk is gone.
 
-    Zeros are hardly ever stored in a sparse matrix, rows hold no gene twice, and of empty cells there are few: the store
-    itself is asked only where it looks otherwise.
+    Zeros are hardly ever stored, a row (between two entries of `indptr`) holds no gene twice, and few cells are empty:
+    the store itself is asked only where it looks otherwise.
 
     Raises
     ------
@@ -93,16 +93,18 @@ def check_chunks(group: Any, parts: dict[str, NDArray[Any]]) -> None:
     """
     if not _is_loaded(group, "zarr", "Group"):
         return
-    for name, values in parts.items():
-        odd = values == 0 if name == "data" else (values[1:] == 0) & (values[:-1] == 0)
-        if not odd.any():
-            continue
-        gone = group[name].nchunks - group[name].nchunks_initialized
-        if gone > 0:
-            raise Damaged(
-                f"{gone} of the {group[name].nchunks} chunks of {name} are gone from the store, or hold nothing but "
-                "zeros (eliminate_zeros, before it is written, makes that sure)"
-            )
+    odd = values == 0 if name == "data" else (values[1:] == 0) & (values[:-1] == 0)
+    if indptr is not None:
+        inside = indptr[(indptr > 0) & (indptr < len(values))]
+        odd[inside - 1] = False  # one row ends with 0 and the next begins with it
+    if not odd.any():
+        return
+    chunks, there = group[name].nchunks, group[name].nchunks_initialized
+    if there < chunks:
+        raise Damaged(
+            f"{chunks - there} of the {chunks} chunks of {name} are gone from the store, or hold nothing but zeros "
+            "(eliminate_zeros, before it is written, rules that out)"
+        )
 
 
 # ------------------------------------------------------------------------------------------------------ where they lie

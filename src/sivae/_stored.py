@@ -158,7 +158,8 @@ class SparseOnDisk(Stored):
         stored = [int(self.group[part].shape[0]) for part in ("data", "indices")]
         if stored[0] != stored[1]:
             raise _damage.Damaged(f"there are {stored[0]:,} values and {stored[1]:,} indices, expected as many")
-        _damage.check_chunks(self.group, {"indptr": indptr})
+        if stored[0] > 0:
+            _damage.check_chunks(self.group, "indptr", indptr)
         _damage.check_offsets(indptr, self.shape[self.axis], axis=self.axis, stored=stored[0])
         runs = _compressed(dataset, indptr, _chunk(self.group["data"]))
         self.plan, self.offsets, self.size = runs, runs.offsets, int(runs.offsets[-1])
@@ -168,7 +169,8 @@ class SparseOnDisk(Stored):
         indptr = self.offsets[along.start : along.stop + 1]
         at, indptr = slice(int(indptr[0]), int(indptr[-1])), indptr - indptr[0]
         data, indices = self.group["data"][at], self.group["indices"][at]
-        _damage.check_chunks(self.group, {"data": data, "indices": indices})
+        _damage.check_chunks(self.group, "data", data)
+        _damage.check_chunks(self.group, "indices", indices, indptr)
         _damage.check_indices(indices, indptr, limit=limit, axis=self.axis, first=along.start)
         length = along.stop - along.start
         if self.axis:

@@ -83,7 +83,7 @@ class Values:
 
 @contextmanager
 def _plainly(where: str, names: tuple[Any, Any], stored: Stored | None = None) -> Iterator[None]:
-    """Say what is wrong with stored values, whatever finds it: h5py, zarr, their codecs and Dask raise what they like."""
+    """Say what is wrong with stored values; h5py, zarr, their codecs and Dask raise what they like."""
     try:
         yield
     except Damaged as error:

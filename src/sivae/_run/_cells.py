@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, final
 
-from sivae._errors import SetupError, SiVAEError, some
-from sivae._values import frame
+from sivae import _damage
+from sivae._errors import ArtefactError, SetupError, SiVAEError, some
+from sivae._run._h5 import new_file
+from sivae._values import damage, frame
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 SHARE: Final = 0.25
 """Share of the available memory that the values of a file may take before they are left on disk."""
+SPARSE: Final = ("csr_matrix", "csc_matrix")
 CHUNK: Final = 2**22
 """Values copied at a time."""
 READERS: Final = {
@@ -43,27 +46,57 @@ class Cells:
     """The open file or store that the values were left in; None if they are in memory."""
 
     def write_h5ad(self, path: Path) -> None:
-        """Write the AnnData; values that were left in a file are copied from there a part at a time."""
-        if self.root is None:
-            self.adata.write_h5ad(path)
-            return
-        import h5py
+        """Write the AnnData; values that were left in a file are copied from there a part at a time.
+
+        Raises
+        ------
+        ArtefactError
+            If it cannot be written, or what is copied not be read.
+        """
+        try:
+            with new_file(path) as (file, steady):
+                if self.root is None:
+                    self._write(file)
+                else:
+                    self._copy(file, steady.check)
+        except (
+            OSError,
+            RuntimeError,
+            ValueError,
+            _damage.Damaged,
+        ) as error:  # HDF5 has several for what it cannot read
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            copied = "" if self.root is None else ", and that the data are whole and in place"
+            raise ArtefactError(
+                f"The annotated cells could not be written to {path.name}: {reason}. Check that there is room{copied}."
+            ) from error
+
+    def _write(self, file: Any) -> None:
         from anndata.io import write_elem
 
         self.adata.strings_to_categoricals()
-        with h5py.File(path, "w") as file:
-            file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
-            for name in ("obs", "var"):
-                write_elem(file, name, getattr(self.adata, name))
-            for name in ("obsm", "varm", "obsp", "varp", "uns"):
-                write_elem(file, name, dict(getattr(self.adata, name)))
-            write_elem(file, "layers", {})
-            if self.adata.X is not None:
-                _copy(self.adata.X, file, "X")
-            for name, matrix in self.adata.layers.items():
-                _copy(matrix, file["layers"], name)
-            if "raw" in self.root:
-                _copy_raw(self.root["raw"], file)
+        if self.adata.raw is not None:
+            self.adata.strings_to_categoricals(self.adata.raw.var)
+        write_elem(file, "/", self.adata)
+
+    def _copy(self, file: Any, check: Callable[[], None]) -> None:
+        from anndata.io import write_elem
+
+        self.adata.strings_to_categoricals()
+        file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
+        for name in ("obs", "var"):
+            write_elem(file, name, getattr(self.adata, name))
+        for name in ("obsm", "varm", "obsp", "varp", "uns"):
+            write_elem(file, name, dict(getattr(self.adata, name)))
+        write_elem(file, "layers", {})
+        if self.adata.X is not None:
+            _copy(self.adata.X, file, "X")
+        for name, matrix in self.adata.layers.items():
+            check()
+            _copy(matrix, file["layers"], name)
+        check()
+        if "raw" in self.root:
+            _copy_raw(self.root["raw"], file)
 
 
 @contextmanager
@@ -83,7 +116,7 @@ def open_cells(path: Path) -> Iterator[Cells]:
                 stack.callback(root.close)
             _check_anndata(root, path)
             stays = _is_large(root) and _is_current(root)
-            cells = Cells(_lazily(root), root) if stays else Cells(_whole(path))
+            cells = Cells(_lazily(root), root) if stays else Cells(_whole(path, root))
         yield cells
 
 
@@ -103,7 +136,7 @@ def read_obs(path: Path) -> pd.DataFrame:
         if hasattr(root, "close"):
             stack.callback(root.close)
         _check_anndata(root, path)
-        obs = read_elem(root["obs"]) if _is_current(root) else _whole(path).obs
+        obs = read_elem(root["obs"]) if _is_current(root) else _whole(path, root).obs
         return frame(obs)
 
 
@@ -115,7 +148,9 @@ def _plainly(path: Path) -> Iterator[None]:
         raise
     except Exception as error:  # h5py, zarr and anndata raise what they like
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise SetupError(f"{path} cannot be read as {path.suffix}: {reason}. Check that the file is whole.") from error
+        raise SetupError(
+            f"{path} cannot be read as {path.suffix}: {reason}. Check that the file is whole and may be read."
+        ) from error
 
 
 # ------------------------------------------------------------------------------------------------------------- opening
@@ -157,11 +192,31 @@ def _check_anndata(root: Any, path: Path) -> None:
     raise SetupError(f"{path} holds no AnnData: found {some(there) or 'nothing'}, expected obs and var. {hint}")
 
 
-def _whole(path: Path) -> AnnData:
+def _whole(path: Path, root: Any) -> AnnData:
+    """Read everything; matrices that could crash or mislead whoever uses them later are refused."""
     import anndata
 
     adata: AnnData = anndata.read_h5ad(path) if path.suffix == ".h5ad" else anndata.read_zarr(path)
+    for name in ("X", *(f"layers/{layer}" for layer in root.get("layers", ())), "raw/X"):
+        if name in root and getattr(root[name], "attrs", {}).get("encoding-type") in SPARSE:
+            raw = name == "raw/X"
+            matrix = adata.raw.X if raw else adata.layers[name.removeprefix("layers/")] if name != "X" else adata.X
+            _check_matrix(root[name], matrix, (adata.obs_names, adata.raw.var_names if raw else adata.var_names), name)
     return adata
+
+
+def _check_matrix(group: Any, matrix: Any, names: tuple[Any, Any], where: str) -> None:
+    """Refuse a sparse matrix that was read whole from a group and cannot be one, or of which chunks are gone."""
+    try:
+        axis = int(matrix.format == "csc")
+        _damage.check_offsets(matrix.indptr, matrix.shape[axis], axis=axis, stored=len(matrix.data))
+        _damage.check_matrix(matrix)
+        if len(matrix.data):
+            _damage.check_chunks(group, "indptr", matrix.indptr)
+        _damage.check_chunks(group, "data", matrix.data)
+        _damage.check_chunks(group, "indices", matrix.indices, matrix.indptr)
+    except _damage.Damaged as error:
+        raise ValueError(f"{where} is damaged: {damage(error, names)}") from error
 
 
 def _is_current(root: Any) -> bool:
@@ -206,7 +261,7 @@ def _element(element: Any) -> Any:
     from anndata.io import read_elem, sparse_dataset
 
     kind = element.attrs.get("encoding-type", "")
-    if kind in ("csr_matrix", "csc_matrix"):
+    if kind in SPARSE:
         return sparse_dataset(element)
     is_dense = kind in ("array", "") and len(getattr(element, "shape", ())) == 2
     return element if is_dense else read_elem(element)
@@ -226,7 +281,8 @@ def _copy(matrix: Any, target: Any, name: str) -> None:
         return
     handle = getattr(matrix, "group", matrix)
     if hasattr(handle, "file"):
-        target.copy(handle, target, name=name)
+        with _unchanged(handle):
+            target.copy(handle, target, name=name)
     elif handle is matrix:
         _copy_dense(matrix, target, name)
     else:
@@ -241,7 +297,8 @@ def _copy_raw(raw: Any, target: Any) -> None:
     from anndata.io import read_elem, write_elem
 
     if hasattr(raw, "file"):
-        target.copy(raw, target, name="raw")
+        with _unchanged(raw):
+            target.copy(raw, target, name="raw")
         return
     group = target.create_group("raw")
     group.attrs.update({"encoding-type": "raw", "encoding-version": "0.1.0"})
@@ -257,12 +314,22 @@ def _copy_dense(array: Any, target: Any, name: str) -> None:
     from sivae._stored import DenseOnDisk
 
     made = target.create_dataset(name, shape=array.shape, dtype=array.dtype)
-    if array.ndim == 1:
-        for start in range(0, array.shape[0], CHUNK):
-            made[start : start + CHUNK] = array[start : start + CHUNK]
-        return
-    made.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
-    stored = DenseOnDisk(array)
-    every_row, every_column = (np.arange(length) for length in stored.shape)
-    for rows, columns in stored.plan.tiles(every_row, every_column, stored.shape):
-        made[rows, columns] = stored.read(rows, columns)
+    with _unchanged(array):
+        if array.ndim == 1:
+            for start in range(0, array.shape[0], CHUNK):
+                made[start : start + CHUNK] = array[start : start + CHUNK]
+            return
+        made.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
+        stored = DenseOnDisk(array)
+        every_row, every_column = (np.arange(length) for length in stored.shape)
+        for rows, columns in stored.plan.tiles(every_row, every_column, stored.shape):
+            made[rows, columns] = stored.read(rows, columns)
+
+
+@contextmanager
+def _unchanged(handle: Any) -> Iterator[None]:
+    """Refuse what was copied from a file or store that was written to, cut or removed meanwhile."""
+    before = _damage.state(handle)
+    yield
+    if _damage.state(handle) != before:
+        raise _damage.Damaged(f"{_damage.place(handle)} was written to while it was copied")

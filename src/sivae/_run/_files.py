@@ -22,15 +22,44 @@ COHORT = "cohort"
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file, or of the sorted names and contents of a folder."""
+    """SHA-256 of a file, or of the sorted names and contents of a folder.
+
+    Raises
+    ------
+    ArtefactError
+        If it cannot be read.
+    """
     digest = hashlib.sha256()
-    for file in [path] if path.is_file() else sorted(entry for entry in path.rglob("*") if entry.is_file()):
-        if file != path:
-            digest.update(file.relative_to(path).as_posix().encode() + b"\0")
-        with file.open("rb") as handle:
-            for block in iter(lambda: handle.read(1 << 20), b""):
-                digest.update(block)
+    try:
+        for file in [path] if path.is_file() else sorted(entry for entry in path.rglob("*") if entry.is_file()):
+            if file != path:
+                digest.update(file.relative_to(path).as_posix().encode() + b"\0")
+            with file.open("rb") as handle:
+                for block in iter(lambda: handle.read(1 << 20), b""):
+                    digest.update(block)
+    except OSError as error:
+        raise ArtefactError(f"{path} cannot be read: {error}. Check that it is in place and may be read.") from error
     return digest.hexdigest()
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Say in plain words that the files of a run cannot be written.
+
+    Raises
+    ------
+    ArtefactError
+        If so.
+    """
+    try:
+        yield
+    except ArtefactError as error:
+        raise ArtefactError(f"{path} could not be written, and nothing is left of it: {error}") from error
+    except OSError as error:
+        raise ArtefactError(
+            f"{path} could not be written, and nothing is left of it: {error}. Check that there is room, or choose "
+            "another place with -o."
+        ) from error
 
 
 def names_hash(names: list[str]) -> str:

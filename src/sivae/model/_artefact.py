@@ -59,7 +59,7 @@ def write(
             except BaseException:
                 shutil.rmtree(made, ignore_errors=True)
                 raise
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise ArtefactError(
             f"The model could not be written to {folder}: {error}. Choose another folder, one that can be written."
         ) from error
