@@ -95,8 +95,9 @@ class Cells:
             check()
             _copy(matrix, file["layers"], name)
         check()
-        if "raw" in self.root:
-            _copy_raw(self.root["raw"], file)
+        raw = self.root.get("raw")
+        if hasattr(raw, "keys"):  # an array that says that there is none is no group
+            _copy_raw(raw, file)
 
 
 @contextmanager
