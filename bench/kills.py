@@ -2,9 +2,9 @@
 
 `sivae fit ... --checkpoint DIR` on a small store is killed (SIGKILL) at a moment that is uniform over the time that the
 undisturbed command takes: reading, choice of genes, training, annotating, gene space, writing. Then the same command
-runs again, and may be killed again, until it ends; then the next round begins. Checkpoints are written at every check.
-Each command is a process of its own, forked from one that has loaded the libraries, so that moments fall on the work
-rather than on the imports. "in memory": the store is read whole. "temporary file": values stay in the store and are
+runs again, and is killed once more if it has not ended; then it is let end, and the next round begins. Checkpoints are
+written at every check. Each command is a process of its own, forked from one that has loaded the libraries, so that
+moments fall on the work rather than on the imports. "in memory": the store is read whole. "temporary file": values stay in the store and are
 copied into the temporary file (`docs/storage.md`).
 
 After every kill RUN must be absent, or whole if the kill came after it was moved to its place. At the end of a round
@@ -36,6 +36,7 @@ from sivae.datasets import planted
 
 MODES = ("in memory", "temporary file")
 KILLS, QUICK_KILLS = {mode: 20 for mode in MODES}, {"in memory": 2, "temporary file": 1}
+A_ROUND = 2
 CELLS, GENES = 400, 60
 FIT = ("--n-latent", "2", "--n-genes", "40", "--accelerator", "cpu", "--seed", "1", "--max-epochs")
 EPOCHS, QUICK_EPOCHS = 200, 20
@@ -113,7 +114,7 @@ class Place:
         rng, made, number = np.random.default_rng([7, MODES.index(self.mode)]), 0, 0
         while made < kills:
             found: list[dict[str, Any]] = []
-            while not self.run.exists() and made + len(found) < kills:
+            while not self.run.exists() and made + len(found) < kills and len(found) < A_ROUND:
                 found += self._killed_once(float(rng.uniform(0, self.seconds)))
             if not self.run.exists():
                 self._end(self._start("run"))

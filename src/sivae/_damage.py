@@ -110,7 +110,7 @@ def check_chunks(group: Any, name: str, values: NDArray[Any], indptr: NDArray[An
 # ------------------------------------------------------------------------------------------------------ where they lie
 
 
-def place(handle: Any) -> str:
+def place_of(handle: Any) -> str:
     """File or store, and the place in it, of what h5py or zarr opened."""
     if hasattr(handle, "file"):
         return f"{handle.file.filename}, {handle.name}"

@@ -135,15 +135,20 @@ class InMemory(Stored):
             axis = int(self.format == "csc")
             _damage.check_offsets(self.matrix.indptr, self.shape[axis], axis=axis)
         runs = _rows(self.shape) if self.format == "dense" else _compressed(self.matrix, self.matrix.indptr)
-        self.plan, self.size = runs, int(runs.offsets[-1])
+        self.plan: Runs = runs
+        self.size = int(runs.offsets[-1])
 
     def read(self, rows: slice, columns: slice) -> Any:
         if self.format == "dense":
             return np.asarray(self.matrix[rows, columns])
-        by_column = self.format == "csc"
-        block = self.matrix[:, columns] if by_column else self.matrix[rows]
-        _damage.check_matrix(block, first=columns.start if by_column else rows.start)
-        return block
+        along = columns if self.format == "csc" else rows
+        indptr = self.plan.offsets[along.start : along.stop + 1]  # SciPy leaves out of a slice what lies beyond it
+        _damage.check_indices(
+            self.matrix.indices[indptr[0] : indptr[-1]], indptr - indptr[0],
+            limit=self.shape[0] if self.format == "csc" else self.shape[1],
+            axis=int(self.format == "csc"), first=along.start,
+        )  # fmt: skip
+        return self.matrix[:, columns] if self.format == "csc" else self.matrix[rows]
 
 
 @final

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, final
 import numpy as np
 
 from sivae._checks import check_adata
-from sivae._damage import Damaged, place, state
+from sivae._damage import Damaged, place_of, state
 from sivae._errors import SetupError, SiVAEError, some
 from sivae._stored import is_on_disk, open_stored
 
@@ -38,6 +38,8 @@ class Values:
     """"X", or "layers['counts']"."""
     names: tuple[Any, Any]
     """Names of the stored rows and columns."""
+    place: str = ""
+    """The file or store, in words, where they lie in one."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -67,34 +69,35 @@ class Values:
             block = self._read(*tile)
             if self._state() != before:
                 raise SetupError(
-                    f"{self.where} was written to while it was read{_place(self.stored)}. "
+                    f"{self.where} was written to while it was read{self.place}. "
                     "Do the same again when nothing writes there."
                 )
             yield row_order[first:last], column_order[left:right], _pick(block, *inside)
 
     def _read(self, rows: slice, columns: slice) -> Any:
-        with _plainly(self.where, self.names, self.stored):
+        with _plainly(self.where, self.names, self.place):
             return self.stored.read(rows, columns)
 
     def _state(self) -> tuple[State, ...]:
-        with _plainly(self.where, self.names, self.stored):
+        with _plainly(self.where, self.names, self.place):
             return tuple(state(handle) for handle in self.stored.handles())
 
 
 @contextmanager
-def _plainly(where: str, names: tuple[Any, Any], stored: Stored | None = None) -> Iterator[None]:
+def _plainly(where: str, names: tuple[Any, Any], place: str) -> Iterator[None]:
     """Say what is wrong with stored values; h5py, zarr, their codecs and Dask raise what they like."""
     try:
         yield
     except Damaged as error:
         raise SetupError(
-            f"{where} is damaged{_place(stored)}: {damage(error, names)}. Copy or write it again from its source."
+            f"{where} is damaged{place}: {damage(error, names)}. Copy or write it again from its source."
         ) from error
     except (SiVAEError, MemoryError):
         raise
     except Exception as error:
+        reason = f"there is no {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
         raise SetupError(
-            f"{where} cannot be read from where it is stored{_place(stored)}: {error or type(error).__name__}. "
+            f"{where} cannot be read from where it is stored{place}: {reason}. "
             "Check that the file is whole and in place."
         ) from error
 
@@ -106,10 +109,10 @@ def damage(error: Damaged, names: tuple[Any, Any]) -> str:
     return f"{error} ({('cell', 'gene')[error.axis]} {str(names[error.axis][error.number])!r})"
 
 
-def _place(stored: Stored | None) -> str:
-    """Where values are stored, in words, if it can be said."""
+def _place(matrix: Any) -> str:
+    """Where a matrix is stored, in words, if it is in a file or store and that can be said."""
     with suppress(Exception):
-        return "" if stored is None else f" ({place(stored.handles()[0])})"
+        return f" ({place_of(getattr(matrix, 'group', matrix))})" if is_on_disk(matrix) else ""
     return ""
 
 
@@ -175,11 +178,12 @@ def values_of(adata: AnnData, layer: str | None) -> Values:
     where = f"layers[{layer!r}]" if layer else "X"
     names = whole.obs_names, whole.var_names
     matrix = _matrix(whole, layer)
-    with _plainly(where, names):
+    place = _place(matrix)
+    with _plainly(where, names, place):
         stored = open_stored(matrix, where)
     if stored.dtype.kind not in "biuf":
         raise SetupError(f"{where} holds values of type {stored.dtype}; expected numbers. Convert it first.")
-    return Values(stored, rows, columns, where, names)
+    return Values(stored, rows, columns, where, names, place)
 
 
 def has_values(adata: AnnData, layer: str | None) -> bool:

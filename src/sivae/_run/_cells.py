@@ -333,4 +333,4 @@ def _unchanged(handle: Any) -> Iterator[None]:
     before = _damage.state(handle)
     yield
     if _damage.state(handle) != before:
-        raise _damage.Damaged(f"{_damage.place(handle)} was written to while it was copied")
+        raise _damage.Damaged(f"{_damage.place_of(handle)} was written to while it was copied")
