@@ -4,8 +4,8 @@
 undisturbed command takes: reading, choice of genes, training, annotating, gene space, writing. Then the same command
 runs again, and is killed once more if it has not ended; then it is let end, and the next round begins. Checkpoints are
 written at every check. Each command is a process of its own, forked from one that has loaded the libraries, so that
-moments fall on the work rather than on the imports. "in memory": the store is read whole. "temporary file": values stay in the store and are
-copied into the temporary file (`docs/storage.md`).
+moments fall on the work rather than on the imports. "in memory": the store is read whole. "temporary file": values stay
+in the store and are copied into the temporary file (`docs/storage.md`).
 
 After every kill RUN must be absent, or whole if the kill came after it was moved to its place. At the end of a round
 every file of `model/`, `tables/` and `figures/` must be that of the undisturbed run to the last byte, and nothing may
