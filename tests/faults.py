@@ -34,6 +34,14 @@ def in_child(work, *, seconds=60, before=lambda: None):
     return f"crash {status}" if status else said
 
 
+def full(n_bytes):
+    """No file may grow beyond so many bytes, as on a full disk; for a child alone."""
+    import resource
+
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, n_bytes))
+
+
 def small(n=80, g=20, layers=False):
     """Some cells, in CSR with sorted indices, no cell empty."""
     adata = planted(n, g, n_factors=2, genes_per_factor=g // 3, seed=1)

@@ -1,4 +1,4 @@
-"""Temporary files and folders beside a result: held while their process lives, removed by the next one when it is dead."""
+"""Temporary files and folders beside a result: held while their process lives, removed by the next when it is dead."""
 
 import os
 import signal

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import zarr
 from anndata.io import sparse_dataset, write_elem
-from faults import flip, in_child, planted_fault, small, trained
+from faults import flip, full, in_child, planted_fault, small, trained
 from scipy import sparse
 
 from sivae import SiVAE, _damage, _stored
@@ -320,15 +320,6 @@ def test_a_zarr_store_replaced_by_another(tmp_path, monkeypatch):
 
 
 # ---------------------------------------------------------------------- full disks
-
-
-def full(n_bytes):
-    """No file may grow beyond so many bytes, as on a full disk; for a child alone."""
-    import resource
-    import signal
-
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, n_bytes))
 
 
 def test_the_disk_is_full_while_the_temporary_file_is_written(tmp_path):
