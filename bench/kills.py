@@ -52,11 +52,12 @@ def main(settings: _common.Settings) -> None:
     kills, epochs = (QUICK_KILLS, QUICK_EPOCHS) if settings.quick else (KILLS, EPOCHS)
     _load()
     for mode in MODES:
-        if (mode, kills[mode] - 1) in rows.known:
+        done = [row for row in rows.rows if row["mode"] == mode]  # of a benchmark that was stopped
+        if len(done) == kills[mode]:
             continue
         with tempfile.TemporaryDirectory() as folder:
             place = Place(Path(folder), mode, epochs, warm=not settings.quick)
-            for number, row in enumerate(place.killed(kills[mode])):
+            for number, row in enumerate(place.killed(kills[mode], done), len(done)):
                 rows.find(lambda row=row: row, mode=mode, kill=number)
     rows.write(cells=CELLS, genes=GENES, epochs=epochs)
 
@@ -109,9 +110,10 @@ class Place:
             self.seconds = time.perf_counter() - started
         self.expected = _contents(folder / "undisturbed")
 
-    def killed(self, kills: int) -> Iterator[dict[str, Any]]:
+    def killed(self, kills: int, done: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         """A row for each kill; every round of them is compared with the undisturbed run before the next begins."""
-        rng, made, number = np.random.default_rng([7, MODES.index(self.mode)]), 0, 0
+        made, number = len(done), max((row["round"] for row in done), default=0)
+        rng = np.random.default_rng([7, MODES.index(self.mode), made])
         while made < kills:
             found: list[dict[str, Any]] = []
             while not self.run.exists() and made + len(found) < kills and len(found) < A_ROUND:
