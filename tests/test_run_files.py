@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import zarr
+from faults import full, in_child, planted_fault, small
 from scipy import sparse
 from typer.testing import CliRunner
 
@@ -182,6 +183,67 @@ def test_an_error_while_copying_leaves_nothing(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["cells.h5ad"]
 
 
+@pytest.mark.parametrize("large", [False, True])
+def test_a_disk_that_fills_up(tmp_path, large):
+    """Really, at several places of the file: HDF5 alone ends some of these with a crash."""
+    data, out = tmp_path / "cells.h5ad", tmp_path / "out.h5ad"
+    cells("csr", None).write_h5ad(data)
+
+    def write(limit):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(_cells, "SHARE", 0.0 if large else 1e9)
+            with _cells.open_cells(data) as opened:
+                assert (opened.root is not None) == large
+                full(limit)
+                opened.write_h5ad(out)
+
+    for limit in (10, 3_000, 20_000, 60_000):
+        said = in_child(lambda limit=limit: write(limit))
+        assert said.startswith("ArtefactError The annotated cells could not be written to out.h5ad: [Errno 27]"), said
+        assert "Check that there is room" in said
+        out.unlink()
+
+
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize("fault", ["index beyond", "indptr that falls", "cut in obs", "cut in the header"])
+def test_a_damaged_file_is_refused_and_nothing_is_written(tmp_path, monkeypatch, fault, large):
+    data = tmp_path / "cells.h5ad"
+    small(layers=True).write_h5ad(data)
+    if fault.startswith("cut"):
+        data.write_bytes(data.read_bytes()[: 60 if "header" in fault else -3000])
+    else:
+        with h5py.File(data, "r+") as file:
+            planted_fault(file["X"], fault)
+    before = data.read_bytes()
+    monkeypatch.setattr(_cells, "SHARE", 0.0 if large else 1e9)
+    done = sivae("fit", data, "-o", tmp_path / "run", *FIT[:8])
+    assert done.exit_code == 1 and done.stderr.startswith("Error: "), done.output
+    said = "(cell 'cell_34')" if not fault.startswith("cut") else f"{data} cannot be read as .h5ad: "
+    assert said in done.stderr and len(done.stderr.splitlines()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["cells.h5ad"] and data.read_bytes() == before
+
+
+def test_a_layer_that_is_not_used_is_judged_too(tmp_path):
+    """Whole files are written again whole, so nothing in them may be what crashes a later reader."""
+    data = tmp_path / "cells.h5ad"
+    small(layers=True).write_h5ad(data)
+    with h5py.File(data, "r+") as file:
+        planted_fault(file["layers/other"], "negative index")
+    with pytest.raises(SetupError, match=r"layers/other is damaged: gene number -1 of 20 \(cell 'cell_34'\)"):
+        with _cells.open_cells(data):
+            pass
+
+
+def test_a_large_zarr_store_without_raw(tmp_path, monkeypatch):
+    """anndata writes an array there that says that there is none."""
+    small().write_zarr(tmp_path / "cells.zarr")
+    monkeypatch.setattr(_cells, "SHARE", 0.0)
+    with _cells.open_cells(tmp_path / "cells.zarr") as opened:
+        opened.write_h5ad(tmp_path / "out.h5ad")
+    found = ad.read_h5ad(tmp_path / "out.h5ad")
+    assert found.raw is None and (found.X != small().X).nnz == 0
+
+
 def test_the_size_of_the_values(tmp_path, monkeypatch):
     """X, two layers and raw as they will lie in memory; a quarter of the memory there is decides."""
     adata = cells("csr", None)
@@ -234,7 +296,7 @@ def test_files_from_before_parts_said_how_they_are_written_are_read_whole(tmp_pa
     cells("csr", None).write_h5ad(tmp_path / "old.h5ad")
     with h5py.File(tmp_path / "old.h5ad", "a") as file:
         del file["var"].attrs["encoding-type"]
-    monkeypatch.setattr("anndata.read_h5ad", lambda _: "read whole")
+    monkeypatch.setattr(_cells, "_whole", lambda *_: "read whole")
     with never_small(), _cells.open_cells(tmp_path / "old.h5ad") as opened:
         assert opened == _cells.Cells("read whole")
 

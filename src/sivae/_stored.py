@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias, final
 import numpy as np
 from scipy import sparse
 
+from sivae import _damage
 from sivae._errors import SetupError
 
 if TYPE_CHECKING:
@@ -119,7 +120,17 @@ class Stored(ABC):
 
     @abstractmethod
     def read(self, rows: slice, columns: slice) -> Any:
-        """One rectangle as a NumPy array or a SciPy CSR or CSC matrix."""
+        """One rectangle as a NumPy array or a SciPy CSR or CSC matrix.
+
+        Raises
+        ------
+        Damaged
+            If it is none. What h5py, zarr or Dask raise comes as it is.
+        """
+
+    def handles(self) -> tuple[Any, ...]:
+        """The data sets of a file or store that are read."""
+        return ()
 
 
 @final
@@ -132,12 +143,23 @@ class InMemory(Stored):
         self.format = "dense" if isinstance(matrix, np.ndarray) else str(matrix.format)
         self.matrix = matrix if self.format in ("dense", "csr", "csc") else matrix.tocsr()
         self.shape, self.dtype = _shape(matrix), matrix.dtype
+        if self.format != "dense":
+            axis = int(self.format == "csc")
+            _damage.check_offsets(self.matrix.indptr, self.shape[axis], axis=axis)
         runs = _rows(self.shape) if self.format == "dense" else _compressed(self.matrix, self.matrix.indptr)
-        self.plan, self.size = runs, int(runs.offsets[-1])
+        self.plan: Runs = runs
+        self.size = int(runs.offsets[-1])
 
     def read(self, rows: slice, columns: slice) -> Any:
         if self.format == "dense":
             return np.asarray(self.matrix[rows, columns])
+        along = columns if self.format == "csc" else rows
+        indptr = self.plan.offsets[along.start : along.stop + 1]  # SciPy leaves out of a slice what lies beyond it
+        _damage.check_indices(
+            self.matrix.indices[indptr[0] : indptr[-1]], indptr - indptr[0],
+            limit=self.shape[0] if self.format == "csc" else self.shape[1],
+            axis=int(self.format == "csc"), first=along.start,
+        )  # fmt: skip
         return self.matrix[:, columns] if self.format == "csc" else self.matrix[rows]
 
 
@@ -148,18 +170,32 @@ class SparseOnDisk(Stored):
     def __init__(self, dataset: Any) -> None:
         self.group, self.format = dataset.group, dataset.format
         self.shape, self.dtype = _shape(dataset), dataset.dtype
-        runs = _compressed(dataset, self.group["indptr"][...], _chunk(self.group["data"]))
+        self.axis = int(self.format == "csc")
+        indptr = np.asarray(self.group["indptr"][...])
+        stored = [int(self.group[part].shape[0]) for part in ("data", "indices")]
+        if stored[0] != stored[1]:
+            raise _damage.Damaged(f"there are {stored[0]:,} values and {stored[1]:,} indices, expected as many")
+        if stored[0] > 0:
+            _damage.check_chunks(self.group, "indptr", indptr)
+        _damage.check_offsets(indptr, self.shape[self.axis], axis=self.axis, stored=stored[0])
+        runs = _compressed(dataset, indptr, _chunk(self.group["data"]))
         self.plan, self.offsets, self.size = runs, runs.offsets, int(runs.offsets[-1])
 
     def read(self, rows: slice, columns: slice) -> Any:
-        along = columns if self.format == "csc" else rows
+        along, limit = (columns, self.shape[0]) if self.axis else (rows, self.shape[1])
         indptr = self.offsets[along.start : along.stop + 1]
-        at = slice(int(indptr[0]), int(indptr[-1]))
-        parts = (self.group["data"][at], self.group["indices"][at], indptr - at.start)
+        at, indptr = slice(int(indptr[0]), int(indptr[-1])), indptr - indptr[0]
+        data, indices = self.group["data"][at], self.group["indices"][at]
+        _damage.check_chunks(self.group, "data", data)
+        _damage.check_chunks(self.group, "indices", indices, indptr)
+        _damage.check_indices(indices, indptr, limit=limit, axis=self.axis, first=along.start)
         length = along.stop - along.start
-        if self.format == "csc":
-            return sparse.csc_matrix(parts, shape=(self.shape[0], length))
-        return sparse.csr_matrix(parts, shape=(length, self.shape[1]))
+        if self.axis:
+            return sparse.csc_matrix((data, indices, indptr), shape=(limit, length))
+        return sparse.csr_matrix((data, indices, indptr), shape=(length, limit))
+
+    def handles(self) -> tuple[Any, ...]:
+        return self.group["data"], self.group["indices"]
 
 
 @final
@@ -177,6 +213,9 @@ class DenseOnDisk(Stored):
 
     def read(self, rows: slice, columns: slice) -> Any:
         return np.asarray(self.array[rows, columns])
+
+    def handles(self) -> tuple[Any, ...]:
+        return (self.array,)
 
 
 @final
@@ -205,7 +244,9 @@ class FromDask(Stored):
         block = self.array[rows, columns].compute()
         if isinstance(block, np.ndarray):
             return block
-        return block if getattr(block, "format", None) in ("csr", "csc") else block.tocsr()
+        block = block if getattr(block, "format", None) in ("csr", "csc") else block.tocsr()
+        _damage.check_matrix(block, first=columns.start if block.format == "csc" else rows.start)
+        return block
 
 
 def _shape(matrix: Any) -> tuple[int, int]:
@@ -235,6 +276,8 @@ def open_stored(matrix: Any, where: str) -> Stored:
     ------
     SetupError
         If nothing here can read it, or its file was closed.
+    Damaged
+        If its parts do not make a matrix.
     """
     kind = _kind(matrix)
     if kind is None:

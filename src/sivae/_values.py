@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias, final
 
 import numpy as np
 
 from sivae._checks import check_adata
-from sivae._errors import SetupError, some
+from sivae._damage import Damaged, place_of, state
+from sivae._errors import SetupError, SiVAEError, some
 from sivae._stored import Grid, is_on_disk, open_stored
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
+    from sivae._damage import State
     from sivae._stored import Stored
 
     Positions: TypeAlias = NDArray[np.intp]
@@ -33,6 +36,10 @@ class Values:
     columns: Positions
     where: str
     """"X", or "layers['counts']"."""
+    names: tuple[Any, Any]
+    """Names of the stored rows and columns."""
+    place: str = ""
+    """The file or store, in words, where they lie in one."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -76,20 +83,59 @@ class Values:
         row_order, rows = _in_order(self.rows)
         column_order, columns = _in_order(self.columns)
         tiles = self.stored.plan.tiles(_once(rows), _once(columns), self.stored.shape)
+        before = self._state()
         for tile in tiles:
             first, last = np.searchsorted(rows, (tile[0].start, tile[0].stop))
             left, right = np.searchsorted(columns, (tile[1].start, tile[1].stop))
             inside = rows[first:last] - tile[0].start, columns[left:right] - tile[1].start
-            yield row_order(first, last), column_order(left, right), _pick(self._read(*tile), *inside)
+            block = self._read(*tile)
+            if self._state() != before:
+                raise SetupError(
+                    f"{self.where} was written to while it was read{self.place}. "
+                    "Do the same again when nothing writes there."
+                )
+            yield row_order(first, last), column_order(left, right), _pick(block, *inside)
 
     def _read(self, rows: slice, columns: slice) -> Any:
-        try:
+        with _plainly(self.where, self.names, self.place):
             return self.stored.read(rows, columns)
-        except OSError as error:
-            raise SetupError(
-                f"{self.where} cannot be read from where it is stored: {error}. "
-                "Check that the file is whole and in place."
-            ) from error
+
+    def _state(self) -> tuple[State, ...]:
+        with _plainly(self.where, self.names, self.place):
+            return tuple(state(handle) for handle in self.stored.handles())
+
+
+@contextmanager
+def _plainly(where: str, names: tuple[Any, Any], place: str) -> Iterator[None]:
+    """Say what is wrong with stored values; h5py, zarr, their codecs and Dask raise what they like."""
+    try:
+        yield
+    except Damaged as error:
+        raise SetupError(
+            f"{where} is damaged{place}: {damage(error, names)}. Copy or write it again from its source."
+        ) from error
+    except (SiVAEError, MemoryError):
+        raise
+    except Exception as error:
+        reason = f"there is no {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
+        raise SetupError(
+            f"{where} cannot be read from where it is stored{place}: {reason}. "
+            "Check that the file is whole and in place."
+        ) from error
+
+
+def damage(error: Damaged, names: tuple[Any, Any]) -> str:
+    """What is wrong, and at which cell or gene."""
+    if error.number is None:
+        return str(error)
+    return f"{error} ({('cell', 'gene')[error.axis]} {str(names[error.axis][error.number])!r})"
+
+
+def _place(matrix: Any) -> str:
+    """Where a matrix is stored, in words, if it is in a file or store and that can be said."""
+    with suppress(Exception):
+        return f" ({place_of(getattr(matrix, 'group', matrix))})" if is_on_disk(matrix) else ""
+    return ""
 
 
 def _in_order(wanted: Positions) -> tuple[Callable[[Any, Any], Positions], Positions]:
@@ -153,7 +199,7 @@ def values_of(adata: AnnData, layer: str | None) -> Values:
     Raises
     ------
     SetupError
-        If it is not there, or is stored as something that cannot be read, or does not hold numbers.
+        If it is not there, is stored as something that cannot be read, is damaged, or does not hold numbers.
     """
     check_adata(adata)
     if adata.n_obs == 0 or adata.n_vars == 0:
@@ -163,10 +209,14 @@ def values_of(adata: AnnData, layer: str | None) -> Values:
         )
     whole, rows, columns = behind(adata)
     where = f"layers[{layer!r}]" if layer else "X"
-    stored = open_stored(_matrix(whole, layer), where)
+    names = whole.obs_names, whole.var_names
+    matrix = _matrix(whole, layer)
+    place = _place(matrix)
+    with _plainly(where, names, place):
+        stored = open_stored(matrix, where)
     if stored.dtype.kind not in "biuf":
         raise SetupError(f"{where} holds values of type {stored.dtype}; expected numbers. Convert it first.")
-    return Values(stored, rows, columns, where)
+    return Values(stored, rows, columns, where, names, place)
 
 
 def has_values(adata: AnnData, layer: str | None) -> bool:
@@ -218,7 +268,7 @@ def behind(adata: AnnData) -> tuple[AnnData, Positions, Positions]:
 def _matrix(adata: AnnData, layer: str | None) -> Any:
     try:
         matrix = adata.X if not layer else adata.layers[layer] if layer in adata.layers else None
-    except (OSError, KeyError, RuntimeError, ValueError) as error:  # a file that is gone or closed, or has no X
+    except Exception as error:  # a file that is gone or closed, or has no X, or is damaged
         raise SetupError(
             f"{'X' if not layer else f'layers[{layer!r}]'} cannot be opened in the file behind this AnnData: {error}. "
             "Check that the file is in place and was not closed; then make the AnnData anew."

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from contextlib import contextmanager
-from itertools import count
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
+from sivae._beside import temporary
 from sivae._errors import ArtefactError, SiVAEError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-
-_NUMBER: Final = count()
+    from pathlib import Path
 
 
 def check_place(path: Path, *, what: str, example: str) -> Path:
@@ -58,16 +55,19 @@ def whole_file(path: Path, *, what: str) -> Iterator[Path]:
     ArtefactError
         If it cannot be written; nothing is left of it after this or any other error.
     """
-    temporary = path.with_name(f".{path.name}-{os.getpid()}-{next(_NUMBER)}")
     try:
-        yield temporary
-        temporary.replace(path)
+        with temporary(path, folder=True) as folder:
+            file = folder / path.name
+            try:
+                yield file
+                file.replace(path)
+            finally:
+                file.unlink(missing_ok=True)
+                folder.rmdir()
     except SiVAEError:
         raise
     except OSError as error:
         raise ArtefactError(f"{what} could not be written to {path}: {error}. Choose another place.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, parts: Iterable[bytes], *, what: str) -> Path:
@@ -79,16 +79,15 @@ def write_bytes(path: Path, parts: Iterable[bytes], *, what: str) -> Path:
         If it cannot be written.
     """
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-        temporary = Path(name)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.writelines(parts)
-            temporary.chmod(0o644)
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        with temporary(path, folder=False) as made:
+            try:
+                with made.open("wb") as file:
+                    file.writelines(parts)
+                made.chmod(0o644)
+                made.replace(path)
+            except BaseException:
+                made.unlink(missing_ok=True)
+                raise
     except OSError as error:
         raise ArtefactError(f"{what} could not be written to {path}: {error}. Choose another place.") from error
     return path

@@ -495,7 +495,8 @@ def test_a_damaged_file_is_said_to_be_one(cells, tmp_path, monkeypatch, opened):
 
     monkeypatch.setattr(_stored.SparseOnDisk, "read", broken)
     with pytest.raises(
-        SetupError, match="X cannot be read from where it is stored: Can't read data.*whole and in place"
+        SetupError,
+        match=r"X cannot be read from where it is stored \(.*backed\.h5ad, /X\): Can't read data.*is whole and in",
     ):
         SiVAE.setup_anndata(adata)
 

@@ -7,9 +7,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, final
 
+from sivae import _damage
 from sivae._errors import SetupError, SiVAEError, some
 from sivae._memory import available
-from sivae._values import frame
+from sivae._values import damage, frame
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 SHARE: Final = 0.25
 """Share of the available memory that the values of a file may take before they are left on disk."""
+SPARSE: Final = ("csr_matrix", "csc_matrix")
 READERS: Final = {
     ".h5": "scanpy.read_10x_h5(path)",
     ".loom": "anndata.io.read_loom(path)",
@@ -42,13 +44,18 @@ class Cells:
     """The open file or store that the values were left in; None if they are in memory."""
 
     def write_h5ad(self, path: Path) -> None:
-        """Write the AnnData; values that were left in a file are copied from there a part at a time."""
-        if self.root is None:
-            self.adata.write_h5ad(path)
-            return
+        """Write the AnnData; values that were left in a file are copied from there a part at a time.
+
+        Raises
+        ------
+        ArtefactError
+            If it cannot be written, or what is copied not be read.
+        """
         from sivae.io._write import write_into
 
-        write_into(self.adata, path, raw=self.root.get("raw"))
+        raw = None if self.root is None else self.root.get("raw")
+        # an array that says that there is none is no group
+        write_into(self.adata, path, raw=raw if hasattr(raw, "keys") else None)
 
 
 @contextmanager
@@ -70,7 +77,7 @@ def open_cells(path: Path, *, leave: bool = False) -> Iterator[Cells]:
                 stack.callback(root.close)
             _check_anndata(root, path)
             stays = (leave or _is_large(root)) and _is_current(root)
-            cells = Cells(_lazily(root), root) if stays else Cells(_whole(path))
+            cells = Cells(_lazily(root), root) if stays else Cells(_whole(path, root))
         yield cells
 
 
@@ -90,7 +97,7 @@ def read_obs(path: Path) -> pd.DataFrame:
         if hasattr(root, "close"):
             stack.callback(root.close)
         _check_anndata(root, path)
-        obs = read_elem(root["obs"]) if _is_current(root) else _whole(path).obs
+        obs = read_elem(root["obs"]) if _is_current(root) else _whole(path, root).obs
         return frame(obs)
 
 
@@ -102,7 +109,9 @@ def _plainly(path: Path) -> Iterator[None]:
         raise
     except Exception as error:  # h5py, zarr and anndata raise what they like
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise SetupError(f"{path} cannot be read as {path.suffix}: {reason}. Check that the file is whole.") from error
+        raise SetupError(
+            f"{path} cannot be read as {path.suffix}: {reason}. Check that the file is whole and may be read."
+        ) from error
 
 
 # ------------------------------------------------------------------------------------------------------------- opening
@@ -144,11 +153,31 @@ def _check_anndata(root: Any, path: Path) -> None:
     raise SetupError(f"{path} holds no AnnData: found {some(there) or 'nothing'}, expected obs and var. {hint}")
 
 
-def _whole(path: Path) -> AnnData:
+def _whole(path: Path, root: Any) -> AnnData:
+    """Read everything; matrices that could crash or mislead whoever uses them later are refused."""
     import anndata
 
     adata: AnnData = anndata.read_h5ad(path) if path.suffix == ".h5ad" else anndata.read_zarr(path)
+    for name in ("X", *(f"layers/{layer}" for layer in root.get("layers", ())), "raw/X"):
+        if name in root and getattr(root[name], "attrs", {}).get("encoding-type") in SPARSE:
+            raw = name == "raw/X"
+            matrix = adata.raw.X if raw else adata.layers[name.removeprefix("layers/")] if name != "X" else adata.X
+            _check_matrix(root[name], matrix, (adata.obs_names, adata.raw.var_names if raw else adata.var_names), name)
     return adata
+
+
+def _check_matrix(group: Any, matrix: Any, names: tuple[Any, Any], where: str) -> None:
+    """Refuse a sparse matrix that was read whole from a group and cannot be one, or of which chunks are gone."""
+    try:
+        axis = int(matrix.format == "csc")
+        _damage.check_offsets(matrix.indptr, matrix.shape[axis], axis=axis, stored=len(matrix.data))
+        _damage.check_matrix(matrix)
+        if len(matrix.data):
+            _damage.check_chunks(group, "indptr", matrix.indptr)
+        _damage.check_chunks(group, "data", matrix.data)
+        _damage.check_chunks(group, "indices", matrix.indices, matrix.indptr)
+    except _damage.Damaged as error:
+        raise ValueError(f"{where} is damaged: {damage(error, names)}") from error
 
 
 def _is_current(root: Any) -> bool:

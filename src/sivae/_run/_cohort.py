@@ -132,7 +132,8 @@ def cohort_file(data: Path, run: Path, options: CohortOptions, *, say: Say, prog
         clock.lap("association")
         for line in _cohort_tables.words(samples, found):
             say(line)
-        _cohort_write.write(samples, found, folder, options, source=source, clock=clock, notes=notes.said)
+        with _files.writing(run):
+            _cohort_write.write(samples, found, folder, options, source=source, clock=clock, notes=notes.said)
     say(f"Wrote {run}.")
     say(f"Open {run / _files.REPORT} to read; tables are in {run / _files.TABLES}")
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sivae import __version__, _keys
 from sivae._run import _cohort_tables
+from sivae._run._cells import Cells
 from sivae._run._files import COHORT, FORMAT, RECORD, REPORT, TABLES
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def write(
     from sivae.report import _cohort, _cohort_figures
 
     _cohort_tables.write(found, folder / TABLES)
-    samples.write_h5ad(folder / SAMPLES)
+    Cells(samples).write_h5ad(folder / SAMPLES)
     parts = _cohort.Parts(
         association=found.association, edges=found.edges, modules=found.modules, edge_classes=found.edge_classes,
         central_genes=found.central_genes, gene_sets=found.gene_sets, map=found.map, notes=tuple(notes),

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from sivae._beside import temporary
 from sivae._errors import ArtefactError
 
 FORMAT: Final = 1
@@ -22,15 +22,44 @@ COHORT = "cohort"
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file, or of the sorted names and contents of a folder."""
+    """SHA-256 of a file, or of the sorted names and contents of a folder.
+
+    Raises
+    ------
+    ArtefactError
+        If it cannot be read.
+    """
     digest = hashlib.sha256()
-    for file in [path] if path.is_file() else sorted(entry for entry in path.rglob("*") if entry.is_file()):
-        if file != path:
-            digest.update(file.relative_to(path).as_posix().encode() + b"\0")
-        with file.open("rb") as handle:
-            for block in iter(lambda: handle.read(1 << 20), b""):
-                digest.update(block)
+    try:
+        for file in [path] if path.is_file() else sorted(entry for entry in path.rglob("*") if entry.is_file()):
+            if file != path:
+                digest.update(file.relative_to(path).as_posix().encode() + b"\0")
+            with file.open("rb") as handle:
+                for block in iter(lambda: handle.read(1 << 20), b""):
+                    digest.update(block)
+    except OSError as error:
+        raise ArtefactError(f"{path} cannot be read: {error}. Check that it is in place and may be read.") from error
     return digest.hexdigest()
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Say in plain words that the files of a run cannot be written.
+
+    Raises
+    ------
+    ArtefactError
+        If so.
+    """
+    try:
+        yield
+    except ArtefactError as error:
+        raise ArtefactError(f"{path} could not be written, and nothing is left of it: {error}") from error
+    except OSError as error:
+        raise ArtefactError(
+            f"{path} could not be written, and nothing is left of it: {error}. Check that there is room, or choose "
+            "another place with -o."
+        ) from error
 
 
 def names_hash(names: list[str]) -> str:
@@ -49,22 +78,22 @@ def refuse_existing(path: Path, option: str = "-o") -> None:
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder beside `path` that becomes it at the end, or vanishes with the first error."""
-    with _beside(path, "-o") as temporary:
-        yield temporary
+    with _beside(path, "-o") as folder:
+        yield folder
         refuse_existing(path)
-        temporary.chmod(0o755)
-        temporary.rename(path)
+        folder.chmod(0o755)
+        folder.rename(path)
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Yield the name of a file to write, which becomes `path` at the end, or vanishes with the first error."""
     with _beside(path, "-o") as folder:
-        temporary = folder / path.name
+        file = folder / path.name
         try:
-            yield temporary
+            yield file
             refuse_existing(path)
-            temporary.rename(path)
+            file.rename(path)
             folder.rmdir()
         except OSError as error:
             if isinstance(error, ArtefactError):
@@ -87,21 +116,22 @@ def _beside(path: Path, option: str) -> Iterator[Path]:
     """Yield a new folder beside `path`; it and the folders made for it vanish with the first error."""
     refuse_existing(path, option)
     made: list[Path] = []
-    try:
-        made = [parent for parent in [path.parent, *path.parent.parents] if not parent.exists()]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
-    except OSError as error:
-        _remove_empty(made)
-        raise ArtefactError(
-            f"{path} cannot be written: {error}; expected a folder that can be. Choose another place with {option}."
-        ) from error
-    try:
-        yield temporary
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        _remove_empty(made)
-        raise
+    with ExitStack() as stack:
+        try:
+            made = [parent for parent in [path.parent, *path.parent.parents] if not parent.exists()]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            folder = stack.enter_context(temporary(path, folder=True))
+        except OSError as error:
+            _remove_empty(made)
+            raise ArtefactError(
+                f"{path} cannot be written: {error}; expected a folder that can be. Choose another place with {option}."
+            ) from error
+        try:
+            yield folder
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            _remove_empty(made)
+            raise
 
 
 def _remove_empty(folders: list[Path]) -> None:

@@ -180,7 +180,8 @@ def fit(
             "preset": options.preset or "",
         }  # fmt: skip
         _note(adata, run_facts, clock)
-        _write.write(cells, model, folder, options=asdict(options), clock=clock)
+        with _files.writing(run):
+            _write.write(cells, model, folder, options=asdict(options), clock=clock)
     say(f"Wrote {run}.")
     if checkpoint is not None:
         _end_checkpoint(checkpoint, history, say)

@@ -12,6 +12,7 @@ from sivae._errors import SetupError, some
 from sivae._values import frame
 from sivae._whole import check_place, whole_file
 from sivae.io._growing import Growing
+from sivae.io._h5 import new_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -88,13 +89,12 @@ def write_blocks(
 def _write(
     path: Path, blocks: Iterable[Any], genes: list[str], cells: list[str] | None, dtype: np.dtype[Any] | None
 ) -> None:
-    import h5py
     import pandas as pd
     from anndata import AnnData
     from anndata.io import write_elem
 
     matrix, known = None, []
-    with h5py.File(path, "w") as file:
+    with new_file(path) as (file, steady):
         file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
         for number, block in enumerate(blocks, 1):
             values, obs = _taken_apart(block)
@@ -104,6 +104,7 @@ def _write(
                 matrix = Growing(file, "X", width=len(genes), dtype=dtype)
             csr.data = _fitting(csr.data, matrix.dtype, number)
             matrix.add(csr)
+            steady.check()
             known.append(_known(obs, csr.shape[0], number))
         if matrix is None or matrix.length == 0:
             raise SetupError("The blocks hold no cell, expected some. Check that the reader was not used up before.")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from scipy import sparse
 
-from sivae import _memory
+from sivae import _damage, _memory
 from sivae._stored import DenseOnDisk, FromDask, Runs, is_on_disk, open_stored, reads
 from sivae._values import Values
 from sivae.io._growing import Growing
@@ -29,7 +30,7 @@ BYTES: Final = 32
 
 def copy_matrix(
     matrix: Any, target: Any, name: str, rows: Positions | None = None, columns: Positions | None = None,
-    *, as_csr: bool = False,
+    *, names: tuple[Any, Any] | None = None, as_csr: bool = False,
 ) -> None:  # fmt: skip
     """Copy a matrix, or rows and columns of it in any order, to a name in an open HDF5 file.
 
@@ -37,6 +38,8 @@ def copy_matrix(
     ----------
     rows, columns
         Both, or none for all.
+    names
+        Of the stored rows and columns, for what is said of damage; their numbers if None.
     as_csr
         Write CSC as CSR.
     """
@@ -44,7 +47,7 @@ def copy_matrix(
 
     turned = as_csr and getattr(matrix, "format", None) == "csc"
     if reads(matrix) and not _in_memory(matrix) and not (rows is None and is_on_disk(matrix) and not turned):
-        _copy_values(_shown(matrix, name, rows, columns), target, name, as_csr=as_csr)
+        _copy_values(_shown(matrix, name, rows, columns, names), target, name, as_csr=as_csr)
     elif is_on_disk(matrix):
         _copy_handle(matrix, target, name)
     else:
@@ -57,7 +60,8 @@ def copy_raw(raw: Any, target: Any, rows: Positions | None = None) -> None:
     from anndata.io import read_elem, write_elem
 
     if rows is None and hasattr(raw, "file"):
-        target.copy(raw, target, name="raw")
+        with _unchanged(raw):
+            target.copy(raw, target, name="raw")
         return
     group = target.create_group("raw")
     group.attrs.update({"encoding-type": "raw", "encoding-version": "0.1.0"})
@@ -84,10 +88,24 @@ def _in_memory(matrix: Any) -> bool:
     return isinstance(matrix, np.ndarray) or sparse.issparse(matrix)
 
 
-def _shown(matrix: Any, name: str, rows: Positions | None, columns: Positions | None) -> Values:
+def _shown(
+    matrix: Any, name: str, rows: Positions | None, columns: Positions | None, names: tuple[Any, Any] | None
+) -> Values:
     stored = open_stored(matrix, name)
-    rows = np.arange(stored.shape[0]) if rows is None else rows
-    return Values(stored, rows, np.arange(stored.shape[1]) if columns is None else columns, name)
+    every = range(stored.shape[0]), range(stored.shape[1])
+    rows, columns = (
+        np.arange(len(all_)) if wanted is None else wanted for wanted, all_ in zip((rows, columns), every, strict=True)
+    )
+    return Values(stored, rows, columns, name, names or every)
+
+
+@contextmanager
+def _unchanged(handle: Any) -> Iterator[None]:
+    """Refuse what was copied from a file or store that was written to, cut or removed meanwhile."""
+    before = _damage.state(handle)
+    yield
+    if _damage.state(handle) != before:
+        raise _damage.Damaged(f"{_damage.place_of(handle)} was written to while it was copied")
 
 
 # ------------------------------------------------------------------------------------------------- whole, as it lies
@@ -96,7 +114,8 @@ def _shown(matrix: Any, name: str, rows: Positions | None, columns: Positions | 
 def _copy_handle(matrix: Any, target: Any, name: str) -> None:
     handle = getattr(matrix, "group", matrix)
     if hasattr(handle, "file"):
-        target.copy(handle, target, name=name)
+        with _unchanged(handle):
+            target.copy(handle, target, name=name)
     elif handle is matrix:
         _copy_dense(matrix, target, name)
     else:
@@ -109,15 +128,16 @@ def _copy_handle(matrix: Any, target: Any, name: str) -> None:
 
 def _copy_dense(array: Any, target: Any, name: str) -> None:
     made = target.create_dataset(name, shape=array.shape, dtype=array.dtype)
-    if array.ndim == 1:
-        for start in range(0, array.shape[0], CHUNK):
-            made[start : start + CHUNK] = array[start : start + CHUNK]
-        return
-    made.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
-    stored = DenseOnDisk(array)
-    every_row, every_column = (np.arange(length) for length in stored.shape)
-    for rows, columns in stored.plan.tiles(every_row, every_column, stored.shape):
-        made[rows, columns] = stored.read(rows, columns)
+    with _unchanged(array):
+        if array.ndim == 1:
+            for start in range(0, array.shape[0], CHUNK):
+                made[start : start + CHUNK] = array[start : start + CHUNK]
+            return
+        made.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
+        stored = DenseOnDisk(array)
+        every_row, every_column = (np.arange(length) for length in stored.shape)
+        for rows, columns in stored.plan.tiles(every_row, every_column, stored.shape):
+            made[rows, columns] = stored.read(rows, columns)
 
 
 # ------------------------------------------------------------------------------------------- bands of rows or columns

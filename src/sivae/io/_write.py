@@ -6,14 +6,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sivae._checks import a_path, check_adata
-from sivae._errors import ArtefactError
+from sivae._damage import Damaged
+from sivae._errors import ArtefactError, SiVAEError
 from sivae._stored import path_of
 from sivae._values import behind, frame
 from sivae._whole import check_place, whole_file
 from sivae.io._copy import copy_matrix, copy_raw
+from sivae.io._h5 import new_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import pandas as pd
     from anndata import AnnData
@@ -72,28 +74,51 @@ def write_h5ad(adata: AnnData, path: str | Path, *, as_csr: bool = False) -> Pat
 
 
 def write_into(adata: AnnData, path: Path, *, raw: Any = None, as_csr: bool = False) -> None:
-    """Write the file in place; `raw` is that of an open file, where the AnnData was opened without it."""
-    import h5py
+    """Write a new file in place; `raw` is that of an open file, where the AnnData was opened without it.
+
+    Raises
+    ------
+    ArtefactError
+        If it cannot be written, or what is copied not be read.
+    """
+    try:
+        with new_file(path) as (file, steady):
+            _fill(file, steady.check, adata, raw, as_csr=as_csr)
+    except SiVAEError:
+        raise
+    except (OSError, RuntimeError, ValueError, Damaged) as error:  # HDF5 has several for what it cannot read
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        copied = ", and that the data are whole and in place" if raw is not None or any(_sources(adata)) else ""
+        raise ArtefactError(
+            f"The annotated cells could not be written to {path.name}: {reason}. Check that there is room{copied}."
+        ) from error
+
+
+def _fill(file: Any, check: Callable[[], None], adata: AnnData, raw: Any, *, as_csr: bool) -> None:
+    """Write all parts into an open file; `check` says early that a write has failed."""
     from anndata.io import write_elem
 
     whole, rows, columns = behind(adata)
     shown = (rows, columns) if adata.is_view else (None, None)
-    with h5py.File(path, "w") as file:
-        file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
-        for name, table in zip(("obs", "var"), _tables(adata), strict=True):
-            write_elem(file, name, table)
-        for name in ("obsm", "varm", "obsp", "varp", "uns"):
-            write_elem(file, name, dict(getattr(adata, name)))
-        write_elem(file, "layers", {})
-        if whole.X is not None:
-            copy_matrix(whole.X, file, "X", *shown, as_csr=as_csr)
-        for name, matrix in whole.layers.items():
-            copy_matrix(matrix, file["layers"], name, *shown, as_csr=as_csr)
-        raw = _raw_in_file(whole) if raw is None else raw
-        if raw is not None:
-            copy_raw(raw, file, shown[0])
-        elif adata.raw is not None:
-            write_elem(file, "raw", adata.raw)
+    names = whole.obs_names, whole.var_names
+    file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
+    for name, table in zip(("obs", "var"), _tables(adata), strict=True):
+        write_elem(file, name, table)
+    for name in ("obsm", "varm", "obsp", "varp", "uns"):
+        write_elem(file, name, dict(getattr(adata, name)))
+    write_elem(file, "layers", {})
+    check()
+    if whole.X is not None:
+        copy_matrix(whole.X, file, "X", *shown, names=names, as_csr=as_csr)
+    for name, matrix in whole.layers.items():
+        check()
+        copy_matrix(matrix, file["layers"], name, *shown, names=names, as_csr=as_csr)
+    check()
+    raw = _raw_in_file(whole) if raw is None else raw
+    if raw is not None:
+        copy_raw(raw, file, shown[0])
+    elif adata.raw is not None:
+        write_elem(file, "raw", adata.raw)
 
 
 def _tables(adata: AnnData) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from sivae._beside import temporary
 from sivae._errors import ArtefactError
 
 FORMAT = 3
@@ -46,25 +46,38 @@ def write(
         )
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        try:
-            save_file({k: v.detach().cpu().contiguous() for k, v in weights.items()}, temporary / WEIGHTS)
-            save_file({k: torch.from_numpy(np.ascontiguousarray(v)) for k, v in tables.items()}, temporary / TABLES)
-            text = json.dumps(config | {"format": FORMAT}, indent=1, allow_nan=True)
-            (temporary / CONFIG).write_text(text, encoding="utf-8")
-            temporary.chmod(0o755)
-            for file in temporary.iterdir():
-                file.chmod(0o644)
-            if folder.exists():
-                shutil.rmtree(folder)
-            temporary.rename(folder)
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
-    except OSError as error:
+        with temporary(folder, folder=True) as made:
+            try:
+                save_file({k: v.detach().cpu().contiguous() for k, v in weights.items()}, made / WEIGHTS)
+                save_file({k: torch.from_numpy(np.ascontiguousarray(v)) for k, v in tables.items()}, made / TABLES)
+                text = json.dumps(config | {"format": FORMAT}, indent=1, allow_nan=True)
+                (made / CONFIG).write_text(text, encoding="utf-8")
+                made.chmod(0o755)
+                for file in made.iterdir():
+                    file.chmod(0o644)
+                _move(made, folder)
+            except BaseException:
+                shutil.rmtree(made, ignore_errors=True)
+                raise
+    except (OSError, SafetensorError) as error:
         raise ArtefactError(
             f"The model could not be written to {folder}: {error}. Choose another folder, one that can be written."
         ) from error
+
+
+def _move(made: Path, folder: Path) -> None:
+    """Put a folder in its place. One that is there steps aside, whole, and is removed when the new one is in."""
+    if not folder.exists():
+        made.rename(folder)
+        return
+    aside = made.with_name(f"{made.name}-before")
+    folder.rename(aside)
+    try:
+        made.rename(folder)
+    except BaseException:
+        aside.rename(folder)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def read(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor], dict[str, NDArray[Any]]]:
