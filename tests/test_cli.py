@@ -84,6 +84,19 @@ def test_a_run_is_complete(made):
     assert sorted(path.name for path in made[0].iterdir()) == ["cells.h5ad", "run"]
 
 
+def test_cells_without_structure_make_a_run_as_well(tmp_path):
+    """No axis is used then, and no gene has a loading to draw."""
+    noise = np.random.default_rng(0).poisson(1.0, (300, 40)).astype(np.float32)
+    ad.AnnData(noise).write_h5ad(tmp_path / "noise.h5ad")
+    done = sivae(
+        "fit", str(tmp_path / "noise.h5ad"), "-o", str(tmp_path / "run"), "--n-latent", "2", "--max-epochs", "2"
+    )
+    assert done.exit_code == 0, done.output
+    loadings = pd.read_csv(tmp_path / "run/tables/loadings.csv")
+    assert not loadings["loading"].any()
+    assert "biplot" not in (tmp_path / "run/report.html").read_text()
+
+
 def test_all_genes_and_their_counts_are_kept(made):
     before, after = (ad.read_h5ad(made[0] / name) for name in ("cells.h5ad", "run/adata.h5ad"))
     assert list(after.var_names) == list(before.var_names)

@@ -342,14 +342,13 @@ def _log_coefficient(y: Counts, theta_n: Tensor) -> Tensor:
 
 
 def _coefficient_by_gene(y: Counts, theta: Tensor, like_cf: Tensor) -> Tensor:
-    """Sum of the log coefficients of each gene, (f,); lgamma(theta) once a gene where theta is the gene's."""
+    """Sum of the log coefficients of each gene, (f,); lgamma(theta) is worked out once a gene where theta is the gene's.
+
+    It is taken off entry by entry: for a large theta both are large, and sums of either would lose the difference.
+    """
     theta_n = _at_counts(theta, y, like_cf)
-    if theta.ndim > 1:
-        return _sum_by_gene(_log_coefficient(y, theta_n), y, like_cf)
-    seen_f = _sum_by_gene(torch.ones_like(y.value), y, like_cf)
-    return _sum_by_gene(torch.lgamma(y.value + theta_n) - torch.lgamma(y.value + 1.0), y, like_cf) - seen_f * (
-        torch.lgamma(theta)
-    )
+    lgamma_n = _at_counts(torch.lgamma(theta), y, like_cf) if theta.ndim == 1 else torch.lgamma(theta_n)
+    return _sum_by_gene(torch.lgamma(y.value + theta_n) - lgamma_n - torch.lgamma(y.value + 1.0), y, like_cf)
 
 
 def _at(values_cf: Tensor, y: Counts) -> Tensor:

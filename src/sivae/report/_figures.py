@@ -30,7 +30,7 @@ def draw(adata: AnnData, *, label: str | None) -> dict[str, bytes]:
     Returns
     -------
     PNG files by name: "cells_and_genes" (more than one axis), "gene_expression", "history", "loadings_axis1" and so on;
-    "biplot", and "modules" and "hubs" where there are any.
+    "biplot" where an axis is used, and "modules" and "hubs" where there are any.
     """
     used = used_axes(adata)
     pair = map_axes(adata)
@@ -48,7 +48,7 @@ def draw(adata: AnnData, *, label: str | None) -> dict[str, bytes]:
 def _gene_space(adata: AnnData, pair: tuple[int, int] | None) -> dict[str, bytes]:
     """The biplot, the graph of the modules, and hubs against their evidence, where these were worked out."""
     pictures = {}
-    if pair is not None:
+    if pair is not None and used_axes(adata):
         pictures["biplot"] = png(lambda: pl.biplot(adata, pair, ax=_wide_axes()))
     if _keys.DISTANCES in adata.varp and has_modules(adata):
         pictures["modules"] = png(lambda: pl.modules(adata, ax=_wide_axes()))
