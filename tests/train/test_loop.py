@@ -141,3 +141,22 @@ def test_blocks_are_made_ahead_once_each_and_in_order():
     assert [last.take(number) for number in (1, 2)] == [1, 4]
     last.close()
     assert asked[4:] == [1, 2]  # nothing after the last
+    plain = Ahead(make, last=6, on=False)
+    assert plain.take(1) == 1
+    plain.close()
+    assert asked[6:] == [1]
+
+
+@pytest.mark.parametrize("likelihood", ["normal", "nb"])
+@pytest.mark.parametrize("spool", ["never", "always"])
+def test_a_training_reads_the_same_ahead(counts_adata, likelihood, spool, monkeypatch):
+    """From a file larger than memory blocks are read ahead; the weights are the same to the last bit."""
+    found, threads = [], []
+    monkeypatch.setattr(_loop, "Ahead", lambda make, **given: threads.append(given["on"]) or Ahead(make, **given))
+    for waits in (False, True):
+        monkeypatch.setattr("sivae.data._spool.available", lambda waits=waits: 0 if waits else 10**12)
+        model = SiVAE(counts_adata, n_latent=2, n_profile=12, architecture=SMALL, likelihood=likelihood)
+        train(model, max_steps=12, spool=spool)
+        found.append(model._module.state_dict())
+    assert threads == [False, spool == "always"]
+    assert all(torch.equal(value, found[1][name]) for name, value in found[0].items())

@@ -39,6 +39,11 @@ class Rows(ABC):
 
     shape: tuple[int, int]
 
+    @property
+    def waits(self) -> bool:
+        """Whether reading waits for a disk rather than for a processor."""
+        return False
+
     @abstractmethod
     def read(self, cells: Cells) -> Matrix:
         """Some of the rows, in the order asked."""

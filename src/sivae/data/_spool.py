@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from sivae._errors import ArtefactError
+from sivae._memory import available
 from sivae.data._matrix import Matrix, strips
 from sivae.data._rows import Cells, Rows, by_gene, checked, is_large
 from sivae.data._setup import Setup
@@ -92,6 +93,11 @@ class Spool(Rows):
     def n_bytes(self) -> int:
         """Length of the file."""
         return self._end * self._record.itemsize
+
+    @property
+    def waits(self) -> bool:
+        """Whether the file is larger than the memory in which the system could keep it."""
+        return self.n_bytes > available()
 
     def read(self, cells: Cells) -> Matrix:
         """Some of the rows, in the order asked.

@@ -22,15 +22,19 @@ class Ahead(Generic[Made]):
         The function.
     last
         The last number there will be.
+    on
+        False makes everything when it is asked for, without a thread.
     """
 
-    def __init__(self, make: Callable[[int], Made], *, last: int) -> None:
-        self._make, self._last = make, last
+    def __init__(self, make: Callable[[int], Made], *, last: int, on: bool = True) -> None:
+        self._make, self._last, self._on = make, last, on
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sivae-ahead")
         self._next: tuple[int, Future[Made]] | None = None
 
     def take(self, number: int) -> Made:
         """What is made of a number; what made it fail is raised here."""
+        if not self._on:
+            return self._make(number)
         if self._next is None or self._next[0] != number:
             self._next = number, self._thread.submit(self._make, number)
         made = self._next[1].result()

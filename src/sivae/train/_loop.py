@@ -114,7 +114,9 @@ class _Trainer:
         self.keeper = _Keeper(job, averaged)
         self.cells, self.genes = job.orders()
         self.resident = _resident(job, accelerator.device)
-        self.blocks = Ahead(self._block, last=job.n_steps)
+        # Where reading takes a processor's time, a thread for it gains nothing (bench/step_limits.py).
+        waits = accelerator.device.type != "cpu" or job.training.rows.waits
+        self.blocks = Ahead(self._block, last=job.n_steps, on=waits)
         self.started, self.sums = time.perf_counter(), _Means()
         job.module.train()
 
