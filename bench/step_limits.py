@@ -8,9 +8,9 @@ average are read or written eleven times, and the rows of cells twice forward an
 floor. "block" is the time in which a block is made. All are the least of several rounds, by the clock; "variants" of
 the default step are made side by side in turns: products of bfloat16 numbers (fast only where the processor has them),
 blocks made ahead by a thread instead of when they are asked for (as is done where they come from a file larger than
-memory, or go to another device), values on disk instead of in memory, and `torch.compile` of the module. "first layer" is its product with the rows of cells stored as CSR instead of dense, forward and backward; the
-step has it dense, because some entries are hidden at random (zeros among them), and because covariates are taken off
-every entry.
+memory, or go to another device), values on disk instead of in memory, and `torch.compile` of the module. "first layer"
+is its product with the rows of cells stored as CSR instead of dense, forward and backward; the step has it dense,
+because some entries are hidden at random (zeros among them), and because covariates are taken off every entry.
 """
 
 from __future__ import annotations

@@ -344,7 +344,8 @@ def _log_coefficient(y: Counts, theta_n: Tensor) -> Tensor:
 def _coefficient_by_gene(y: Counts, theta: Tensor, like_cf: Tensor) -> Tensor:
     """Sum of the log coefficients of each gene, (f,).
 
-    lgamma(theta) is worked out once a gene where theta is the gene's. It is taken off entry by entry: for a large theta both are large, and sums of either would lose the difference.
+    lgamma(theta) is worked out once a gene where theta is the gene's. It is taken off entry by entry: for a large theta
+    both are large, and sums of either would lose the difference.
     """
     theta_n = _at_counts(theta, y, like_cf)
     lgamma_n = _at_counts(torch.lgamma(theta), y, like_cf) if theta.ndim == 1 else torch.lgamma(theta_n)
