@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sivae import SiVAE
+from sivae._errors import OptionError
 from sivae.nn._objective import Weights
 from sivae.train import _loop
 from sivae.train._ahead import Ahead
@@ -120,6 +121,12 @@ def test_products_of_bfloat16_train_as_well(counts_adata, likelihood):
     np.testing.assert_allclose(history["bfloat16"], history["float32"], rtol=2e-3)
     first = "cell_tower.encoder.layers.0.weight"
     assert not torch.equal(weights["bfloat16"][first], weights["float32"][first])
+
+
+@pytest.mark.parametrize(("name", "known"), [("precision", "'float32', 'bfloat16'"), ("on_device", "'auto', 'always'")])
+def test_an_unknown_choice_is_refused(name, known):
+    with pytest.raises(OptionError, match=rf"TrainOptions.{name} is 'half'; expected one of {known}"):
+        TrainOptions(**{name: "half"})
 
 
 def test_blocks_are_made_ahead_once_each_and_in_order():

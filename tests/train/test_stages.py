@@ -1,5 +1,7 @@
 """Training in phases: their order, schedules and blocks, stopping, and that every one of them learns."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -162,6 +164,12 @@ def test_early_stopping_without_validation_cells_is_refused():
     # E-5: a clear error.
     with pytest.raises(OptionError, match="validation_fraction"):
         run(make_job(early_stopping=True))
+
+
+def test_bfloat16_is_not_of_the_published_recipe():
+    job = make_job(iterations=2)
+    with pytest.raises(OptionError, match=r"precision is 'bfloat16' with the published recipe; expected 'float32'"):
+        run(replace(job, options=replace(job.options, precision="bfloat16")))
 
 
 def test_a_joint_fit_from_scratch_is_warned_of():
