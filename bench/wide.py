@@ -3,7 +3,8 @@
 Simulated open chromatin (`bench/_peaks.py`): 12 topics, 2 % of the values not zero, likelihood Bernoulli, 10 axes. Each
 row has a process of its own; seconds are those of the processor at one thread, which other work on the machine does not
 stretch much. "axes" is the decomposition, with the number of its passes over the cells, "start" the spectral start,
-"finish" what is worked out when training ends (widths, what is explained, evidence). "peak" is that of the process, and
+"step" one step with its share of two looks at the validation loss in 20 steps, "finish" what is worked out when
+training ends (widths, what is explained, evidence). "peak" is that of the process, and
 "before" it when the data are at hand. "planted" is the mean cosine of the angles between the directions in which topics
 differ and the leading 20 axes: with few cells for many features noise turns them, whoever finds them. The row "Lanczos"
 has the axes alone, by the iterations that the package used before beyond 4,000 cells and features, and by how much its
