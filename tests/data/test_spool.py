@@ -5,6 +5,8 @@ import logging
 import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -482,3 +484,29 @@ def test_checking_names_leaves_no_table_of_them(cells):
     cells.obs_names._cache.pop("_engine", None)
     check_names(cells, "obs_names")
     assert "_engine" not in cells.obs_names._cache
+
+
+def test_two_threads_read_where_there_is_no_pread(rng, folder, monkeypatch):
+    """As on Windows: one that reads ahead must not move the place from which another reads."""
+    matrix = sparse.random(200, 30, 0.3, "csr", np.float32, random_state=0)
+    spool = Spool([(np.arange(200), matrix)], (200, 30), folder)
+
+    class Slow:
+        def __init__(self, file):
+            self.file = file
+
+        def seek(self, place):
+            self.file.seek(place)
+            threading.Event().wait(0.002)
+
+        def read(self, size):
+            return self.file.read(size)
+
+    monkeypatch.delattr(os, "pread")
+    with closing(spool._file) as file:
+        spool._file = Slow(file)
+        wanted = [np.array([at, 199 - at]) for at in range(40)]
+        with ThreadPoolExecutor(2) as threads:
+            found = list(threads.map(spool.read, wanted))
+    for rows, read in zip(wanted, found, strict=True):
+        np.testing.assert_array_equal(read.toarray(), matrix[rows].toarray())

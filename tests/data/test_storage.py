@@ -599,3 +599,25 @@ def test_sparse_chunks_of_dask_count_what_they_hold(cells, monkeypatch):
     middle = cells.X[80:120].nnz / (40 * 30)
     array = da.from_array(cells.X, chunks=(40, -1), asarray=False)
     assert _stored.FromDask(array).estimate() == pytest.approx(middle * 160 * 30)
+
+
+def both_kinds(cells):
+    """A Dask array whose later rows are dense."""
+    dense = cells.X.toarray()
+    first = da.from_array(cells.X[:80], chunks=(40, -1), asarray=False)
+    return ad.AnnData(da.concatenate([first, da.from_array(dense[80:], chunks=(40, -1))]), cells.obs, cells.var)
+
+
+def test_chunks_of_both_kinds_are_all_read(cells, monkeypatch):
+    """Neither kind takes the place of the other, in one pass or in windows, and they are counted."""
+    from sivae.data import _rows
+
+    monkeypatch.setattr(_stored, "BLOCK", 40)
+    expected = cells.X.toarray()
+    for adata, order in ((both_kinds(cells), slice(None)), (both_kinds(cells)[::-1], slice(None, None, -1))):
+        np.testing.assert_array_equal(as_matrix(adata, None, np.arange(30)), expected[order])
+    rows, at = streamed_rows(both_kinds(cells), 40, monkeypatch)
+    found = rows.read(slice(60, 95))
+    np.testing.assert_array_equal(found, expected[60:95][:, at])
+    monkeypatch.setattr(_rows, "available", lambda: 0)
+    assert _rows.is_large(both_kinds(cells), None, 30)
