@@ -435,6 +435,11 @@ def test_types_are_the_smallest_that_hold_the_values(rng):
         spool = spool_of(sparse.csr_matrix(np.array([[0, largest], [1, 0]], np.float32)))
         assert spool.n_bytes == 2 * (2 + size)
         spool.close()
+    for largest in (2.0**32 - 2**8, 2.0**32):  # the largest that four bytes hold, and the next one
+        matrix = sparse.csr_matrix(np.array([[0, largest], [1, 0]], np.float32))
+        spool = spool_of(matrix)
+        np.testing.assert_array_equal(spool.read(slice(None)).toarray(), matrix.toarray())
+        spool.close()
     wide = sparse.csr_matrix(([1.0], ([0], [70_000])), shape=(1, 70_001), dtype=np.float32)
     spool = spool_of(wide)
     assert spool.n_bytes == 4 + 1 and (spool.read(np.array([0])) != wide).nnz == 0

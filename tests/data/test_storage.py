@@ -621,3 +621,20 @@ def test_chunks_of_both_kinds_are_all_read(cells, monkeypatch):
     np.testing.assert_array_equal(found, expected[60:95][:, at])
     monkeypatch.setattr(_rows, "available", lambda: 0)
     assert _rows.is_large(both_kinds(cells), None, 30)
+
+
+@settings(max_examples=60, deadline=None)
+@given(n=st.integers(1, 60), chunk=st.integers(1, 25), size=st.integers(1, 40), step=st.integers(1, 3))
+def test_windows_are_of_whole_chunks_and_as_large_as_may_be(n, chunk, size, step):
+    """None is larger than asked for unless a chunk is, and no two neighbors would fit into one."""
+    grid = da.zeros((n, 3), chunks=(chunk, 3))
+    values = values_of(ad.AnnData(grid), None).take_rows(np.arange(0, n, step))
+    edges = values.windows(size)
+    assert edges[0] == 0 and edges[-1] == values.shape[0] and (np.diff(edges) > 0).all()
+    ends = np.unique(np.searchsorted(values.rows, values.stored.plan.row_edges))
+    assert set(edges) <= set(ends)
+    for start, stop in pairwise(edges):
+        one_chunk = not ((ends > start) & (ends < stop)).any()
+        assert stop - start <= size or one_chunk
+        following = ends[ends > stop]
+        assert len(following) == 0 or following[0] - start > size
