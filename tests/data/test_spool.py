@@ -515,3 +515,11 @@ def test_two_threads_read_where_there_is_no_pread(rng, folder, monkeypatch):
             found = list(threads.map(spool.read, wanted))
     for rows, read in zip(wanted, found, strict=True):
         np.testing.assert_array_equal(read.toarray(), matrix[rows].toarray())
+
+
+def test_reading_waits_where_the_file_is_larger_than_memory(rng, monkeypatch):
+    spool = spool_of(sparse.csr_matrix(rng.poisson(1.0, (20, 6)).astype(np.float32)))
+    for room, expected in ((spool.n_bytes, False), (spool.n_bytes - 1, True)):
+        monkeypatch.setattr(_spool, "available", lambda room=room: room)
+        assert spool.waits == spool.part(np.arange(3)).waits == expected
+    spool.close()

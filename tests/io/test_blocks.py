@@ -187,3 +187,9 @@ def test_an_error_of_the_reader_leaves_what_was_there(tmp_path):
     with pytest.raises(ZeroDivisionError):
         sivae.io.write_blocks(tmp_path / "cells.h5ad", breaks(), var_names=GENES)
     assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
+
+
+def test_entries_that_occur_twice_are_added_up(tmp_path):
+    block = sparse.csr_matrix(([1.0, 2.0, 4.0], [5, 3, 5], [0, 3]), shape=(1, 12))
+    found = ad.read_h5ad(sivae.io.write_blocks(tmp_path / "cells.h5ad", [block], var_names=GENES)).X
+    assert (found.indices.tolist(), found.data.tolist(), block.nnz) == ([3, 5], [2.0, 5.0], 3)

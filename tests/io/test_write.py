@@ -16,6 +16,7 @@ from sivae import _memory, _stored
 from sivae._errors import ArtefactError, SetupError
 from sivae.datasets import planted
 from sivae.io import _copy, _write
+from sivae.io._h5 import new_file
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Writing zarr v2:UserWarning"),
@@ -232,3 +233,9 @@ def test_chunks_of_another_type_than_was_said_are_not_cut(cells, tmp_path, form)
     cells.X = array.map_blocks(lambda block: block, dtype=np.int64, meta=form(np.zeros((0, 0), np.int64)))
     with pytest.raises(SetupError, match="X holds 1.5, which the type that it is said to have, int64, does not hold"):
         sivae.io.write_h5ad(cells, tmp_path / "written.h5ad")
+
+
+def test_a_write_that_failed_last_is_raised_at_the_end(tmp_path):
+    with pytest.raises(OSError, match="full"), new_file(tmp_path / "a.h5") as (file, steady):
+        file.attrs["x"] = 1
+        steady.error = OSError("full")

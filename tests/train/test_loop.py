@@ -144,6 +144,7 @@ def test_blocks_are_made_ahead_once_each_and_in_order():
     assert asked == [2, 3, 4, 5]
     last = Ahead(make, last=2)
     assert [last.take(number) for number in (1, 2)] == [1, 4]
+    threading.Event().wait(0.05)  # time for the thread to make what it should not
     last.close()
     assert asked[4:] == [1, 2]  # nothing after the last
     plain = Ahead(make, last=6, on=False)
