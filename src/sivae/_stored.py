@@ -238,7 +238,8 @@ class FromDask(Stored):
         if not sparse.issparse(getattr(self.array, "_meta", None)) or self.size == 0:
             return self.size
         block = self.array.blocks[tuple(number // 2 for number in self.array.numblocks)].compute()
-        return float(self.size * block.nnz / max(1, block.shape[0] * block.shape[1]))
+        found = block.size if isinstance(block, np.ndarray) else block.nnz
+        return float(self.size * found / max(1, block.shape[0] * block.shape[1]))
 
     def read(self, rows: slice, columns: slice) -> Any:
         block = self.array[rows, columns].compute()

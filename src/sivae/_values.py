@@ -54,6 +54,11 @@ class Values:
         """Some of the rows, in the order asked; what was read to open the matrix is not read again."""
         return replace(self, rows=self.rows[rows])
 
+    def estimate(self) -> float:
+        """Values stored, nearly; something may be read to find out."""
+        with _plainly(self.where, self.names, self.place):
+            return self.stored.estimate()
+
     def windows(self, size: int, *, by_column: bool = False) -> Positions:
         """Edges of windows of at most `size` rows (columns), or of one chunk where chunks are larger.
 

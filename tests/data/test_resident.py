@@ -1,5 +1,7 @@
 """Blocks made on a device of values that lie there; the CPU stands for one."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from builders import SMALL, train
 from sivae import SiVAE
 from sivae._block import Counts
 from sivae._errors import OptionError
+from sivae.data._expression import Expression
 from sivae.data._resident import Resident, fits
 
 
@@ -68,3 +71,23 @@ def test_only_sparse_values_in_memory_can_be_copied(counts_adata):
 
 def test_nothing_is_copied_to_a_cpu_unasked(counts_adata, normal_model):
     assert not fits(normal_model._state.reader.read(counts_adata), torch.device("cpu"))
+
+
+def test_it_fits_where_twelve_bytes_a_value_are_less_than_half_of_what_is_free(normal_model, counts_adata, monkeypatch):
+    cells = normal_model._state.reader.read(counts_adata)
+    nnz = cells.rows.matrix.nnz
+    for free, expected in ((24 * nnz, False), (24 * nnz + 1, True)):
+        monkeypatch.setattr("torch.cuda.mem_get_info", lambda _, free=free: (free, 10**12))
+        assert fits(cells, torch.device("cuda")) == expected
+    assert fits(cells, torch.device("mps")) is False
+
+
+def test_far_values_are_clipped_there_too(counts_adata, normal_model):
+    read = normal_model._state.reader.read(counts_adata)
+    scaling = replace(read.scaling, sd_g=read.scaling.sd_g / 20)
+    cells = Expression(read.values(), read.library_n, scaling, read.design_nb)
+    rows, genes = np.array([1, 3]), np.arange(cells.shape[1])
+    expected = cells.block(rows, genes, counts=False).x_cg
+    assert float(expected.abs().max()) == 10
+    made = Resident(cells, torch.device("cpu")).block(rows, genes, counts=False, cell_weight=1.0, gene_weight=1.0)
+    assert torch.equal(made.x_cg, expected)

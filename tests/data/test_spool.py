@@ -5,6 +5,8 @@ import logging
 import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -433,6 +435,11 @@ def test_types_are_the_smallest_that_hold_the_values(rng):
         spool = spool_of(sparse.csr_matrix(np.array([[0, largest], [1, 0]], np.float32)))
         assert spool.n_bytes == 2 * (2 + size)
         spool.close()
+    for largest in (2.0**32 - 2**8, 2.0**32):  # the largest that four bytes hold, and the next one
+        matrix = sparse.csr_matrix(np.array([[0, largest], [1, 0]], np.float32))
+        spool = spool_of(matrix)
+        np.testing.assert_array_equal(spool.read(slice(None)).toarray(), matrix.toarray())
+        spool.close()
     wide = sparse.csr_matrix(([1.0], ([0], [70_000])), shape=(1, 70_001), dtype=np.float32)
     spool = spool_of(wide)
     assert spool.n_bytes == 4 + 1 and (spool.read(np.array([0])) != wide).nnz == 0
@@ -482,3 +489,37 @@ def test_checking_names_leaves_no_table_of_them(cells):
     cells.obs_names._cache.pop("_engine", None)
     check_names(cells, "obs_names")
     assert "_engine" not in cells.obs_names._cache
+
+
+def test_two_threads_read_where_there_is_no_pread(rng, folder, monkeypatch):
+    """As on Windows: one that reads ahead must not move the place from which another reads."""
+    matrix = sparse.random(200, 30, 0.3, "csr", np.float32, random_state=0)
+    spool = Spool([(np.arange(200), matrix)], (200, 30), folder)
+
+    class Slow:
+        def __init__(self, file):
+            self.file = file
+
+        def seek(self, place):
+            self.file.seek(place)
+            threading.Event().wait(0.002)
+
+        def read(self, size):
+            return self.file.read(size)
+
+    monkeypatch.delattr(os, "pread")
+    with closing(spool._file) as file:
+        spool._file = Slow(file)
+        wanted = [np.array([at, 199 - at]) for at in range(40)]
+        with ThreadPoolExecutor(2) as threads:
+            found = list(threads.map(spool.read, wanted))
+    for rows, read in zip(wanted, found, strict=True):
+        np.testing.assert_array_equal(read.toarray(), matrix[rows].toarray())
+
+
+def test_reading_waits_where_the_file_is_larger_than_memory(rng, monkeypatch):
+    spool = spool_of(sparse.csr_matrix(rng.poisson(1.0, (20, 6)).astype(np.float32)))
+    for room, expected in ((spool.n_bytes, False), (spool.n_bytes - 1, True)):
+        monkeypatch.setattr(_spool, "available", lambda room=room: room)
+        assert spool.waits == spool.part(np.arange(3)).waits == expected
+    spool.close()

@@ -599,3 +599,42 @@ def test_sparse_chunks_of_dask_count_what_they_hold(cells, monkeypatch):
     middle = cells.X[80:120].nnz / (40 * 30)
     array = da.from_array(cells.X, chunks=(40, -1), asarray=False)
     assert _stored.FromDask(array).estimate() == pytest.approx(middle * 160 * 30)
+
+
+def both_kinds(cells):
+    """A Dask array whose later rows are dense."""
+    dense = cells.X.toarray()
+    first = da.from_array(cells.X[:80], chunks=(40, -1), asarray=False)
+    return ad.AnnData(da.concatenate([first, da.from_array(dense[80:], chunks=(40, -1))]), cells.obs, cells.var)
+
+
+def test_chunks_of_both_kinds_are_all_read(cells, monkeypatch):
+    """Neither kind takes the place of the other, in one pass or in windows, and they are counted."""
+    from sivae.data import _rows
+
+    monkeypatch.setattr(_stored, "BLOCK", 40)
+    expected = cells.X.toarray()
+    for adata, order in ((both_kinds(cells), slice(None)), (both_kinds(cells)[::-1], slice(None, None, -1))):
+        np.testing.assert_array_equal(as_matrix(adata, None, np.arange(30)), expected[order])
+    rows, at = streamed_rows(both_kinds(cells), 40, monkeypatch)
+    found = rows.read(slice(60, 95))
+    np.testing.assert_array_equal(found, expected[60:95][:, at])
+    monkeypatch.setattr(_rows, "available", lambda: 0)
+    assert _rows.is_large(both_kinds(cells), None, 30)
+
+
+@settings(max_examples=60, deadline=None)
+@given(n=st.integers(1, 60), chunk=st.integers(1, 25), size=st.integers(1, 40), step=st.integers(1, 3))
+def test_windows_are_of_whole_chunks_and_as_large_as_may_be(n, chunk, size, step):
+    """None is larger than asked for unless a chunk is, and no two neighbors would fit into one."""
+    grid = da.zeros((n, 3), chunks=(chunk, 3))
+    values = values_of(ad.AnnData(grid), None).take_rows(np.arange(0, n, step))
+    edges = values.windows(size)
+    assert edges[0] == 0 and edges[-1] == values.shape[0] and (np.diff(edges) > 0).all()
+    ends = np.unique(np.searchsorted(values.rows, values.stored.plan.row_edges))
+    assert set(edges) <= set(ends)
+    for start, stop in pairwise(edges):
+        one_chunk = not ((ends > start) & (ends < stop)).any()
+        assert stop - start <= size or one_chunk
+        following = ends[ends > stop]
+        assert len(following) == 0 or following[0] - start > size

@@ -116,6 +116,17 @@ def test_wider_types_later_must_fit(values, tmp_path):
     assert ad.read_h5ad(path).X.dtype == np.uint8
 
 
+@pytest.mark.parametrize(("dtype", "kept"), [("float16", "float32"), (">f4", "float32"), (">i2", "int16")])
+def test_types_that_sparse_matrices_do_not_hold(values, tmp_path, dtype, kept):
+    path = sivae.io.write_blocks(tmp_path / "cells.h5ad", cut(values.astype(dtype)), var_names=GENES)
+    found = ad.read_h5ad(path).X
+    assert found.dtype == kept
+    np.testing.assert_array_equal(found.toarray(), values)
+    for wanted in ("float16", "numbers", "U3"):
+        with pytest.raises(OptionError, match="expected a type that sparse matrices hold"):
+            sivae.io.write_blocks(tmp_path / "other.h5ad", cut(values), var_names=GENES, dtype=wanted)
+
+
 def test_wrong_values_are_found_by_set_up(values, tmp_path):
     values[3, 4] = np.nan
     adata = ad.read_h5ad(sivae.io.write_blocks(tmp_path / "cells.h5ad", cut(values), var_names=GENES), backed="r")
@@ -176,3 +187,9 @@ def test_an_error_of_the_reader_leaves_what_was_there(tmp_path):
     with pytest.raises(ZeroDivisionError):
         sivae.io.write_blocks(tmp_path / "cells.h5ad", breaks(), var_names=GENES)
     assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
+
+
+def test_entries_that_occur_twice_are_added_up(tmp_path):
+    block = sparse.csr_matrix(([1.0, 2.0, 4.0], [5, 3, 5], [0, 3]), shape=(1, 12))
+    found = ad.read_h5ad(sivae.io.write_blocks(tmp_path / "cells.h5ad", [block], var_names=GENES)).X
+    assert (found.indices.tolist(), found.data.tolist(), block.nnz) == ([3, 5], [2.0, 5.0], 3)

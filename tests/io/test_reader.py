@@ -80,6 +80,7 @@ WRONG = {
     "width": (lambda start, stop: np.zeros((stop - start, 3)), r"read\(0, 1\) gave ndarray \(1, 3\) of float64"),
     "rows": (lambda start, stop: np.zeros((5, 12)), r"expected numbers of 1 cells x 12 genes"),
     "nothing": (lambda start, stop: None, r"gave NoneType; expected"),
+    "a frame": (lambda start, stop: pd.DataFrame(np.zeros((1, 12))), r"gave DataFrame \(1, 12\); expected numbers"),
     "texts": (lambda start, stop: np.full((stop - start, 12), "a"), "of <U1; expected numbers"),
 }
 
@@ -111,3 +112,34 @@ def test_arguments(values, monkeypatch):
     monkeypatch.setattr(_extras.importlib, "import_module", lambda name: (_ for _ in ()).throw(ImportError(name)))
     with pytest.raises(MissingExtraError, match=r"dask is not installed.*sivae-tools\[dask\]"):
         sivae.io.from_reader(read, obs=CELLS, var_names=GENES)
+
+
+def test_other_forms_and_types_later_are_brought_to_the_first(values, tmp_path):
+    """Sparse rows and then dense ones, integers and then floats: nothing is dropped or cut."""
+
+    def read(start, stop):
+        return sparse.csr_matrix(values[start:stop], dtype=np.int64) if start < 20 else values[start:stop]
+
+    adata = sivae.io.from_reader(read, obs=CELLS, var_names=GENES, chunk_size=8)
+    np.testing.assert_array_equal(adata.X.compute().toarray(), values)
+    found = ad.read_h5ad(sivae.io.write_h5ad(adata, tmp_path / "cells.h5ad"))
+    np.testing.assert_array_equal(found.X.toarray(), values)
+    assert found.X.dtype == np.int64
+    values[30, 4] = 0.5
+    for use in (sivae.SiVAE.setup_anndata, lambda adata: sivae.io.write_h5ad(adata, tmp_path / "other.h5ad")):
+        with pytest.raises(SetupError, match=r"read\(24, 32\) holds 0.5, which the type of row 0, int64, does not"):
+            use(adata)
+    assert [path.name for path in tmp_path.iterdir()] == ["cells.h5ad"]
+
+
+def test_an_error_of_the_function_is_said_wherever_it_is_called(values, monkeypatch):
+    def read(start, stop):
+        if start > 0:
+            raise ConnectionError("the data base is gone")
+        return sparse.csr_matrix(values[start:stop])
+
+    adata = sivae.io.from_reader(read, obs=CELLS, var_names=GENES, chunk_size=8)
+    monkeypatch.setattr(_rows, "available", lambda: 0)
+    for use in (sivae.SiVAE.setup_anndata, lambda adata: _rows.is_large(adata, None, 12)):
+        with pytest.raises(SetupError, match="X cannot be read from where it is stored: the data base is gone"):
+            use(adata)

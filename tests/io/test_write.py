@@ -3,17 +3,20 @@
 from contextlib import ExitStack
 
 import anndata as ad
+import dask.array as da
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import sparse
-from storages import STORAGES, backed, opening, plain
+from storages import STORAGES, backed, lazy_frames, opening, plain
 
 import sivae
 from sivae import _memory, _stored
 from sivae._errors import ArtefactError, SetupError
 from sivae.datasets import planted
 from sivae.io import _copy, _write
+from sivae.io._h5 import new_file
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Writing zarr v2:UserWarning"),
@@ -196,3 +199,43 @@ def test_what_is_no_anndata_or_no_place_is_refused(cells, tmp_path):
         sivae.io.write_h5ad(cells.X, tmp_path / "a.h5ad")
     with pytest.raises(ArtefactError, match="there is no folder"):
         sivae.io.write_h5ad(cells, tmp_path / "gone" / "a.h5ad")
+
+
+@pytest.mark.parametrize("view", [slice(None), slice(40, 0, -2)])
+def test_what_was_opened_lazily_is_kept(cells, tmp_path, view):
+    """Frames in obsm and in raw are no data frames there."""
+    cells.obsm["frame"] = pd.DataFrame({"x": np.arange(160.0)}, index=cells.obs_names)
+    cells.raw = cells[:, :15].copy()
+    opened = lazy_frames(cells, None, tmp_path, None)
+    expected = cells[view].copy()
+    written = ad.read_h5ad(sivae.io.write_h5ad(opened[view], tmp_path / "written.h5ad"))
+    assert written.obsm["frame"].equals(expected.obsm["frame"])
+    del written.obsm["frame"], expected.obsm["frame"]
+    expected.write_h5ad(tmp_path / "expected.h5ad")
+    equal(written, ad.read_h5ad(tmp_path / "expected.h5ad"))
+
+
+def test_what_has_no_place_in_a_file_is_named(cells, tmp_path):
+    cells.uns["nested"]["odd"] = object()
+    with pytest.raises(ArtefactError, match=r"uns\['odd'\] could not be written: .*Convert it, or take it out first"):
+        sivae.io.write_h5ad(cells, tmp_path / "written.h5ad")
+    del cells.uns["nested"]
+    cells.obs["odd"] = np.array([1, "a"] * 80, object)
+    with pytest.raises(ArtefactError, match=r"obs\['odd'\] could not be written"):
+        sivae.io.write_h5ad(cells, tmp_path / "written.h5ad")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix])
+def test_chunks_of_another_type_than_was_said_are_not_cut(cells, tmp_path, form):
+    half = form(cells.X.toarray() + (cells.X.toarray() > 0) / 2)
+    array = da.from_array(half, chunks=(40, -1), asarray=False)
+    cells.X = array.map_blocks(lambda block: block, dtype=np.int64, meta=form(np.zeros((0, 0), np.int64)))
+    with pytest.raises(SetupError, match="X holds 1.5, which the type that it is said to have, int64, does not hold"):
+        sivae.io.write_h5ad(cells, tmp_path / "written.h5ad")
+
+
+def test_a_write_that_failed_last_is_raised_at_the_end(tmp_path):
+    with pytest.raises(OSError, match="full"), new_file(tmp_path / "a.h5") as (file, steady):
+        file.attrs["x"] = 1
+        steady.error = OSError("full")

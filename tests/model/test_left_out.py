@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from sivae import SiVAE
+from sivae.data._scaling import Scaling
 from sivae.datasets import planted
 from sivae.model._evidence import hidden_predictions
 from sivae.model._left_out import depth_of, library_shift, library_slope, observed_without
@@ -100,3 +101,9 @@ def test_no_prediction_reads_the_gene(normal_model, counts_adata):
     )
     assert np.abs(changed[:, 4] - kept[:, 4]).max() < 0.1 * np.abs(moved[:, 4] - leaky[:, 4]).max()
     assert np.abs(changed[:, :4] - kept[:, :4]).max() > 1e-3
+
+
+def test_a_clipped_value_does_not_move_with_the_library():
+    scaling = Scaling(True, 1e4, np.zeros(2, np.float32), np.array([0.1, 1.0], np.float32), np.zeros(2, np.float32))
+    slope = library_slope(np.array([[1.5, 1.5]], np.float32), scaling)
+    np.testing.assert_allclose(slope, [[0.0, 1 - np.exp(-1.5)]], rtol=1e-6)

@@ -10,6 +10,7 @@ from sivae.data import _covariates, _rows
 from sivae.data._rows import Columns, gene_slices, slices
 from sivae.data._scaling import Scaling
 from sivae.model import _evidence
+from sivae.model._derivative import mean_derivative
 from sivae.stats import _spectrum
 
 N, G, BATCH = 400, 300, 16
@@ -105,3 +106,16 @@ def test_columns_are_those_of_the_matrix(rng, kind):
     taken = columns.take(slice(2, 5))
     assert sparse.issparse(taken) == (kind is sparse.csr_matrix)
     np.testing.assert_array_equal(taken.toarray() if sparse.issparse(taken) else taken, dense[:, 2:5])
+
+
+def test_the_mean_derivative_counts_cells_alike_in_parts_of_unequal_size(counts_adata, normal_model, monkeypatch):
+    cells = normal_model._state.reader.read(counts_adata).take(np.arange(7))
+    module = normal_model._module
+    whole = mean_derivative(module, cells)
+    first, last = (mean_derivative(module, cells.take(rows)) for rows in (np.arange(5), np.arange(5, 7)))
+    monkeypatch.setattr(_rows, "WIDE", 1)
+    monkeypatch.setattr(_rows, "DENSE", 5 * cells.shape[1])
+    assert list(cells.cells()) == [slice(0, 5), slice(5, 7)]
+    np.testing.assert_allclose(mean_derivative(module, cells), whole, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose((5 * first + 2 * last) / 7, whole, rtol=1e-5, atol=1e-7)
+    assert np.abs((first + last) / 2 - whole).max() > 1e-5

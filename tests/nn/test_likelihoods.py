@@ -87,6 +87,19 @@ def test_nb_in_single_precision(rng):
     np.testing.assert_allclose(nll_f, oracles.nb_nll(eta_cf, y_cf, THETA, library_c), rtol=2e-4)
 
 
+def test_nb_of_a_large_theta_in_single_precision(rng):
+    """lgamma is large there: sums of it over many cells lose what is left of their difference."""
+    n, theta = 20_000, np.exp(9.0)
+    y_cf = rng.poisson(1.0, (n, 1))
+    counts = coordinates(y_cf)
+    counts = Counts(counts.row, counts.column, counts.value.float())
+    for name, more in (("nb", ()), ("zinb", (torch.full((1,), -15.0),))):
+        args = [torch.zeros(n, 1)], counts, torch.full((1,), 9.0), torch.zeros(n), *more
+        (nll_f,) = make_likelihood(name, 0.3).nll(*args)
+        expected = -stats.nbinom.logpmf(y_cf, theta, theta / (theta + 1)).sum()
+        np.testing.assert_allclose(float(nll_f), expected, rtol=1e-3)
+
+
 def noise_of(rng, kind, n_cells, n_genes):
     """Logarithm of noise: a number per gene, per entry, or per cell."""
     shape = {"gene": (n_genes,), "entry": (n_cells, n_genes), "cell": (n_cells, 1)}[kind]

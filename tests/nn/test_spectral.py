@@ -13,7 +13,7 @@ from sivae._block import Block
 from sivae.nn._likelihoods import make_likelihood
 from sivae.nn._module import SiVAEModule
 from sivae.nn._objective import Weights
-from sivae.nn._spectral import LEAST_SCORE_VARIANCE, Sample, log_scale, spectral_start
+from sivae.nn._spectral import LEAST_SCORE_VARIANCE, Sample, _spread, log_scale, spectral_start
 
 N, G, K = 150, 20, 2
 STRENGTH = np.array([1.6, 0.9])
@@ -336,3 +336,12 @@ def test_scale_of_counts_is_the_delta_factor_with_a_cap():
     mean, sd = torch.tensor([0.5, 2.0, 0.001, 1.0]), torch.tensor([0.6, 0.4, 0.05, 0.0])
     np.testing.assert_allclose(log_scale(mean, sd, 10.0), [0.6 * 1.5 / 0.5, 0.4 * 3 / 2, 10.0, 1e-3], rtol=1e-5)
     np.testing.assert_allclose(log_scale(mean, sd, 3.0), [1.8, 0.6, 3.0, 1e-3], rtol=1e-5)
+
+
+@pytest.mark.parametrize("sizes", [(30,), (1, 29), (12, 1, 17), (1,)])
+def test_the_spread_of_pieces_is_that_of_all(rng, sizes):
+    x_ng = torch.tensor(rng.normal(2.0, 3.0, (sum(sizes), 5)), dtype=torch.float32)
+    variance_g, square = _spread(iter(torch.split(x_ng, sizes)))
+    expected = np.zeros(5) if sizes == (1,) else x_ng.numpy().astype(float).var(axis=0, ddof=1)
+    np.testing.assert_allclose(variance_g, expected, rtol=1e-5)
+    assert float(square) == pytest.approx(float((x_ng.double() ** 2).mean()), rel=1e-6)

@@ -1,5 +1,9 @@
 """Blocks of an epoch, schedules and the evaluation of a whole data set."""
 
+import gc
+import threading
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sivae import SiVAE
-from sivae._errors import OptionError
+from sivae._errors import OptionError, SiVAEWarning
 from sivae.nn._objective import Weights
 from sivae.train import _loop
 from sivae.train._ahead import Ahead
@@ -146,6 +150,7 @@ def test_blocks_are_made_ahead_once_each_and_in_order():
     assert asked == [2, 3, 4, 5]
     last = Ahead(make, last=2)
     assert [last.take(number) for number in (1, 2)] == [1, 4]
+    threading.Event().wait(0.05)  # time for the thread to make what it should not
     last.close()
     assert asked[4:] == [1, 2]  # nothing after the last
     plain = Ahead(make, last=6, on=False)
@@ -167,3 +172,50 @@ def test_a_training_reads_the_same_ahead(counts_adata, likelihood, spool, monkey
         found.append(model._module.state_dict())
     assert threads == [False, spool == "always"]
     assert all(torch.equal(value, found[1][name]) for name, value in found[0].items())
+
+
+def test_nothing_of_a_training_is_kept_when_it_ends(counts_adata, monkeypatch):
+    """Moments, averages and best weights are gone before what follows needs memory, not at the next collection."""
+    trainers, made = [], _loop._Trainer.__init__
+
+    def noted(self, *given):
+        made(self, *given)
+        trainers.append(weakref.ref(self))
+
+    model = SiVAE(counts_adata, n_latent=2, n_profile=12, architecture=SMALL)
+    train(model, max_steps=3)  # the first use of an optimizer leaves frames behind
+    monkeypatch.setattr(_loop._Trainer, "__init__", noted)
+    gc.collect()
+    gc.disable()
+    try:
+        train(model, max_steps=3)
+        assert [trainer() for trainer in trainers] == [None]
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, MemoryError])
+def test_whatever_ends_a_training_ends_its_thread(counts_adata, monkeypatch, error):
+    """Also where the next block is being read; after an interruption the model is trained, else it can be again."""
+    monkeypatch.setattr("sivae.data._spool.available", lambda: 0)
+    advance = _loop._Trainer.advance
+
+    def stopped(trainer):
+        advance(trainer)
+        if trainer.step == 4:
+            raise error
+
+    model = SiVAE(counts_adata, n_latent=2, n_profile=12, architecture=SMALL)
+    monkeypatch.setattr(_loop._Trainer, "advance", stopped)
+    if error is KeyboardInterrupt:
+        with pytest.warns(SiVAEWarning, match="interrupted at step 4"):
+            train(model, max_steps=30, spool="always")
+        assert model.is_trained and model.history.attrs["stopped"] == "interrupted"
+    else:
+        with pytest.raises(error):
+            train(model, max_steps=30, spool="always")
+        assert not model.is_trained
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("sivae-ahead")]
+    monkeypatch.setattr(_loop._Trainer, "advance", advance)
+    train(model, max_steps=6, spool="always")
+    assert model.is_trained

@@ -1,6 +1,7 @@
 """Steps of several processes, worked out in one: shares, weights, streams; and what is refused. Nothing is launched."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +12,12 @@ from sivae import SiVAE, _launched
 from sivae._block import Counts
 from sivae._errors import OptionError, SiVAEWarning
 from sivae.data._expression import Expression
-from sivae.model import _fit
+from sivae.data._rows import Held
+from sivae.data._setup import read_record
+from sivae.datasets import planted
+from sivae.model import _fit, _together
+from sivae.model._build import make_reader
+from sivae.nn._objective import Weights
 from sivae.train import _loop, _processes
 from sivae.train._options import TrainOptions, default_steps
 from sivae.train._order import Order, n_blocks_of
@@ -213,3 +219,50 @@ def test_more_processes_than_cells_are_refused():
     with pytest.raises(OptionError, match="12 processes for 11 training cells; expected a cell for each at least"):
         check_share(11, Processes(3, 12))
     check_share(12, Processes(3, 12))
+
+
+def test_each_process_draws_noise_of_its_own(job, monkeypatch):
+    """The same noise in all would leave that of their mean as large as that of one."""
+    drawn = []
+    monkeypatch.setattr(_loop, "torch_generator", lambda seed, purpose, index=0: drawn.append((purpose, index)))
+    for rank in (0, 1):
+        _loop._Trainer(share(job, rank, 2, []), make_accelerator("cpu")).advance()
+    assert drawn == [("noise", 1), ("noise of process 1", 1)]
+
+
+def test_a_share_is_read_on_the_scale_of_all_cells():
+    """What the first process tells is enough: size factors, covariates and statistics are those of all cells."""
+    adata = planted(60, 20, n_factors=2, genes_per_factor=5, n_batches=2, seed=0)
+    adata.obs["factor"], adata.obs["age"] = np.linspace(0.5, 4.0, 60), np.arange(60.0)
+    SiVAE.setup_anndata(adata, batch_key="batch", continuous_covariate_keys=["age"], size_factor_key="factor")
+    setup, genes = read_record(adata), tuple(adata.var_names)
+    reader, known = make_reader(adata, setup, genes)
+    assert reader.scaling.unit > 2
+    processes, told = Processes(1, 2), []
+    processes.share, processes.any_word = told.append, lambda words: words
+    task = _together.Task(adata, setup, genes, SiVAE(adata, n_latent=2).options, SimpleNamespace(identity=dict))
+    work = SimpleNamespace(processes=processes, weights=Weights(1.0, 1.0, 0.5), module=torch.nn.Identity())
+    _together.tell_start(task, work, reader, np.arange(60), None)
+    own = processes.own(60)
+    found, words = _together._expression(task, told[0], own, Held(known.values(own)))
+    assert words is None
+    expected = known.take(own)
+    for name in ("library_n", "log_library_n", "design_nb"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+    np.testing.assert_array_equal(found.standardised(slice(None)), expected.standardised(slice(None)))
+    np.testing.assert_array_equal(found.scaling.share_g, known.scaling.share_g)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_process_keeps_its_own_cells_on_its_device(job, rank):
+    """Of all cells the first process copies its share alone, and steps see the same."""
+    part = share(job, rank, 2, [])
+    blocks = []
+    for where in ("never", "always"):
+        trainer = _loop._Trainer(replace(part, options=replace(part.options, on_device=where)), make_accelerator("cpu"))
+        blocks.append(trainer._block(1))
+    (plain, cells, _), (made, again, _) = blocks
+    np.testing.assert_array_equal(cells, again)
+    assert set(cells) <= set(part.own)
+    assert torch.equal(made.x_cg.float(), plain.x_cg.float())
+    assert len(trainer.resident._length_n) == len(part.own)

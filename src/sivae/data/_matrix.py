@@ -77,12 +77,12 @@ def matrix_of(values: Values, genes: NDArray[np.intp]) -> Matrix:
     parts: list[_Part] = []
     dense_ng: NDArray[np.float32] | None = None
     for rows, columns, block in values.take(genes[place]).pieces():
-        if not isinstance(block, np.ndarray):
+        if dense_ng is None and not isinstance(block, np.ndarray):
             parts.append(_part(rows, place[columns], block))
             continue
-        if dense_ng is None:
-            dense_ng = np.zeros(shape, np.float32)
-        dense_ng[np.ix_(rows, place[columns])] = block
+        if dense_ng is None:  # chunks of a Dask array can be of both kinds
+            dense_ng = _join(parts, shape).toarray() if parts else np.zeros(shape, np.float32)
+        dense_ng[np.ix_(rows, place[columns])] = block if isinstance(block, np.ndarray) else block.toarray()
     return _join(parts, shape) if dense_ng is None else dense_ng
 
 

@@ -11,6 +11,7 @@ from scipy import sparse
 from torch import Tensor
 
 from sivae._block import Block, Counts
+from sivae._errors import OptionError
 from sivae.data._expression import Expression
 from sivae.data._rows import Held
 from sivae.data._scaling import CLIP
@@ -98,6 +99,21 @@ def is_possible(expression: Expression) -> bool:
     """Whether the cells are held in memory as CSR, and no gene of theirs was filled in."""
     filled = expression.missing_g is not None and bool(expression.missing_g.any())
     return isinstance(expression.rows, Held) and sparse.issparse(expression.rows.matrix) and not filled
+
+
+def check_possible(choice: str, expression: Expression) -> None:
+    """Refuse `TrainOptions.on_device` "always" where it cannot be.
+
+    Raises
+    ------
+    OptionError
+        If the values are not sparse ones in memory.
+    """
+    if choice == "always" and not is_possible(expression):
+        raise OptionError(
+            "TrainOptions.on_device is 'always', but the values are dense or in a temporary file; expected sparse ones "
+            "in memory. Take 'auto', or spool='never'."
+        )
 
 
 def fits(expression: Expression, device: torch.device) -> bool:

@@ -145,7 +145,10 @@ def _slice_of(cells: Cells, n: int) -> slice | None:
 def _stacked(parts: list[Any]) -> Matrix:
     if len(parts) == 1:
         return parts[0]  # type: ignore[no-any-return]
-    stack: Any = sparse.vstack(parts, format="csr") if sparse.issparse(parts[0]) else np.concatenate(parts)
+    if all(sparse.issparse(part) for part in parts):
+        stack: Any = sparse.vstack(parts, format="csr")
+    else:  # chunks of a Dask array can be of both kinds
+        stack = np.concatenate([part if isinstance(part, np.ndarray) else part.toarray() for part in parts])
     return stack  # type: ignore[no-any-return]
 
 
@@ -183,7 +186,7 @@ def takes_much(values: Values, n_genes: int) -> bool:
     room, share = SHARE * available() / BYTES, n / max(1, stored.shape[0])
     if min(stored.size * share, n * n_genes) <= room:
         return False
-    return min(stored.estimate() * share, n * n_genes) > room
+    return min(values.estimate() * share, n * n_genes) > room
 
 
 def by_gene(adata: AnnData, layer: str | None) -> bool:

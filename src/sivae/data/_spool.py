@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,6 +35,8 @@ KINDS: Final = ("<u1", "<u2", "<u4", "<f4")
 AT_ONCE: Final = 2**20
 """Records that are rewritten at a time."""
 MIXER: Final = np.uint64(0x9E3779B97F4A7C15)
+SEEKING: Final = threading.Lock()
+"""Without `pread` (Windows) a thread that reads ahead would move the place where another one reads."""
 
 
 @final
@@ -256,8 +259,9 @@ def _read_all(file: IO[bytes], start: int, size: int) -> bytes:
         if hasattr(os, "pread"):
             part = os.pread(file.fileno(), size, start)
         else:
-            file.seek(start)
-            part = file.read(size)
+            with SEEKING:
+                file.seek(start)
+                part = file.read(size)
         if not part:
             break
         parts.append(part)

@@ -13,13 +13,14 @@ from sivae._values import frame
 from sivae._whole import check_place, whole_file
 from sivae.io._growing import Growing
 from sivae.io._h5 import new_file
+from sivae.io._types import as_type, fitting, storable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     import pandas as pd
-    from numpy.typing import DTypeLike, NDArray
+    from numpy.typing import DTypeLike
 
 WHAT = "The blocks"
 
@@ -62,6 +63,8 @@ def write_blocks(
         If names occur twice, a block is no table of numbers of the right width, blocks know different things of
         their cells, a value does not fit the type, or there is no cell. Values are not judged otherwise: set-up is
         what finds those that are negative or missing.
+    OptionError
+        If `dtype` is none that sparse matrices hold.
     ArtefactError
         If it cannot be written; nothing is left of it after this or any other error.
 
@@ -80,9 +83,10 @@ def write_blocks(
     cells = None if obs_names is None else names("obs_names", obs_names)
     for axis, given in (("var_names", genes), ("obs_names", cells or [])):
         refuse_twice(axis, given)
+    wanted = None if dtype is None else as_type(dtype)
     target = check_place(a_path("path", path), what=WHAT, example="cells.h5ad")
     with whole_file(target, what=WHAT) as temporary:
-        _write(temporary, blocks, genes, cells, None if dtype is None else np.dtype(dtype))
+        _write(temporary, blocks, genes, cells, wanted)
     return target
 
 
@@ -102,7 +106,10 @@ def _write(
             if matrix is None:
                 dtype = csr.dtype if dtype is None else dtype
                 matrix = Growing(file, "X", width=len(genes), dtype=dtype)
-            csr.data = _fitting(csr.data, matrix.dtype, number)
+            csr.data = fitting(
+                csr.data, matrix.dtype, what=f"Block {number}", where="the type of the file",
+                hint="Name one that holds all values, such as dtype='float32'.",
+            )  # fmt: skip
             matrix.add(csr)
             steady.check()
             known.append(_known(obs, csr.shape[0], number))
@@ -149,26 +156,10 @@ def _as_csr(values: Any, n_genes: int, number: int) -> Any:
             f"Block {number} has {found.shape[1]} genes, expected {n_genes}, one for each of var_names. "
             "Bring all blocks to the same genes in the same order first."
         )
+    found = found.astype(storable(found.dtype), copy=False)
     csr = sparse.csr_matrix(found, copy=sparse.issparse(found))
     csr.sum_duplicates()
     return csr
-
-
-def _fitting(data: NDArray[Any], dtype: np.dtype[Any], number: int) -> NDArray[Any]:
-    if data.dtype == dtype:
-        return data
-    with np.errstate(invalid="ignore", over="ignore"):
-        cast = data.astype(dtype)
-    if dtype.kind == "f" and data.dtype.kind == "f":  # a shorter fraction will do
-        wrong = np.isinf(cast) & ~np.isinf(data)
-    else:
-        wrong = cast != data
-    if wrong.any():
-        raise SetupError(
-            f"Block {number} holds {data[wrong][0]:g}, which the type of the file, {dtype}, does not hold. "
-            "Name one that holds all values, such as dtype='float32'."
-        )
-    return cast
 
 
 def _known(obs: Any, n_cells: int, number: int) -> Any:

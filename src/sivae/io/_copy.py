@@ -12,6 +12,7 @@ from sivae import _damage, _memory
 from sivae._stored import DenseOnDisk, FromDask, Runs, is_on_disk, open_stored, reads
 from sivae._values import Values
 from sivae.io._growing import Growing
+from sivae.io._types import fitting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -171,8 +172,15 @@ def _write_dense(values: Values, target: Any, name: str) -> None:
     for start, stop in zip(edges[:-1], edges[1:], strict=True):
         band = np.empty((stop - start, values.shape[1]), values.stored.dtype)
         for rows, columns, block in values.take_rows(np.arange(start, stop)).pieces():
-            band[np.ix_(rows, columns)] = block if isinstance(block, np.ndarray) else block.toarray()
+            dense = block if isinstance(block, np.ndarray) else block.toarray()
+            band[np.ix_(rows, columns)] = _as_said(dense, values)
         made[start:stop] = band
+
+
+def _as_said(data: NDArray[Any], values: Values) -> NDArray[Any]:
+    """The values in the type of the matrix; chunks of a Dask array can be of another."""
+    hint = "Give the array the type that its chunks have, astype(...)."
+    return fitting(data, values.stored.dtype, what=values.where, where="the type that it is said to have", hint=hint)
 
 
 def _bands(values: Values, *, by_column: bool, turned: bool) -> Iterator[Positions]:
@@ -213,7 +221,7 @@ def _assembled(values: Values, *, by_column: bool) -> Any:
     parts: list[tuple[Any, Any, Any]] = [(np.empty(0, values.stored.dtype), np.empty(0, int), np.empty(0, int))]
     for rows, columns, block in values.pieces():
         coo = sparse.coo_matrix(block)
-        parts.append((coo.data, rows[coo.row].astype(np.int32), columns[coo.col].astype(np.int32)))
+        parts.append((_as_said(coo.data, values), rows[coo.row].astype(np.int32), columns[coo.col].astype(np.int32)))
     data, row, column = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     whole = sparse.coo_matrix((data, (row, column)), shape=values.shape)
     band = whole.tocsc() if by_column else whole.tocsr()

@@ -8,12 +8,14 @@ from collections.abc import Callable
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final, final
 
+import numpy as np
 from scipy import sparse
 
 from sivae._checks import names, whole_number
 from sivae._errors import OptionError, SetupError
 from sivae._extras import require
 from sivae.io._blocks import refuse_twice
+from sivae.io._types import fitting
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,7 +59,8 @@ def from_reader(
     Raises
     ------
     SetupError
-        If the function gives something else than these rows and genes.
+        If the function gives something else than these rows and genes, or values that the type of the first row does
+        not hold.
     OptionError
         If it is no function, or `chunk_size` is not at least 1.
     MissingExtraError
@@ -89,7 +92,7 @@ def from_reader(
     if len(table) == 0:
         raise SetupError("obs holds no cell, expected some. Check what the reader was opened on.")
     part = _Part(read, len(genes))
-    first = part.rows(0, 1)
+    first = part.like = part.rows(0, 1)
     starts = range(0, len(table), size)
     chunks = (tuple(min(size, len(table) - start) for start in starts), (len(genes),))
     meta = first[:0]
@@ -101,10 +104,11 @@ def from_reader(
 
 @final
 class _Part:
-    """What a function gives of some rows, looked at, and made CSR if it is sparse."""
+    """What a function gives of some rows, looked at, and made CSR if it is sparse; all are like the first one."""
 
     def __init__(self, read: Read, n_genes: int) -> None:
         self.read, self.n_genes, self._lock = read, n_genes, threading.Lock()
+        self.like: Any = None
 
     def rows(self, start: int, stop: int) -> Any:
         with self._lock:
@@ -112,11 +116,23 @@ class _Part:
         found: Any = given
         if sparse.issparse(found):
             found = sparse.csr_matrix(given)
-        shape, kind = getattr(found, "shape", None), getattr(getattr(found, "dtype", None), "kind", "")
-        if shape != (stop - start, self.n_genes) or kind not in tuple("biuf"):
-            what = type(found).__name__ if shape is None else f"{type(found).__name__} {shape} of {found.dtype}"
+        shape, dtype = getattr(found, "shape", None), getattr(found, "dtype", None)
+        if shape != (stop - start, self.n_genes) or getattr(dtype, "kind", "") not in tuple("biuf"):
+            what = type(found).__name__ + (f" {shape}" if shape else "") + (f" of {dtype}" if dtype else "")
             raise SetupError(
                 f"read({start}, {stop}) gave {what}; expected numbers of {stop - start} cells x {self.n_genes} genes, "
                 "a NumPy array or a SciPy matrix. Mend the function, or name the genes that it gives in var_names."
             )
-        return found
+        found = found if sparse.issparse(found) else np.asarray(found)
+        return found if self.like is None else self._like_first(found, f"read({start}, {stop})")
+
+    def _like_first(self, found: Any, call: str) -> Any:
+        """The same values in the form and type that the array was said to have."""
+        dense, dtype = isinstance(self.like, np.ndarray), self.like.dtype
+        if isinstance(found, np.ndarray) != dense:
+            found = found.toarray() if dense else sparse.csr_matrix(found)
+        values = fitting(
+            found if dense else found.data, dtype, what=call, where="the type of row 0",
+            hint="Let the function give one type that holds all values, such as float32.",
+        )  # fmt: skip
+        return values if dense else sparse.csr_matrix((values, found.indices, found.indptr), shape=found.shape)

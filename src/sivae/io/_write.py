@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sivae._checks import a_path, check_adata
 from sivae._damage import Damaged
 from sivae._errors import ArtefactError, SiVAEError
-from sivae._stored import path_of
+from sivae._stored import path_of, reads
 from sivae._values import behind, frame
 from sivae._whole import check_place, whole_file
 from sivae.io._copy import copy_matrix, copy_raw
@@ -96,17 +97,15 @@ def write_into(adata: AnnData, path: Path, *, raw: Any = None, as_csr: bool = Fa
 
 def _fill(file: Any, check: Callable[[], None], adata: AnnData, raw: Any, *, as_csr: bool) -> None:
     """Write all parts into an open file; `check` says early that a write has failed."""
-    from anndata.io import write_elem
-
     whole, rows, columns = behind(adata)
     shown = (rows, columns) if adata.is_view else (None, None)
     names = whole.obs_names, whole.var_names
     file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
     for name, table in zip(("obs", "var"), _tables(adata), strict=True):
-        write_elem(file, name, table)
+        _put(file, name, table)
     for name in ("obsm", "varm", "obsp", "varp", "uns"):
-        write_elem(file, name, dict(getattr(adata, name)))
-    write_elem(file, "layers", {})
+        _put(file, name, {key: value if reads(value) else frame(value) for key, value in getattr(adata, name).items()})
+    _put(file, "layers", {})
     check()
     if whole.X is not None:
         copy_matrix(whole.X, file, "X", *shown, names=names, as_csr=as_csr)
@@ -118,7 +117,37 @@ def _fill(file: Any, check: Callable[[], None], adata: AnnData, raw: Any, *, as_
     if raw is not None:
         copy_raw(raw, file, shown[0])
     elif adata.raw is not None:
-        write_elem(file, "raw", adata.raw)
+        _put_raw(file.create_group("raw"), adata.raw)
+
+
+def _put(file: Any, name: str, value: Any) -> None:
+    """Write what is no matrix of values.
+
+    Raises
+    ------
+    ArtefactError
+        If such a thing has no place in a file.
+    """
+    from anndata.io import write_elem
+
+    try:
+        write_elem(file, name, value)
+    except (SiVAEError, OSError):
+        raise
+    except Exception as error:  # anndata and h5py have several for what they do not know
+        key = re.search("while writing key '([^']*)'", "".join(getattr(error, "__notes__", [])))
+        raise ArtefactError(
+            f"{name}{'' if key is None else f'[{key[1]!r}]'} could not be written: {error}; expected numbers, texts, "
+            "tables or dictionaries of these. Convert it, or take it out first."
+        ) from error
+
+
+def _put_raw(group: Any, raw: Any) -> None:
+    """Write the `raw` of an AnnData, whose frame may be opened lazily."""
+    group.attrs.update({"encoding-type": "raw", "encoding-version": "0.1.0"})
+    copy_matrix(raw.X, group, "X")
+    _put(group, "var", frame(raw.var))
+    _put(group, "varm", dict(raw.varm))
 
 
 def _tables(adata: AnnData) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -21,6 +21,7 @@ from sivae.data._confounding import check_covariates, covariate_facts, warn_if_c
 from sivae.data._covariates import CovariateEffect, covariate_effect
 from sivae.data._expression import Expression, Reader
 from sivae.data._profiles import Profiles, read_stored
+from sivae.data._resident import check_possible
 from sivae.data._rows import Held
 from sivae.data._setup import Setup
 from sivae.data._split import Split
@@ -114,6 +115,7 @@ def _fit(
     seen = cells_of(adata, train_rows, setup, own[0])
     reader, known = _build.make_reader(seen, setup, genes, binary=options.binary, rows=own[0])
     check_training_values(known, genes, options.n_latent)
+    check_possible(o.on_device, known)
     n_validation, held_out = len(validation_rows), None
     if n_validation:
         held_out = read_held(reader, cells_of(adata, validation_rows, setup, own[1]), own[1])

@@ -74,7 +74,7 @@ def spectral_start(
 def _spread(blocks: Iterator[Tensor]) -> tuple[Tensor, Tensor]:
     """Variance of each gene, (g,), and the mean square of all values."""
     first = next(blocks)
-    variance_g, square = first.var(dim=0), first.square().mean()
+    variance_g, square = first.var(dim=0, correction=min(1, len(first) - 1)), first.square().mean()
     n, mean_g, apart_g = len(first), first.mean(dim=0, dtype=torch.float64), (len(first) - 1) * variance_g.double()
     if (following := next(blocks, None)) is None:
         return variance_g, square

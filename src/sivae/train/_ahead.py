@@ -42,5 +42,7 @@ class Ahead(Generic[Made]):
         return made
 
     def close(self) -> None:
-        """End the thread; what it was making is dropped."""
+        """End the thread; what it was making is dropped, and the function, which may hold whoever asked."""
         self._thread.shutdown(wait=True, cancel_futures=True)
+        self._next = None
+        del self._make

@@ -17,10 +17,10 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 
 from sivae._block import Block
-from sivae._errors import DivergedError, OptionError, ProcessError
+from sivae._errors import DivergedError, ProcessError
 from sivae._rng import torch_generator
 from sivae.data._expression import Expression
-from sivae.data._resident import Resident, fits, is_possible
+from sivae.data._resident import Resident, fits
 from sivae.nn._module import SiVAEModule
 from sivae.nn._objective import Terms, Weights
 from sivae.nn._tower import mixed_precision
@@ -151,12 +151,12 @@ class _Trainer:
         """The block of a step on the device, its cells and its genes."""
         job = self.job
         (cells, cell_weight), (genes, gene_weight) = self.cells.block(step), self.genes.block(step)
-        cells = cells if job.own is None else job.own[cells]
-        source = self.resident or job.training
+        among_all = cells if job.own is None else job.own[cells]
+        source, at = (job.training, among_all) if self.resident is None else (self.resident, cells)
         block = source.block(
-            cells, genes, counts=job.module.likelihood.counts, cell_weight=cell_weight, gene_weight=gene_weight
+            at, genes, counts=job.module.likelihood.counts, cell_weight=cell_weight, gene_weight=gene_weight
         )
-        return block.to(self.accelerator.device), cells, genes
+        return block.to(self.accelerator.device), among_all, genes
 
     def check(self, checkpoint: Checkpoint | None) -> None:
         """Look at the validation loss, and offer the state to the checkpoint."""
@@ -345,15 +345,11 @@ def _optimizer(module: SiVAEModule, options: TrainOptions) -> torch.optim.Optimi
 
 
 def _resident(job: Job, device: torch.device) -> Resident | None:
-    """The cells on the device, where they are to be."""
+    """The cells of the process on the device, where they are to be."""
     choice = job.options.on_device
-    if choice == "always" and not is_possible(job.training):
-        raise OptionError(
-            "TrainOptions.on_device is 'always', but the values are dense or in a temporary file; expected sparse ones "
-            "in memory. Take 'auto', or spool='never'."
-        )
     wanted = choice == "always" or (choice == "auto" and fits(job.training, device))
-    return Resident(job.training, device) if wanted else None
+    own = job.training if job.own is None or not wanted else job.training.take(job.own)
+    return Resident(own, device) if wanted else None
 
 
 def _average(decay: float) -> Callable[..., None]:
