@@ -48,8 +48,7 @@ class SparseRows:
         first = expression.transformed(slice(0, ROWS))
         if not sparse.issparse(first) or first.nnz > MOST_DENSITY * first.shape[0] * first.shape[1]:
             return None
-        base_g = expression.scaling.standardise(np.zeros((1, first.shape[1]), np.float32))[0]
-        design_nb = expression.design_nb
+        base_g, design_nb = expression.scaling.zero_g, expression.design_nb
         if not log_gain_bg.any():
             column_nr = np.concatenate([np.ones((len(design_nb), 1), np.float32), design_nb], axis=1)
             row_rg = np.concatenate([base_g[None], -shift_bg]).astype(np.float64)
@@ -65,8 +64,7 @@ class SparseRows:
         """The sparse part of some cells; by gene, so that products read what is as long as genes in order."""
         rows: Any = self.expression.transformed(cells)
         scaling, gene = self.expression.scaling, rows.indices
-        inverse_g = np.divide(1.0, scaling.sd_g, out=np.zeros_like(scaling.sd_g), where=scaling.sd_g > 0)
-        data = (rows.data - scaling.mean_g[gene]) * inverse_g[gene]
+        data = (rows.data - scaling.mean_g[gene]) * scaling.inverse_sd_g[gene]
         data = np.clip(data, -CLIP, CLIP, out=data) - self.base_g[gene]
         if self.log_gain_bg is not None:
             kinds, kind_c = np.unique(self.expression.design_nb[cells], axis=0, return_inverse=True)

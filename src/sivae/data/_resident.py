@@ -45,7 +45,7 @@ class Resident:
         self._gene_e = put(values.indices.astype(np.int32))  # e: stored entries
         self._value_e, self._transformed_e = put(values.data), put(transformed.data)
         self._mean_g, self._inverse_sd_g = put(scaling.mean_g), put(scaling.inverse_sd_g)
-        self._zero_g = put(scaling.standardise(np.zeros((1, self._n_genes), np.float32))[0])
+        self._zero_g = put(scaling.zero_g)
         self._design_nb, self._log_library_n = put(expression.design_nb), put(expression.log_library_n)
 
     def block(

@@ -65,7 +65,7 @@ class Scaling:
             dense_cg *= self.inverse_sd_g
             return np.clip(dense_cg, -CLIP, CLIP, out=dense_cg)
         result: NDArray[np.float32] = np.empty(transformed_cg.shape, np.float32)
-        result[:] = self._zero_g
+        result[:] = self.zero_g
         gene, (n, g) = transformed_cg.indices, transformed_cg.shape
         value = transformed_cg.data - self.mean_g[gene]
         value *= self.inverse_sd_g[gene]
@@ -74,8 +74,8 @@ class Scaling:
         return result
 
     @cached_property
-    def _zero_g(self) -> NDArray[np.float32]:
-        """What a zero becomes."""
+    def zero_g(self) -> NDArray[np.float32]:
+        """What a zero becomes: clip(-mean / sd)."""
         zero_g: NDArray[np.float32] = self.standardise(np.zeros((1, len(self.sd_g)), np.float32))[0]
         return zero_g
 
