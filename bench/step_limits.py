@@ -209,7 +209,7 @@ COLUMNS = (
 
 def table(result: dict[str, Any]) -> str:
     said = (
-        f"{_common.conditions(result)} {result['threads']} threads; a large product {result['gflops']} GFLOP/s, "
+        f"{_common.conditions(result)} A large product {result['gflops']} GFLOP/s, "
         f"a large copy {result['gb_s']} GB/s.\n\n"
     )
     names = ("likelihood", "cells", "genes", "all genes", *(words for _, words in COLUMNS))
