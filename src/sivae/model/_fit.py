@@ -123,13 +123,9 @@ def _fit(
     shown = _recipe.profile_cells(options, adata, train_rows)
     checkpoint = None
     if training.checkpoint_dir is not None:
-        chosen = {"recipe": options.recipe} | asdict(options)
-        if shown is not None:
-            chosen["cells_shown"] = _identity.of_names(adata.obs_names[train_rows[shown]])
-        if processes.several:  # which cells a step sees depends on it
-            chosen["processes"] = processes.world
         names = adata.obs_names[train_rows], adata.obs_names[validation_rows]
         data = _identity.of_data(genes, *names, _identity.of_values(known, held_out, stored_gq))
+        chosen = _chosen(options, None if shown is None else adata.obs_names[train_rows[shown]], processes)
         noted = _identity.noted(accelerator.device, versions())
         checkpoint = _checkpoint(training, {"model": chosen, "setup": setup.to_record(), **data}, noted)
     state = None if checkpoint is None else checkpoint.read()
@@ -169,17 +165,13 @@ def _fit(
         residual=options.decoder == "residual",
         seed=options.seed,
     )
-    facts: dict[str, Any] = {
+    facts = {
         "n_training_cells": known.shape[0],
         "n_validation_cells": n_validation,
         "n_signal_axes": n_signal,
         "validation_threshold": split.threshold,
         "covariates": covariates,
-        "train_options": _recipe.read_options(options, _without_names(o)),
-        **_recipe.block_sizes(options, training, *known.shape),
-        "versions": versions(),
-        **history.facts(),
-        **({"processes": processes.world} if processes.several else {}),
+        **_how(options, training, history, known.shape, processes),
     }
     if checkpoint is not None and history.stopped != "interrupted" and not o.keep_checkpoint:
         checkpoint.remove()
@@ -204,6 +196,29 @@ def cells_of(adata: AnnData, rows: NDArray[np.intp], setup: Setup, values: Spool
     keys = (*setup.categorical_keys, *setup.continuous_covariate_keys, setup.size_factor_key)
     named = list(dict.fromkeys(key for key in keys if key in obs))
     return AnnData(obs=obs[named].iloc[rows], var=pd.DataFrame(index=adata.var_names))
+
+
+def _chosen(options: _build.Options, cells_shown: pd.Index | None, processes: Processes) -> dict[str, Any]:
+    """What was chosen of the model, as a checkpoint keeps it; of cells named for profiles a hash."""
+    chosen = {"recipe": options.recipe} | asdict(options)
+    if cells_shown is not None:
+        chosen["cells_shown"] = _identity.of_names(cells_shown)
+    if processes.several:  # which cells a step sees depends on it
+        chosen["processes"] = processes.world
+    return chosen
+
+
+def _how(
+    options: _build.Options, training: Training, history: History, shape: tuple[int, int], processes: Processes
+) -> dict[str, Any]:
+    """How a model was trained, for its facts."""
+    return {
+        "train_options": _recipe.read_options(options, _without_names(training.options)),
+        **_recipe.block_sizes(options, training, *shape),
+        "versions": versions(),
+        **history.facts(),
+        **({"processes": processes.world} if processes.several else {}),
+    }
 
 
 def _checkpoint(training: Training, same: dict[str, Any], noted: dict[str, Any]) -> Checkpoint:
