@@ -213,6 +213,14 @@ def test_caveats_say_what_was_found(adata, make, words):
     assert words in text if words else "still falling" not in text
 
 
+def test_what_an_interval_covers_is_that_of_the_recipe(adata):
+    """Variances over samples of cells, or those that training fits."""
+    for cells, words in ((adata, "in another sample of as many cells"), (staged([7.0, 6.0]), "own uncertainty")):
+        found = [text for text in _caveats.find(cells) if text.startswith("The interval of a loading")]
+        assert len(found) == 1
+        assert words in found[0]
+
+
 def test_a_loss_that_still_falls_is_said(adata):
     adata.uns["sivae"]["facts"] |= {"stopped": "all steps done", "best_step": 40}
     assert "still falling" in " ".join(_caveats.find(adata))

@@ -266,3 +266,14 @@ def test_a_process_keeps_its_own_cells_on_its_device(job, rank):
     assert set(cells) <= set(part.own)
     assert torch.equal(made.x_cg.float(), plain.x_cg.float())
     assert len(trainer.resident._length_n) == len(part.own)
+
+
+def test_a_checkpoint_knows_how_many_processes_wrote_it(counts_adata):
+    """Which cells a step sees depends on it; a single process is not named, as before there were several."""
+    options = SiVAE(counts_adata, n_latent=2).options
+    alone, two, three = (
+        _fit._chosen(options, None, processes) for processes in (ALONE, Processes(0, 2), Processes(1, 3))
+    )
+    assert "processes" not in alone
+    assert alone | {"processes": 2} == two
+    assert three["processes"] == 3

@@ -25,16 +25,25 @@ FEW_VALIDATION: Final = 100
 
 def find(adata: AnnData, *, label: str | None = None) -> list[str]:
     """Return the caveats that apply, those found in these data first."""
-    return [*_confounding.find(adata, label), *_training(adata), *_axes(adata), *_genes(adata), *ALWAYS]
+    association, map_words = ALWAYS
+    interval = INTERVAL[_facts.published(dict(_facts.record(adata)["options"]))]
+    found = [*_confounding.find(adata, label), *_training(adata), *_axes(adata), *_genes(adata)]
+    return [*found, association, interval, map_words]
 
 
 ALWAYS: Final = (
     "A loading says that a gene goes with an axis in these cells. It shows association, not regulation: a gene far out "
     "on an axis need not cause anything.",
-    "The interval of a loading is the model's own uncertainty given these cells. It does not cover the choice of "
-    "cells, donors or genes.",
     "Two axes show only part of the map. Groups that overlap in one pair of axes can be apart in another.",
 )
+
+INTERVAL: Final = {
+    False: "The interval of a loading says where it would lie in another sample of as many cells like these. It does "
+    "not cover other donors, or another choice of genes.",
+    True: "The interval of a loading is the model's own uncertainty given these cells. It does not cover the choice of "
+    "cells, donors or genes.",
+}
+"""Of this package's recipe, and (True) of the published one, whose variances are those that training fits."""
 
 
 def _training(adata: AnnData) -> list[str]:
