@@ -56,7 +56,7 @@ def read_edges(samples: AnnData) -> tuple[pd.DataFrame, sparse.csr_matrix]:
     """
     from scipy import sparse
 
-    record = dict(samples.uns[_keys.COHORT])
+    record = dict(samples.uns.get(_keys.COHORT, {}))
     if "edges" not in record or _keys.EDGES not in samples.obsm:
         raise SetupError(
             f"Found no edges (uns[{_keys.COHORT!r}]['edges'] and obsm[{_keys.EDGES!r}]), expected a graph of genes "
@@ -112,7 +112,7 @@ def read_positions(samples: AnnData) -> NDArray[np.floating]:
             f"Found no obsm[{_keys.POSITIONS!r}], expected the position of each gene in each individual. {MADE_BY}"
         )
     position_sgk = np.asarray(samples.obsm[_keys.POSITIONS])
-    listed = dict(samples.uns[_keys.COHORT]).get("genes")
+    listed = dict(samples.uns.get(_keys.COHORT, {})).get("genes")
     own = samples.var_names.astype(str)
     if listed is not None and len(listed) == position_sgk.shape[1]:
         at = pd.Index(np.asarray(listed, str)).get_indexer(own)

@@ -38,6 +38,12 @@ def pbmc700() -> AnnData:
     ------
     MissingExtraError
         If scanpy is not installed (extra `demo`).
+
+    Examples
+    --------
+    >>> import sivae
+    >>> sivae.datasets.pbmc700().shape
+    (700, 765)
     """
     scanpy = require("scanpy", extra="demo")
     with warnings.catch_warnings():

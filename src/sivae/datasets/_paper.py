@@ -49,6 +49,13 @@ def eight_genes(n_cells: int = 1000, *, counts: bool = False, seed: int = 0) -> 
     -------
     AnnData, n_cells x 8: `X` dense float32, `obs["factor"]`, `obs["size_factor"]` (d_c, counts only),
     `var["co_regulated"]`, `var["loading"]` (a_g).
+
+    Examples
+    --------
+    >>> import sivae
+    >>> adata = sivae.datasets.eight_genes(n_cells=100)
+    >>> adata.shape, int(adata.var["co_regulated"].sum())
+    ((100, 8), 4)
     """
     if n_cells < 1:
         raise OptionError(f"Found n_cells={n_cells}, expected at least 1. 1000 is the default.")

@@ -102,6 +102,13 @@ def planted(
     `obs["size_factor"]` (counts: depth, mean 1), `obsm["planted_z"]` (n_cells, n_factors), `varm["planted_v"]`
     (n_genes, n_factors), `varm["planted_batch"]` (n_genes, n_batches; several batches), `var["module"]` ("none" for
     null genes), `var["hub"]` (the tenth of each module with the largest loadings).
+
+    Examples
+    --------
+    >>> import sivae
+    >>> adata = sivae.datasets.planted(n_cells=200, n_genes=50, n_factors=2)
+    >>> adata.shape, adata.varm["planted_v"].shape
+    ((200, 50), (50, 2))
     """
     if genes_per_factor is None:
         genes_per_factor = max(1, min(MODULE, 2 * n_genes // (5 * max(1, n_factors))))

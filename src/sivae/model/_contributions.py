@@ -47,6 +47,20 @@ class Explanation:
         The cells.
     genes
         Modelled genes, in the order of the training AnnData; every array of genes is in this order.
+
+    Examples
+    --------
+    >>> import sivae
+    >>> adata = sivae.datasets.planted(n_cells=200, n_genes=50)
+    >>> sivae.SiVAE.setup_anndata(adata)
+    >>> model = sivae.SiVAE(adata, n_latent=3)
+    >>> history = model.train(max_epochs=2, progress=False)
+    >>> explanation = model.explain()
+    >>> explanation.axes, explanation.n_cells
+    (('axis1', 'axis2', 'axis3'), 200)
+    >>> z, h, v, w = explanation.layer()
+    >>> explanation.decode(z[:4]).shape
+    (4, 50)
     """
 
     module: TwoTowers

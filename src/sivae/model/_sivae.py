@@ -186,6 +186,14 @@ class SiVAE:
         ------
         SetupError
             If the values, names or columns are not as they must be, or the AnnData is a view of values in a file.
+
+        Examples
+        --------
+        >>> import sivae
+        >>> adata = sivae.datasets.planted(n_cells=200, n_genes=50, n_batches=2)
+        >>> sivae.SiVAE.setup_anndata(adata, batch_key="batch")
+        >>> adata.uns["sivae"]["setup"]["normalize"]
+        'log1p'
         """
         refuse_view(adata, "setup_anndata")
         record = _setup.setup(
@@ -256,6 +264,16 @@ class SiVAE:
             If the loss stops being finite; names the term, the step and the gene and cell with the worst value.
         ProcessError
             If another of several processes fails or is gone, or was given other data or settings.
+
+        Examples
+        --------
+        >>> import sivae
+        >>> adata = sivae.datasets.planted(n_cells=200, n_genes=50)
+        >>> sivae.SiVAE.setup_anndata(adata)
+        >>> model = sivae.SiVAE(adata, n_latent=3)
+        >>> history = model.train(max_epochs=2, progress=False)
+        >>> history.attrs["stopped"]
+        'all steps done'
         """
         adata = self._training_adata()
         folder = check_training(
@@ -309,6 +327,17 @@ class SiVAE:
         Returns
         -------
         Array, or pair of arrays.
+
+        Examples
+        --------
+        >>> import sivae
+        >>> adata = sivae.datasets.planted(n_cells=200, n_genes=50)
+        >>> sivae.SiVAE.setup_anndata(adata)
+        >>> model = sivae.SiVAE(adata, n_latent=3)
+        >>> history = model.train(max_epochs=2, progress=False)
+        >>> model.get_latent_representation(indices=[0, 1]).shape
+        (2, 3)
+        >>> mean, variance = model.get_latent_representation(return_dist=True)
         """
         state = self._trained()
         mean, sd = _predict.encode(self._module_(), self._read(adata, indices))
@@ -345,6 +374,17 @@ class SiVAE:
             If training cells are missing from `adata`.
         OptionError
             If genes never trained on have no place in the model: a softmax or a plain VAE of recipe "choi2023".
+
+        Examples
+        --------
+        >>> import sivae
+        >>> adata = sivae.datasets.planted(n_cells=200, n_genes=50)
+        >>> sivae.SiVAE.setup_anndata(adata)
+        >>> model = sivae.SiVAE(adata, n_latent=3)
+        >>> history = model.train(max_epochs=2, progress=False)
+        >>> loadings, variance = model.get_feature_representation(return_dist=True)
+        >>> loadings.loc["gene_1"].shape, bool((variance > 0).all(axis=None))
+        ((3,), True)
         """
         state = self._trained()
         if adata is None:
@@ -387,6 +427,16 @@ class SiVAE:
         Under "zinb" this is the mean before zero inflation, of which a share 1 - pi_g is seen. Under "bernoulli" it is
         the mean m of the Poisson count whose being positive is seen, with probability 1 - exp(-m) at the cell's own
         library; rows then sum to more than `library_size`.
+
+        Examples
+        --------
+        >>> import sivae
+        >>> adata = sivae.datasets.planted(n_cells=200, n_genes=50)
+        >>> sivae.SiVAE.setup_anndata(adata)
+        >>> model = sivae.SiVAE(adata, n_latent=3)
+        >>> history = model.train(max_epochs=2, progress=False)
+        >>> model.get_normalized_expression(gene_list=["gene_1", "gene_2"]).shape
+        (200, 2)
         """
         state, module = self._trained(), self._module_()
         wanted, at = genes_at(gene_list, self._names, state.reader.genes)
@@ -479,6 +529,16 @@ class SiVAE:
         """Evidence lower bound per cell (kl_scale "bound" and gamma 0), with one draw of z and v per cell and gene.
 
         Higher is better. The gene posterior's share is its divergence divided by the number of training cells.
+
+        Examples
+        --------
+        >>> import sivae
+        >>> adata = sivae.datasets.planted(n_cells=200, n_genes=50)
+        >>> sivae.SiVAE.setup_anndata(adata)
+        >>> model = sivae.SiVAE(adata, n_latent=3)
+        >>> history = model.train(max_epochs=2, progress=False)
+        >>> model.get_elbo() < 0
+        True
         """
         module, expression = self._module_(), self._read(adata)
         settings = self.options.published
@@ -500,7 +560,18 @@ class SiVAE:
     def get_reconstruction_error(
         self, adata: AnnData | None = None, *, per_feature: bool = False
     ) -> float | pd.Series[float]:
-        """Negative log likelihood at posterior means: per cell, summed over genes; or per gene, averaged over cells."""
+        """Negative log likelihood at posterior means: per cell, summed over genes; or per gene, averaged over cells.
+
+        Examples
+        --------
+        >>> import sivae
+        >>> adata = sivae.datasets.planted(n_cells=200, n_genes=50)
+        >>> sivae.SiVAE.setup_anndata(adata)
+        >>> model = sivae.SiVAE(adata, n_latent=3)
+        >>> history = model.train(max_epochs=2, progress=False)
+        >>> model.get_reconstruction_error(per_feature=True).shape
+        (50,)
+        """
         state, expression = self._trained(), self._read(adata)
         total_g = _predict.gene_nll(self._module_(), state.table, state.linear, expression) / expression.shape[0]
         if not per_feature:
@@ -529,6 +600,17 @@ class SiVAE:
         ------
         OptionError
             If the model had no such phases.
+
+        Examples
+        --------
+        >>> import sivae
+        >>> adata = sivae.datasets.planted(n_cells=200, n_genes=50)
+        >>> sivae.SiVAE.setup_anndata(adata)
+        >>> settings = sivae.PublishedOptions(encoder=(16,), decoder=(16, 16), iterations=20)
+        >>> model = sivae.SiVAE(adata, n_latent=3, recipe="choi2023", published=settings)
+        >>> history = model.train(progress=False)
+        >>> model.get_pretrained_representation(side="genes").shape
+        (50, 3)
         """
         if side not in ("cells", "genes"):
             raise OptionError(f"side is {side!r}; expected 'cells' or 'genes'. Choose one of these.")
@@ -624,6 +706,17 @@ class SiVAE:
         -------
         Object with methods `decoder` (parts of the predictor), `encoder` (genes' parts in a position), `decode`
         (predictions at given positions) and `layer` (positions, joint layers and loadings).
+
+        Examples
+        --------
+        >>> import sivae
+        >>> adata = sivae.datasets.planted(n_cells=200, n_genes=50)
+        >>> sivae.SiVAE.setup_anndata(adata)
+        >>> model = sivae.SiVAE(adata, n_latent=3)
+        >>> history = model.train(max_epochs=2, progress=False)
+        >>> z, h, v, w = model.explain().layer()
+        >>> z.shape, v.shape
+        ((200, 3), (50, 3))
         """
         return Explanation(self._module_(), self._trained(), self._read(adata), self._names)
 
@@ -635,6 +728,18 @@ class SiVAE:
         kind
             "variance": orthogonal loadings, ordered by what they explain; "varimax": each axis loads on few genes;
             "none": back to the axes of the training.
+
+        Examples
+        --------
+        >>> import sivae
+        >>> adata = sivae.datasets.planted(n_cells=200, n_genes=50)
+        >>> sivae.SiVAE.setup_anndata(adata)
+        >>> model = sivae.SiVAE(adata, n_latent=3)
+        >>> history = model.train(max_epochs=2, progress=False)
+        >>> before = model.get_normalized_expression()
+        >>> model.rotate("varimax")
+        >>> bool(abs(model.get_normalized_expression() - before).max(axis=None) < 0.1)
+        True
         """
         state = self._trained()
         if kind not in ("variance", "varimax", "none"):
@@ -678,6 +783,17 @@ class SiVAE:
         OptionError
             With `project`, if other genes have no place in the model (see `get_feature_representation`); then nothing
             is written.
+
+        Examples
+        --------
+        >>> import sivae
+        >>> adata = sivae.datasets.planted(n_cells=200, n_genes=50)
+        >>> sivae.SiVAE.setup_anndata(adata)
+        >>> model = sivae.SiVAE(adata, n_latent=3)
+        >>> history = model.train(max_epochs=2, progress=False)
+        >>> model.annotate(adata)
+        >>> adata.obsm["X_sivae"].shape, adata.varm["X_sivae"].shape
+        ((200, 3), (50, 3))
         """
         state = self._trained()
         refuse_view(adata, "annotate")
@@ -706,6 +822,16 @@ class SiVAE:
         ------
         ArtefactError
             If the folder exists or cannot be written.
+
+        Examples
+        --------
+        >>> import sivae
+        >>> adata = sivae.datasets.planted(n_cells=200, n_genes=50)
+        >>> sivae.SiVAE.setup_anndata(adata)
+        >>> model = sivae.SiVAE(adata, n_latent=3)
+        >>> history = model.train(max_epochs=2, progress=False)
+        >>> model.save("model")
+        >>> model = sivae.SiVAE.load("model", adata)
         """
         state, module = self._trained(), self._module_()
         config = state.to_config() | {
@@ -732,6 +858,17 @@ class SiVAE:
         ------
         ArtefactError
             If the folder is not a saved model or is damaged.
+
+        Examples
+        --------
+        >>> import sivae
+        >>> adata = sivae.datasets.planted(n_cells=200, n_genes=50)
+        >>> sivae.SiVAE.setup_anndata(adata)
+        >>> model = sivae.SiVAE(adata, n_latent=3)
+        >>> history = model.train(max_epochs=2, progress=False)
+        >>> model.save("model")
+        >>> sivae.SiVAE.load("model").get_latent_representation(adata).shape
+        (200, 3)
         """
         config, weights, tables = _artefact.read(a_path("folder", folder))
         if adata is not None:

@@ -62,6 +62,15 @@ class Architecture:
         kinds (docs/defaults.md).
     sigma_floor
         Smallest noise sd of a gene under the Normal likelihood, in units of the gene's own sd.
+
+    Examples
+    --------
+    >>> import sivae
+    >>> adata = sivae.datasets.planted(n_cells=200, n_genes=50)
+    >>> sivae.SiVAE.setup_anndata(adata)
+    >>> small = sivae.Architecture(cell_encoder=(32,), n_joint=16, input_dropout=0)
+    >>> sivae.SiVAE(adata, n_latent=3, architecture=small).options.architecture.n_joint
+    16
     """
 
     cell_encoder: tuple[int, ...] = (128,)

@@ -143,6 +143,12 @@ class PublishedOptions:
         -------
         Options. The weight gamma of the run, which is an argument of the model, is not among them: the tutorial and
         the fetal liver had 0, "ipsc" 0.05, "images" 0.1.
+
+        Examples
+        --------
+        >>> import sivae
+        >>> sivae.PublishedOptions.preset("images").encoder
+        (512, 128, 32)
         """
         one_of("name", name, PRESETS)
         return cls(**PRESETS[name])

@@ -120,6 +120,15 @@ def cells_and_genes(
     ------
     SetupError, OptionError
         If there is no embedding, no such axis, column or gene.
+
+    Examples
+    --------
+    >>> import sivae
+    >>> adata = sivae.datasets.planted(100, 40)
+    >>> adata.obsm["X_sivae"], adata.varm["X_sivae"] = adata.obsm["planted_z"], adata.varm["planted_v"]
+    >>> left, right = sivae.pl.cells_and_genes(adata, color="group")
+    >>> right.get_title(loc="left")
+    'genes'
     """
     _read.gene_positions(adata)
     _read.check_axes(axes, _read.cell_positions(adata).shape[1])

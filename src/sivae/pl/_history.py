@@ -75,6 +75,16 @@ def history(adata_or_frame: AnnData | pd.DataFrame, *, ax: Axes | None = None) -
     ------
     SetupError
         If there is no history.
+
+    Examples
+    --------
+    >>> import sivae
+    >>> adata = sivae.datasets.planted(n_cells=200, n_genes=50)
+    >>> sivae.SiVAE.setup_anndata(adata)
+    >>> model = sivae.SiVAE(adata, n_latent=3)
+    >>> history = model.train(max_epochs=2, progress=False)
+    >>> sivae.pl.history(history).get_xlabel()
+    'step'
     """
     columns = read_history(adata_or_frame)
     training, words = _training(adata_or_frame, columns)

@@ -43,6 +43,17 @@ def loadings(adata: AnnData, axis: int = 0, *, n_genes: int = 10, ax: Axes | Non
     ------
     SetupError, OptionError
         If there is no embedding or no such axis.
+
+    Examples
+    --------
+    >>> import sivae
+    >>> adata = sivae.datasets.planted(n_cells=200, n_genes=50)
+    >>> sivae.SiVAE.setup_anndata(adata)
+    >>> model = sivae.SiVAE(adata, n_latent=3)
+    >>> history = model.train(max_epochs=2, progress=False)
+    >>> model.annotate(adata)
+    >>> sivae.pl.loadings(adata, axis=0, n_genes=5).get_xlabel()
+    'loading on axis 1, 90 % interval'
     """
     whole_number("n_genes", n_genes, least=1, hint="10 is the default.")
     _read.check_axes((axis,), _read.gene_positions(adata).shape[1], n_wanted=1)

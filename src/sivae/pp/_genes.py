@@ -69,6 +69,14 @@ def select_genes(
     References
     ----------
     Lause, Berens, Kobak, Genome Biology 22:258 (2021), doi 10.1186/s13059-021-02451-7.
+
+    Examples
+    --------
+    >>> import sivae
+    >>> adata = sivae.datasets.planted(n_cells=200, n_genes=50)
+    >>> sivae.pp.select_genes(adata, 20)
+    >>> int(adata.var["highly_variable"].sum())
+    20
     """
     _check_options(n_genes, min_cells=min_cells)
     refuse_view(adata, "select_genes")

@@ -63,7 +63,8 @@ def build(
     >>> model = sivae.SiVAE(adata, n_latent=2)
     >>> history = model.train(max_epochs=1, progress=False)
     >>> model.annotate(adata)
-    >>> sivae.report.build(adata, "report.html", label="group")  # doctest: +SKIP
+    >>> sivae.report.build(adata, "report.html", label="group").name
+    'report.html'
     """
     label = check_label(adata, label)
     path = check_place(a_path("path", path), what=WHAT, example="report.html")

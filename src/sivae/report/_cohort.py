@@ -98,7 +98,8 @@ def build_cohort(
     >>> history = model.train(max_epochs=2, progress=False)
     >>> samples = sivae.cohort.connectivity(adata, "donor", model=model)
     >>> table = sivae.cohort.associate(samples, "severity", n_permutations=999)
-    >>> sivae.report.build_cohort(samples, "report.html", association=table)  # doctest: +SKIP
+    >>> sivae.report.build_cohort(samples, "report.html", association=table).name
+    'report.html'
     """
     check_samples(samples)
     check_table(association, ["effect", "t", "p", "q", "verdict"], call=CALL)

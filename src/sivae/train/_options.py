@@ -65,6 +65,17 @@ class TrainOptions:
         memory that is available. The trained model is the same to the last bit.
     spool_folder
         Folder of that temporary file; the system's for temporary files if None.
+
+    Examples
+    --------
+    >>> import sivae
+    >>> adata = sivae.datasets.planted(n_cells=200, n_genes=50)
+    >>> sivae.SiVAE.setup_anndata(adata)
+    >>> model = sivae.SiVAE(adata, n_latent=3)
+    >>> options = sivae.TrainOptions(max_steps=4, checks=2, validation_fraction=0.2)
+    >>> history = model.train(options=options, progress=False)
+    >>> history["step"].tolist()
+    [0.0, 2.0, 4.0]
     """
 
     learning_rate: float = 2e-3
