@@ -1,8 +1,8 @@
 """Every block of code in README, CONTRIBUTING and the pages under docs/ runs as it is written.
 
 Each page has a folder of its own that holds small files under the names that the pages use, and one namespace: its
-blocks run in order. Trainings are short: a default one takes `STEPS` steps, a phase of a published run as many.
-A block that runs on no machine of ours is marked `text`; a single line is named in `ELSEWHERE`.
+blocks run in order. Trainings are short: a default one takes `STEPS` steps, a phase of a published run
+`ITERATIONS`. A block that runs on no machine of ours is marked `text`; a single line is named in `ELSEWHERE`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from sivae import cli
 
 matplotlib.use("Agg")
 
-STEPS = 60
+STEPS, ITERATIONS = 60, 10
 DATA = {"text", "json", "toml", "yaml", "csv", "dockerfile", "bibtex"}
 """Languages of blocks that are to be read, not run. Directives, such as `{code-cell}`, are the site's to run."""
 ELSEWHERE = {
@@ -41,11 +41,17 @@ ELSEWHERE = {
     r"make ": "builds an environment; its targets are looked up",
     r"\.venv/bin/ruff ": "changes the source tree; `make lint` has it",
     r"python -m bench": "takes hours; its names are looked up",
+    r"torchrun --nproc-per-node 4 ": "needs four cores; docs/scaling.md runs the same with two processes",
     r"torchrun --nproc-per-node 8 ": "needs eight GPUs",
     r"accelerate launch --multi_gpu --num_processes 8 ": "needs eight GPUs",
     r"torchrun --nnodes 2 ": "needs two machines",
 }
 """Beginnings of lines that do not run here, and why."""
+LAUNCHED = f"""
+import sivae.train._job
+sivae.train._job.default_steps = lambda _n_cells: {STEPS}
+"""
+"""What Python runs when another process starts in such a folder."""
 MARKERS = ["CD3D", "CD3E", "LYZ", "CST3", "CD79A", "MS4A1", "NKG7"]
 
 
@@ -85,8 +91,10 @@ def folder(files, tmp_path, monkeypatch):
         shutil.copy(path, tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(_job, "default_steps", lambda _n_cells: STEPS)
+    (tmp_path / "at_start").mkdir()
+    (tmp_path / "at_start" / "sitecustomize.py").write_text(LAUNCHED)
     for name, preset in _published_options.PRESETS.items():
-        monkeypatch.setitem(_published_options.PRESETS, name, {**preset, "iterations": STEPS})
+        monkeypatch.setitem(_published_options.PRESETS, name, {**preset, "iterations": ITERATIONS})
     return tmp_path
 
 
@@ -128,8 +136,16 @@ def run_command(line: str) -> None:
     here = Path(sys.executable).with_name(words[0])
     # Without a GPU, as on the machines that run the tests.
     env = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONWARNINGS": "default", **settings}
-    done = subprocess.run([here, *words[1:]], capture_output=True, text=True, timeout=300, env=env, check=False)
-    assert done.returncode == 0, f"{line}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+    env["PYTHONPATH"] = os.pathsep.join([str(Path("at_start").absolute()), *sys.path])
+    with subprocess.Popen(
+        [here, *words[1:]], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env
+    ) as process:
+        try:
+            said, _ = process.communicate(timeout=300)
+        except subprocess.TimeoutExpired:
+            process.terminate()  # torchrun then ends what it started
+            raise
+    assert process.returncode == 0, f"{line}\n{said[-4000:]}"
 
 
 def run(page: Path) -> int:
