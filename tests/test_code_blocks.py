@@ -132,7 +132,9 @@ def run_command(line: str) -> None:
         done = CliRunner().invoke(cli.app, words[1:])
         assert done.exit_code == 0, f"{line}\n{done.output}\n{done.exception!r}"
         return
-    assert words[0] in ("python", "torchrun"), f"`{line}`: mark the block as text, or say in ELSEWHERE why it cannot run"
+    assert words[0] in ("python", "torchrun"), (
+        f"`{line}`: mark the block as text, or say in ELSEWHERE why it cannot run"
+    )
     here = Path(sys.executable).with_name(words[0])
     # Without a GPU, as on the machines that run the tests.
     env = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONWARNINGS": "default", **settings}
