@@ -17,7 +17,7 @@ def written(code, **variables):
     import os
 
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=120, check=True,
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True,
         env={**os.environ, **variables},
     )  # fmt: skip
     return done.stderr
@@ -34,11 +34,11 @@ def test_a_bar_is_written_unless_tqdm_is_told_not_to():
 @pytest.mark.parametrize("first", ["import sivae; sivae.TrainOptions", "import sivae; sivae.SiVAE"])
 def test_a_notebook_without_widgets_is_told_nothing(first):
     # tqdm.auto warns when it is imported in a kernel that lacks ipywidgets.
-    pytest.importorskip("IPython")
+    pytest.importorskip("ipykernel")
     kernel = (
-        "import sys, types, IPython\n"
-        "IPython.get_ipython = lambda: types.SimpleNamespace(config={'IPKernelApp': 1})\n"
+        "import sys, IPython, ipykernel.zmqshell\n"
+        "IPython.get_ipython = lambda: 'a shell in a notebook'\n"
         "sys.modules['ipywidgets'] = None\n"
     )
-    assert "IProgress" in written(kernel + "import warnings; warnings.simplefilter('always'); import tqdm.auto")
+    assert "IProgress" in written(kernel + "import tqdm.auto")
     assert written(kernel + first) == ""
