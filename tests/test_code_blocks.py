@@ -41,6 +41,7 @@ ELSEWHERE = {
     r"make ": "builds an environment; its targets are looked up",
     r"\.venv/bin/ruff ": "changes the source tree; `make lint` has it",
     r"python -m bench": "takes hours; its names are looked up",
+    r"torchrun --nproc-per-node 2 script\.py": "the script runs by itself; tests/model/test_together.py starts two",
     r"torchrun --nproc-per-node 4 ": "needs four cores; docs/scaling.md runs the same with two processes",
     r"torchrun --nproc-per-node 8 ": "needs eight GPUs",
     r"accelerate launch --multi_gpu --num_processes 8 ": "needs eight GPUs",
@@ -52,6 +53,12 @@ import sivae.train._job
 sivae.train._job.default_steps = lambda _n_cells: {STEPS}
 """
 """What Python runs when another process starts in such a folder."""
+NO_DATA = {
+    "sivae.pl.loading_images(adata, shape=(28, 28))": "genes that are pixels",
+    'sivae.pl.loading_scatter(adata, 0, other="PCs")': "a principal component analysis by scanpy",
+    "sivae.pl.power(table)": "the table of sivae.cohort.power, minutes",
+}
+"""Calls that a table names and that need other data than the page makes, and which."""
 MARKERS = ["CD3D", "CD3E", "LYZ", "CST3", "CD79A", "MS4A1", "NKG7"]
 
 
@@ -150,20 +157,26 @@ def run_command(line: str) -> None:
     assert process.returncode == 0, f"{line}\n{said[-4000:]}"
 
 
-def run(page: Path) -> int:
-    """Run the blocks of a page in order and return how many there were."""
+def run(page: Path) -> dict[str, object]:
+    """Run the blocks of a page in order and return what they left behind."""
     namespace: dict[str, object] = {"__name__": "__main__"}
-    n_run = 0
     for block in pages.blocks(page):
         if block.language == "python":
             run_python(block, pages.name(page), namespace)
-            n_run += 1
         elif block.language == "bash":
             for line in pages.commands(block):
                 if elsewhere(line) is None:
                     run_command(line)
-                    n_run += 1
-    return n_run
+    return namespace
+
+
+def run_calls(page: Path, namespace: dict[str, object]) -> int:
+    """Run the plots that a page's tables name, with what its blocks left; return how many."""
+    calls = [text for text in pages.inline(page) if re.match(r"sivae\.pl\.\w+\(", text) and text not in NO_DATA]
+    for call in calls:
+        line = page.read_text(encoding="utf-8").partition(f"`{call}`")[0].count("\n") + 1
+        run_python(pages.Block("python", line, call), pages.name(page), namespace)
+    return len(calls)
 
 
 # ---------------------------------------------------------------------------------------------------------- tests
@@ -203,7 +216,9 @@ def test_each_block_says_what_it_is(page):
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in ALL if trains(page)], ids=pages.name)
 def test_blocks_run(page, folder):
-    assert run(page)
+    namespace = run(page)
+    if page.name == "plots.md":
+        assert run_calls(page, namespace) > 30
 
 
 def bash_lines() -> list[tuple[str, str]]:

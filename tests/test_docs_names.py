@@ -21,12 +21,13 @@ every_page = pytest.mark.parametrize("page", ALL, ids=pages.name)
 NAMESPACES = (SiVAE, sivae, sivae.tl, sivae.pl, sivae.pp, sivae.io, sivae.cohort, sivae.datasets)
 
 
+LANGUAGES = ("python", "bash", "text", "{code-cell}")
+
+
 def code(page) -> list[str]:
     """Inline code and the lines of blocks of Python and shell."""
-    lines = [
-        line for b in pages.blocks(page) if b.language in ("python", "bash", "text") for line in b.text.split("\n")
-    ]
-    return pages.inline(page) + lines
+    shown = [block for block in pages.blocks(page) if block.language.split()[0] in LANGUAGES]
+    return pages.inline(page) + [line.lstrip("!") for block in shown for line in block.text.split("\n")]
 
 
 # ---------------------------------------------------------------------------------------------------------- Python
