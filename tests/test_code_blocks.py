@@ -13,6 +13,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 import warnings
 from pathlib import Path
 
@@ -234,8 +235,6 @@ def test_what_runs_elsewhere_is_there():
         named = {word for line in lines if re.match(r"make ", line) for word in shlex.split(line, comments=True)[1:]}
         wrong = {word for word in named if "=" not in word} - targets
         assert not wrong, f"the Makefile has no {wrong}"
-    import tomllib
-
     extras = tomllib.loads((pages.ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     asked = {extra for line in lines for part in re.findall(r"\[([\w,-]+)\]", line) for extra in part.split(",")}
     assert asked <= set(extras)

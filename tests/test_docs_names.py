@@ -7,6 +7,7 @@ import importlib
 import inspect
 import re
 import shlex
+import tomllib
 
 import click
 import pages
@@ -52,6 +53,18 @@ def names_in(page) -> set[str]:
 def test_names_are_there(page):
     for name in sorted(names_in(page)):
         resolve(name)
+
+
+@every_page
+def test_names_of_other_packages_are_there(page):
+    """Functions of anndata and scanpy that a page sends its reader to."""
+    for name in sorted(set(re.findall(r"(?<![\w.])(?:anndata|scanpy)(?:\.[A-Za-z_]\w*)+", "\n".join(code(page))))):
+        root = name.partition(".")[0]
+        found = pytest.importorskip(root)
+        for depth, part in enumerate(name.split(".")[1:], 1):
+            if not hasattr(found, part):
+                importlib.import_module(".".join(name.split(".")[: depth + 1]))
+            found = getattr(found, part)
 
 
 @every_page
@@ -163,6 +176,16 @@ def test_an_option_by_itself_belongs_to_a_command(page):
     known = {name for command in COMMANDS.values() for name in options_of(command)} | {"--help", "--debug"}
     named = {text.split("=")[0].split()[0] for text in pages.inline(page) if re.match(r"--[a-z]", text)}
     assert not named - known - OTHERS
+
+
+def test_extras_are_described():
+    declared = set(tomllib.loads((pages.ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"])
+    install = (pages.ROOT / "docs" / "install.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^`(\w+)`\n:", install, re.MULTILINE)) == declared
+    table = re.findall(
+        r"^\| `(\w+)` \| [\w ,-]+ \|", (pages.ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert set(table) == declared - {"compare"}
 
 
 @every_page

@@ -34,7 +34,11 @@ def test_there_is_an_example(name):
     assert not skipped, f"leaves out {skipped}"
 
 
-@every_callable
+def with_marks(name: str) -> object:
+    return pytest.param(name, marks=pytest.mark.slow) if name.startswith("report.") else name
+
+
+@pytest.mark.parametrize("name", [with_marks(name) for name in SHOWN])
 def test_the_example_runs(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     said: list[str] = []
