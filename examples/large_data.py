@@ -21,14 +21,15 @@ import zarr
 import sivae
 
 adata = sivae.datasets.planted(20_000, 500, seed=1)
-names, genes, n_values = list(adata.obs_names), list(adata.var_names), adata.X.nnz
+names, genes = list(adata.obs_names), list(adata.var_names)
 adata.write_h5ad("cells.h5ad")
-ad.io.write_elem(zarr.open_group("cells.zarr", mode="w", zarr_format=2), "/", adata)
+group = zarr.open_group("cells.zarr", mode="w", zarr_format=2)
+ad.io.write_elem(group, "/", adata)
 sivae.io.write_h5ad(adata[:2000], "small.h5ad")
+print(f"values that are not zero: {adata.X.nnz:,}")
 adata.X = adata.X.tocsc()
 adata.write_h5ad("by_gene.h5ad")
 del adata
-print(f"values that are not zero: {n_values:,}")
 print(f"cells.h5ad: {Path('cells.h5ad').stat().st_size / 1e6:.0f} MB")
 
 # Open it, do not read it
@@ -58,13 +59,17 @@ stored = ad.AnnData(
     obs=ad.io.read_elem(group["obs"]),
     var=ad.io.read_elem(group["var"]),
 )
-starts = range(0, stored.n_obs, 5000)
-parts = [model.get_latent_representation(stored[s : s + 5000]) for s in starts]
-print(bool((np.concatenate(parts) == model.get_latent_representation(adata)).all()))
+parts = [
+    model.get_latent_representation(stored[start : start + 5000])
+    for start in range(0, stored.n_obs, 5000)
+]
+at_once = model.get_latent_representation(adata)
+print(bool((np.concatenate(parts) == at_once).all()))
 
 # Stored by gene
 
-cells = np.sort(np.random.default_rng(0).choice(20_000, 256, replace=False))
+cells = np.random.default_rng(0).choice(20_000, 256, replace=False)
+cells.sort()
 by_gene = ad.read_h5ad("by_gene.h5ad", backed="r")
 for name, data in {"by cell": adata, "by gene": by_gene}.items():
     start = time.perf_counter()
@@ -80,7 +85,7 @@ print(f"stored as {again.X.format}, values that differ: {differ.nnz}")
 
 def blocks():
     for start in range(0, 20_000, 4000):
-        values = adata[start : start + 4000].to_memory().X  # read yours here
+        values = adata[start : start + 4000].to_memory().X  # yours
         yield values, names[start : start + 4000]
 
 
@@ -93,7 +98,7 @@ rows = sivae.io.from_reader(
     var_names=genes,
 )
 new = model.get_latent_representation(rows[:100])
-print(bool((new == parts[0][:100]).all()))
+print(bool((new == at_once[:100]).all()))
 
 # Killed, and going on
 
@@ -104,13 +109,15 @@ import sivae
 adata = ad.read_h5ad("small.h5ad", backed="r")
 sivae.SiVAE.setup_anndata(adata)
 model = sivae.SiVAE(adata, n_latent=5, seed=0)
-options = sivae.TrainOptions(max_steps=200, checkpoint_seconds=0, spool="always")
+options = sivae.TrainOptions(
+    max_steps=200, checkpoint_seconds=0, spool="always"
+)
 model.train(progress=False, checkpoint_dir="state", options=options)
 model.save("killed")
 """)
 running = subprocess.Popen([sys.executable, "train.py"])
 seen = set()
-while len(seen) < 4 and running.poll() is None:  # four checkpoints have been there
+while len(seen) < 4 and running.poll() is None:  # until the fourth
     seen |= {path.stat().st_mtime_ns for path in Path("state").glob("*.safetensors")}
     time.sleep(0.01)
 running.kill()
@@ -121,11 +128,12 @@ print("went on from step", sivae.SiVAE.load("killed").history.attrs["resumed_at"
 small = ad.read_h5ad("small.h5ad")
 sivae.SiVAE.setup_anndata(small)
 whole = sivae.SiVAE(small, n_latent=5, seed=0)
-whole.train(progress=False, options=sivae.TrainOptions(max_steps=200))
+options = sivae.TrainOptions(max_steps=200)
+history = whole.train(progress=False, options=options)
 whole.save("whole")
 for name in ("weights.safetensors", "tables.safetensors"):
-    same = Path("killed", name).read_bytes() == Path("whole", name).read_bytes()
-    print(name, "same bytes:", same)
+    one, other = Path("killed", name), Path("whole", name)
+    print(name, one.read_bytes() == other.read_bytes())
 
 # The same from the command line
 
