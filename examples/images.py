@@ -18,14 +18,16 @@ pixels = [f"row {r} column {c}" for r in range(8) for c in range(8)]
 images = [f"image {i}" for i in range(len(digits.data))]
 adata = ad.AnnData(
     (digits.data / 16).astype(np.float32),
-    obs=pd.DataFrame({"digit": pd.Categorical(digits.target.astype(str))}, index=images),
+    obs=pd.DataFrame({"digit": digits.target.astype(str)}, index=images),
     var=pd.DataFrame(index=pixels),
 )
+adata.obs["digit"] = adata.obs["digit"].astype("category")
 print(adata.shape)
 
 sivae.SiVAE.setup_anndata(adata, normalize="none")
 model = sivae.SiVAE(adata, n_latent=10, seed=0)
-history = model.train(progress=False, options=sivae.TrainOptions(max_steps=500))
+options = sivae.TrainOptions(max_steps=500)
+history = model.train(progress=False, options=options)
 model.annotate(adata)
 
 # The map of the pictures
@@ -85,7 +87,8 @@ print(adata.var["sivae_module"].value_counts())
 
 module_g = adata.var["sivae_module"]
 names = [m for m in module_g.cat.categories if m != "unassigned"]
-number_g = np.array([names.index(m) if m in names else np.nan for m in module_g])
+numbers = {name: number for number, name in enumerate(names)}
+number_g = np.array([numbers.get(m, np.nan) for m in module_g])
 _, axes = plt.subplots(1, 2, figsize=(6.4, 2.9), layout="constrained")
 axes[0].imshow(adata.X.mean(axis=0).reshape(8, 8), cmap="gray")
 axes[0].set_title("mean picture", fontsize=9)
@@ -100,7 +103,7 @@ for ax in axes:
 plt.savefig("images-4.png")
 plt.close("all")
 
-# Nothing is at the origin
+# What follows nothing lies at the origin
 
 facts = pd.DataFrame({
     "length": np.linalg.norm(adata.varm["X_sivae"], axis=1),
