@@ -36,6 +36,8 @@ nb_merge_streams = True
 nb_output_stderr = "remove-warn"  # and a warning fails the build
 
 html_theme = "sphinx_book_theme"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_title = "siVAE"
 html_theme_options = {"show_toc_level": 2, "use_download_button": False, "home_page_in_toc": True}
 html_copy_source = False
