@@ -161,7 +161,8 @@ pairs = {
     "80 cells, 80 others": (few, fit(blood[order[80:160]], n_latent=6)),
     "350 cells, 350 others": (many, fit(blood[order[350:]], n_latent=6)),
 }
-_, axes = plt.subplots(1, 3, figsize=(8.4, 2.8), sharey=True, layout="constrained")
+figure = plt.figure(figsize=(8.4, 2.8), layout="constrained")
+axes = figure.subplots(1, 3, sharey=True)
 for ax, name in zip(axes, pairs):
     each = stability(*pairs[name])
     print(f"{name}: a tenth of the genes below {np.quantile(each, 0.1):.2f}")

@@ -58,10 +58,11 @@ central = by_score.groupby("sivae_module", observed=True).head(5)
 central = central.groupby("sivae_module", observed=True).apply(
     lambda part: " ".join(part.index), include_groups=False
 )
-modules = pd.DataFrame({key: found[key] for key in ("module", "size", "stability")})
+columns = ("module", "size", "stability")
+modules = pd.DataFrame({key: found[key] for key in columns})
 print(modules.assign(central=modules["module"].map(central)))
 
-_, axes = plt.subplots(2, 1, figsize=(7, 9), layout="constrained")
+_, axes = plt.subplots(2, 1, figsize=(6.4, 7.6), layout="constrained")
 sivae.pl.modules(adata, ax=axes[0])
 sivae.pl.module_scores(adata, "cell_type", ax=axes[1])
 plt.savefig("gene_space-4.png")
@@ -120,7 +121,7 @@ def truth_by_axis():
     table = sivae.tl.rank_loadings(planted, n_genes=None)
     used = table["axis"].unique()
     z = planted.obsm["X_sivae"][:, [int(axis[4:]) - 1 for axis in used]]
-    truth = np.column_stack([planted.obsm["planted_z"], planted.obs["log_counts"]])
+    truth = np.c_[planted.obsm["planted_z"], planted.obs["log_counts"]]
     names = [*(f"factor {k + 1}" for k in range(4)), "log counts"]
     r = np.corrcoef(z.T, truth.T)[: len(used), len(used) :]
     nulls = table[table["gene"].isin(planted.var_names[null])]
@@ -137,7 +138,7 @@ print(truth_by_axis())
 
 sivae.tl.gene_neighbors(planted)
 sivae.tl.hubs(planted)
-sivae.tl.modules(planted, signed=False)  # genes that go up and genes that go down
+sivae.tl.modules(planted, signed=False)  # genes of both directions
 print(pd.crosstab(planted.var["module"], planted.var["sivae_module"]))
 
 found = planted.uns["sivae"]["modules"]
