@@ -1,4 +1,4 @@
-"""In data without structure the first component is above the noise edge one time in four, and nothing follows from it."""
+"""In data without structure noise opens an axis one time in four, and nothing follows from it."""
 
 import anndata as ad
 import numpy as np
