@@ -23,8 +23,19 @@ START, END = "<!-- results: written by python -m bench -->", "<!-- end of result
 
 def rewrite() -> None:
     """Put questions, tables and figures of every result there is on the page, and the headlines in README.md."""
-    _between(PAGE, START, END, "\n".join(_section(name) for name in NAMES))
-    _between(README, "<!-- headlines -->", "<!-- end of headlines -->", headlines())
+    for path, text in written().items():
+        part = path.with_suffix(".part")
+        part.write_text(text)
+        part.replace(path)
+
+
+def written(figures: Path = FIGURES) -> dict[Path, str]:
+    """What the results make of the page and of README.md today; the figures are drawn into their folder."""
+    sections = "\n".join(_section(name, figures) for name in NAMES)
+    return {
+        PAGE: _between(PAGE, START, END, sections),
+        README: _between(README, "<!-- headlines -->", "<!-- end of headlines -->", headlines()),
+    }
 
 
 def headlines() -> str:
@@ -37,22 +48,20 @@ def headlines() -> str:
     return table(("question", "other", "siVAE", "ratio"), rows)
 
 
-def _between(path: Path, start: str, end: str, text: str) -> None:
-    """Replace what stands between two marks of a file; the file is the old one or the new one."""
+def _between(path: Path, start: str, end: str, text: str) -> str:
+    """A file with another text between two marks."""
     before, rest = path.read_text().split(start)
-    part = path.with_suffix(".part")
-    part.write_text(before + start + "\n\n" + text + "\n" + end + rest.split(end)[1])
-    part.replace(path)
+    return before + start + "\n\n" + text + "\n" + end + rest.split(end)[1]
 
 
-def _section(name: str) -> str:
+def _section(name: str, figures: Path) -> str:
     made, path = module(name), RESULTS / f"{name}.json"
     said = (made.__doc__ or "").strip()
     parts = [f"## {name}\n", f"`python -m bench {name}`. {said}\n"]
     if not path.exists():
         return "\n".join([*parts, "Not run yet.\n"])
     result = json.loads(path.read_text())
-    return "\n".join([*parts, *_drawn(made, result), made.table(result)])
+    return "\n".join([*parts, *_drawn(made, result, figures), made.table(result)])
 
 
 def module(name: str) -> Any:
@@ -60,13 +69,13 @@ def module(name: str) -> Any:
     return import_module(f"bench.{name}")
 
 
-def _drawn(made: Any, result: dict[str, Any]) -> list[str]:
+def _drawn(made: Any, result: dict[str, Any], folder: Path) -> list[str]:
     """The figures of a benchmark, written as SVG; the lines that show them."""
     if not hasattr(made, "figures"):
         return []
-    FIGURES.mkdir(exist_ok=True)
+    folder.mkdir(exist_ok=True)
     lines = []
     for name, figure in made.figures(result).items():
-        _figures.save(figure, FIGURES / f"{name}.svg")
+        _figures.save(figure, folder / f"{name}.svg")
         lines.append(f"![{name}](figures/{name}.svg)\n")
     return lines

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from functools import partial
 from itertools import product
+from math import fsum
 from typing import Any
 
 from bench import _common, _data, _figures, _heldout, _measures, _methods
@@ -89,12 +90,14 @@ def headlines(result: dict[str, Any]) -> list[list[str]]:
     for k, other in product(SIZES, ("published", "PCA", "LDVAE", "scVI")):
         rows = [r for r in result["rows"] if r["k"] == k]
         seen = [{r["data"] for r in rows if r["method"] == method} for method in (other, "siVAE")]
-        sets = seen[0] & seen[1]
+        sets = sorted(seen[0] & seen[1])
         if len(sets) < FEWEST_SETS:
             continue
         for key, words in (("knn", "k-NN accuracy of cell labels"), ("r2", "held-out variance explained")):
             theirs, ours = (
-                sum(_common.mean([r for r in rows if (r["data"], r["method"]) == (data, method)], key) for data in sets)
+                fsum(
+                    _common.mean([r for r in rows if (r["data"], r["method"]) == (data, method)], key) for data in sets
+                )
                 / len(sets)
                 for method in (other, "siVAE")
             )

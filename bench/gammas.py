@@ -11,7 +11,7 @@ position; "neighbors" the held-out R2 of a gene on its 20 nearest by cosine of l
 the norm of a loading with connectivity on held-out cells, "top50" what the 50 longest loadings explain of the best 50.
 
 In short, with 20 axes: labels of cells are best kept by 0.1 to 0.5 and lost above 1, held-out expression is best at 0.5
-and hardly moves, hubs and the longest loadings gain up to 0.5 and little beyond. The default is 1.
+and hardly moves, hubs and the longest loadings gain up to 0.5 and little beyond. So the default is 0.5.
 """
 
 from __future__ import annotations

@@ -36,10 +36,21 @@ def test_runs_small(name, tmp_path):
     assert before == {path: path.stat().st_mtime_ns for path in (ROOT / "bench").rglob("*.json")}
 
 
+@pytest.mark.slow
+def test_the_page_the_readme_and_the_figures_are_what_the_results_make_of_them(tmp_path):
+    for path, text in _report.written(tmp_path).items():
+        assert path.read_text() == text, f"{path.name} is not up to date: python -m bench table"
+    drawn = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert drawn
+    assert drawn == {path.name: path.read_bytes() for path in _report.FIGURES.iterdir()}
+
+
 @pytest.mark.parametrize("name", _report.NAMES)
 def test_the_page_shows_the_result(name):
-    """docs/benchmarks.md is what its results make of it today."""
+    """docs/benchmarks.md has its table, and a link to it at the top."""
     page = _report.PAGE.read_text()
+    top = page.split(_report.START)[0]
+    assert f"[{name}](#{name})" in top
     path = _common.RESULTS / f"{name}.json"
     if not path.exists():
         assert f"## {name}\n" in page
