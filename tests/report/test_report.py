@@ -213,6 +213,41 @@ def test_caveats_say_what_was_found(adata, make, words):
     assert words in text if words else "still falling" not in text
 
 
+def along_depth(adata, *, axis, r):
+    """Let an axis have exactly this correlation with the log of the cells' counts."""
+    x = np.log(np.asarray(adata.X.sum(axis=1)).ravel())
+    x = (x - x.mean()) / x.std()
+    noise = np.random.default_rng(1).normal(size=len(x))
+    noise -= noise.mean() + (noise @ x) / (x @ x) * x
+    adata.obsm["X_sivae"][:, axis] = 3 + 2 * (r * x + np.sqrt(1 - r**2) * noise / noise.std())
+
+
+@pytest.mark.parametrize(
+    ("axis", "r", "words"),
+    [(0, 0.75, "Axis 1 goes with the number of counts of a cell (correlation of its logarithm 0.75)"),
+     (1, -0.9, "Axis 2 goes with the number of counts of a cell (correlation of its logarithm -0.90)"),
+     (0, 0.6, None), (2, 0.9, None)],
+)  # fmt: skip
+def test_an_axis_of_depth_is_named_unless_it_is_unused(adata, axis, r, words):
+    along_depth(adata, axis=axis, r=r)
+    text = " ".join(_caveats.find(adata))
+    assert words in text if words else "number of counts of a cell" not in text
+
+
+@pytest.mark.parametrize("how", ["no counts", "no values", "few cells", "cells without counts"])
+def test_depth_is_looked_at_only_where_there_is_one(adata, how):
+    along_depth(adata, axis=0, r=0.9)
+    if how == "no counts":
+        adata.uns["sivae"]["setup"]["normalize"] = "none"
+    elif how == "no values":
+        del adata.X
+    elif how == "few cells":
+        adata = adata[:9].copy()
+    else:
+        adata.X = adata.X.multiply(np.arange(adata.n_obs)[:, None] < 9).tocsr()
+    assert "number of counts of a cell" not in " ".join(_caveats.find(adata))
+
+
 def test_what_an_interval_covers_is_that_of_the_recipe(adata):
     """Variances over samples of cells, or those that training fits."""
     for cells, words in ((adata, "in another sample of as many cells"), (staged([7.0, 6.0]), "own uncertainty")):

@@ -15,19 +15,25 @@ from sivae.stats import totals
 
 if TYPE_CHECKING:
     from anndata import AnnData
-    from numpy.typing import NDArray
+
+    from sivae.stats import Totals
 
 SPARSE: Final = 0.01
 """Genes seen in a smaller share of the cells are called sparse."""
 LOW_R2: Final = 0.05
 FEW_VALIDATION: Final = 100
+MINIMUM_CELLS: Final = 10
+DEPTH: Final = 0.7
+"""Correlation of an axis with the log of the cells' counts from which it is named; below, kinds of cell explain it."""
 
 
 def find(adata: AnnData, *, label: str | None = None) -> list[str]:
     """Return the caveats that apply, those found in these data first."""
     association, map_words = ALWAYS
     interval = INTERVAL[_facts.published(dict(_facts.record(adata)["options"]))]
-    found = [*_confounding.find(adata, label), *_training(adata), *_axes(adata), *_genes(adata)]
+    counted = _counted(adata)
+    found = [*_confounding.find(adata, label), *_training(adata), *_axes(adata), *_depth(adata, counted)]
+    found += _genes(adata, counted)
     return [*found, association, interval, map_words]
 
 
@@ -90,7 +96,26 @@ def _axes(adata: AnnData) -> list[str]:
     return []
 
 
-def _genes(adata: AnnData) -> list[str]:
+def _depth(adata: AnnData, counted: Totals | None) -> list[str]:
+    """Axes along which the number of counts changes: log1p does not take depth away in full."""
+    if counted is None:
+        return []
+    z_ck, used_k = _read.cell_positions(adata), ~_read.unused_axes(adata)
+    rows = np.isfinite(z_ck).all(axis=1) & (counted.library_c > 0)
+    z_ck, log_c = z_ck[rows], np.log(counted.library_c[rows])
+    if len(log_c) < MINIMUM_CELLS:
+        return []
+    z_ck, log_c = z_ck - z_ck.mean(axis=0), log_c - log_c.mean()
+    r_k = z_ck.T @ log_c / np.maximum(np.sqrt((z_ck**2).sum(axis=0) * (log_c @ log_c)), 1e-12)
+    return [
+        f"Axis {k + 1} goes with the number of counts of a cell (correlation of its logarithm {r_k[k]:.2f}). That may "
+        "be sequencing depth, with which all genes change, or kinds of cell that hold more RNA. With log counts as a "
+        "continuous covariate an axis of depth goes away."
+        for k in np.flatnonzero(used_k & (np.abs(r_k) >= DEPTH))
+    ]
+
+
+def _genes(adata: AnnData, counted: Totals | None) -> list[str]:
     trained = _read.modelled(adata)
     found = []
     r2_g = adata.var[_keys.R2].to_numpy(dtype=np.float64)[trained]
@@ -105,8 +130,7 @@ def _genes(adata: AnnData) -> list[str]:
             f"{int((known <= 0).sum()):,} of {len(known):,} modelled genes are not explained better than by their "
             "mean. Their place on the map says little."
         )
-    seen = _share_seen(adata)
-    n_sparse = 0 if seen is None else int((seen[trained] < SPARSE).sum())
+    n_sparse = 0 if counted is None else int((counted.seen_g[trained] < SPARSE * adata.n_obs).sum())
     if n_sparse:
         found.append(
             f"{n_sparse:,} modelled genes are seen in fewer than 1 % of the cells. Their loadings rest on few cells."
@@ -120,10 +144,9 @@ def _genes(adata: AnnData) -> list[str]:
     return found
 
 
-def _share_seen(adata: AnnData) -> NDArray[np.float64] | None:
-    """Return the share of the cells in which each gene is not zero, (g,); None where values are not counts."""
+def _counted(adata: AnnData) -> Totals | None:
+    """Sums of the values; None where they are not there or are not counts."""
     layer = _read.values_layer(adata, None)
     if str(dict(_facts.record(adata)["setup"]).get("normalize", "")) != "log1p" or not has_values(adata, layer):
         return None
-    seen_g: NDArray[np.float64] = totals(values_of(adata, layer)).seen_g / adata.n_obs
-    return seen_g
+    return totals(values_of(adata, layer))
