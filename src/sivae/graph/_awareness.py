@@ -82,6 +82,7 @@ def regressed(
     blocks: Iterable[tuple[slice, Array]],
     cells_nd: Array,
     design_nb: Array,
+    *,
     training_n: NDArray[np.bool_],
     ridge: float,
 ) -> Layer:

@@ -159,9 +159,7 @@ def _check_hidden(hidden: str | None, model: Explainer | None) -> None:
         return
     one_of("hidden", hidden, ("product", "regression"))
     if model is None:
-        raise OptionError(
-            f"Found hidden={hidden!r} without a model, expected the one that annotated. Pass it as model."
-        )
+        raise OptionError(f"Found hidden={hidden!r} without a model, expected the one that annotated. Pass it.")
 
 
 def _places(space: GeneSpace, explanation: Explained) -> Positions:
@@ -201,7 +199,9 @@ def _regressions(
     """Layers of the cells with the loadings that predict best from them."""
     training = x.take(np.flatnonzero(training_n))
     return {
-        name: regressed(training.blocks(), explanation.cell_layer(number), design_nb, training_n, RIDGE)
+        name: regressed(
+            training.blocks(), explanation.cell_layer(number), design_nb, training_n=training_n, ridge=RIDGE
+        )
         for number, name in enumerate(_names(len(explanation.widths["cells"])), start=1)
     }
 
