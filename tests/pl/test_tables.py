@@ -162,10 +162,10 @@ def test_methods_on_a_line_and_one_that_is_not_known():
     value = np.array([[1, 1, np.nan], [1, 1, np.nan], [np.nan, np.nan, 1]])
     ax = pl.attribution_map(pd.DataFrame(value, index=list("abc"), columns=list("abc")))
     side = np.sqrt(2)
-    assert np.allclose(points(ax), [[-side / 3, 0], [-side / 3, 0], [2 * side / 3, 0]])
+    assert np.allclose(points(ax), [[2 * side / 3, 0], [-side / 3, 0], [-side / 3, 0]])  # the first is drawn last
     assert ax.get_xlabel().endswith("(100 %)") and ax.get_ylabel().endswith("(0 %)")
     colors = ax.collections[0].get_facecolors()
-    assert not np.allclose(colors[0], colors[1]) and np.allclose(colors[1], colors[2])
+    assert not np.allclose(colors[2], colors[1]) and np.allclose(colors[0], colors[1])
 
 
 def test_agreement_with_loadings_is_a_table():

@@ -110,8 +110,8 @@ def attribution_map(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     np.fill_diagonal(similarity_mm, 1.0)
     xy_m2, share_2 = classical_scaling(distance_of(similarity_mm), 2)
     ax = _style.new_axes(ax, (3.8, 3.4))
-    colors = [_style.HIGH, *[_style.FAINT] * (len(table) - 1)]
-    _points.scatter(ax, xy_m2, color=colors, size=34.0)
+    colors = [*[_style.FAINT] * (len(table) - 1), _style.HIGH]
+    _points.scatter(ax, xy_m2[::-1], color=colors, size=34.0)  # the loadings last, in front
     same_scale(ax, xy_m2)
     _style.label_axes(ax, *(f"map of methods {at + 1} ({100 * share:.0f} %)" for at, share in enumerate(share_2)))
     _labels.place(ax, xy_m2, [str(name) for name in table.index], others_n2=xy_m2)

@@ -197,13 +197,11 @@ def _regressions(
     explanation: Explained, x: Standardised, design_nb: Array, training_n: NDArray[np.bool_]
 ) -> dict[str, Layer]:
     """Layers of the cells with the loadings that predict best from them."""
-    training = x.take(np.flatnonzero(training_n))
-    return {
-        name: regressed(
-            training.blocks(), explanation.cell_layer(number), design_nb, training_n=training_n, ridge=RIDGE
-        )
-        for number, name in enumerate(_names(len(explanation.widths["cells"])), start=1)
-    }
+    training, layers = x.take(np.flatnonzero(training_n)), {}
+    for number, name in enumerate(_names(len(explanation.widths["cells"])), start=1):
+        h_nd = explanation.cell_layer(number)
+        layers[name] = regressed(training.blocks(), h_nd, design_nb, training_n=training_n, ridge=RIDGE)
+    return layers
 
 
 def _names(n: int) -> list[str]:
