@@ -81,10 +81,10 @@ def mixture_likelihood(
     names, mean_nk, variance_nk = read(adata, use_rep, variance_rep)
     known = np.isfinite(mean_nk).all(axis=1) & np.isfinite(variance_nk).all(axis=1)
     if not known.any() or not (variance_nk[known] > 0).all():
+        least = variance_nk[known].min(initial=np.inf)
         raise SetupError(
-            f"{int(known.sum())} {of} have a position and variances, and the least variance is "
-            f"{variance_nk[known].min(initial=np.inf):.3g}; expected some, and variances above 0. Name another array as "
-            "variance_rep."
+            f"{int(known.sum())} {of} have a position and variances, and the least variance is {least:.3g}; expected "
+            "some, and variances above 0. Name another array as variance_rep."
         )
     whole_n, others_n = mixture_log_density(mean_nk[known], variance_nk[known])
     names = names[known]
