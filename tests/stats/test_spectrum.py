@@ -6,7 +6,15 @@ import pytest
 from scipy import sparse
 
 from sivae.stats import _krylov, _spectrum
-from sivae.stats._spectrum import MARGIN, PERMUTATIONS, masked_evidence, noise_edge, principal_axes, shrink, signal_strength
+from sivae.stats._spectrum import (
+    MARGIN,
+    PERMUTATIONS,
+    masked_evidence,
+    noise_edge,
+    principal_axes,
+    shrink,
+    signal_strength,
+)
 
 
 def in_blocks(x_ng, size=17):
@@ -162,7 +170,9 @@ def test_noise_edge_of_gaussian_noise_is_that_of_marchenko_and_pastur(rng, n, g)
     assert noise_edge(values, n, seed=0) == pytest.approx(edge_theory(n, g), rel=0.06)
 
 
-@pytest.mark.parametrize("draw", [lambda r, n: r.normal(size=n), lambda r, n: r.poisson(0.6, n)], ids=["normal", "rare"])
+@pytest.mark.parametrize(
+    "draw", [lambda r, n: r.normal(size=n), lambda r, n: r.poisson(0.6, n)], ids=["normal", "rare"]
+)
 def test_noise_passes_the_edge_once_in_a_hundred(draw):
     """Of 120 data sets of independent genes at most five (of the binomial with 1 %: 0.999); a quarter passed the largest
     eigenvalue of three permutations."""
