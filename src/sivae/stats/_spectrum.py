@@ -102,8 +102,8 @@ def noise_edge(values_ng: sparse.csc_matrix, n_cells: int, *, seed: int) -> floa
 
         s^2 (sqrt(m - 1) + sqrt(G)) (1 / sqrt(m - 1) + 1 / sqrt(G))^(1/3) / m,
 
-    it follows the law of Tracy and Widom, and exceeds t by more than `MARGIN` of them in 1 % of data sets, a little more
-    often where tails are heavy. (The largest of three permuted ones is exceeded in a quarter.)
+    it follows the law of Tracy and Widom, and exceeds t by more than `MARGIN` of them in 1 % of data sets, a little
+    more often where tails are heavy. (The largest of three permuted ones is exceeded in a quarter.)
 
     Parameters
     ----------
