@@ -716,6 +716,12 @@ class SiVAE:
             - `uns["sivae"]`: set-up, options, joint covariance of (z, h), rotation, history, facts, and the posterior
               variance of z on each axis, mean over the training cells of `adata` (over all where it has none).
 
+        Warns
+        -----
+        SiVAEWarning
+            If neighbors, hubs or modules of an earlier annotation, with other loadings, are there. They stay, as what
+            scanpy computed from an earlier step does.
+
         Raises
         ------
         OptionError
@@ -731,9 +737,11 @@ class SiVAE:
             table = table.append(self._embed_genes(part_of(adata, genes=rest)))
             genes, modelled = genes + rest, np.r_[modelled, np.zeros(len(rest), bool)]
         names = None if self.adata is None else self.adata.obs_names
+        before_g = _annotate.lengths(adata)
         _annotate.write_cells(adata, np.asarray(z_nk), state, training_names=names)
         _annotate.write_genes(adata, genes, table, state, modelled)
         _annotate.write_uns(adata, state, self.options, variance_nk=np.asarray(variance_nk))
+        _annotate.warn_of_older(adata, before_g)
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
         """Write the trained model as safetensors and JSON: no expression values, no cell names, no pickle.
