@@ -1,4 +1,4 @@
-"""Open chromatin for `bench/wide.py`: cells that mix a few topics, each with peaks of its own, and what was planted.
+"""Open chromatin for `wide.py` and `chromatin.py`: cells that mix a few topics, each with its peaks; what was planted.
 
 A cell draws about 2 % of the peaks, from the topics by its own shares. Topics differ in a twentieth of the peaks, which
 are eight times as open in them; peaks differ in how open they are in all.
@@ -17,7 +17,10 @@ CELLS_AT_ONCE = 1000
 
 
 def peaks(n_cells: int, n_peaks: int, *, seed: int = 0) -> anndata.AnnData:
-    """Cells x peaks, counts of reads, CSR; `varm["topics"]` are the peaks' chances in each topic."""
+    """Cells x peaks, counts of reads, CSR.
+
+    `varm["topics"]` are the peaks' chances in each topic, `obs["topic"]` is the one that a cell holds most of.
+    """
     rng = np.random.default_rng(seed)
     weight_kg = np.where(rng.random((TOPICS, n_peaks)) < OWN, TIMES, 1.0) * rng.lognormal(0.0, 0.7, n_peaks)
     topic_kg = weight_kg / weight_kg.sum(axis=1, keepdims=True)
@@ -29,7 +32,9 @@ def peaks(n_cells: int, n_peaks: int, *, seed: int = 0) -> anndata.AnnData:
     ]
     adata = anndata.AnnData(
         sparse.vstack(parts, format="csr"),
-        obs=pd.DataFrame(index=pd.Index([f"cell_{cell}" for cell in range(n_cells)])),
+        obs=pd.DataFrame(
+            {"topic": share_nk.argmax(axis=1).astype(str)}, index=pd.Index([f"cell_{cell}" for cell in range(n_cells)])
+        ),
         var=pd.DataFrame(index=pd.Index([f"peak_{peak:07d}" for peak in range(n_peaks)])),
     )
     adata.varm["topics"] = topic_kg.T

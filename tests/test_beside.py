@@ -7,8 +7,9 @@ import time
 
 import pytest
 
-from sivae import _beside, _whole
+from sivae import _beside, _whole, pl, tl
 from sivae._beside import temporary
+from sivae.datasets import planted
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there are no such locks")
 
@@ -32,6 +33,19 @@ def test_what_a_killed_process_left_goes_with_the_next(tmp_path, folder):
         assert left < set(tmp_path.iterdir())  # it is of another result
     with temporary(tmp_path / "run", folder=folder) as made:
         assert not left & set(tmp_path.iterdir()) and made.exists()
+
+
+@pytest.mark.parametrize("name", ["genes.png", "genes.csv", "genes.graphml"])
+def test_pictures_and_graphs_remove_what_was_left(tmp_path, name):
+    adata = planted(60, 30, n_factors=2, genes_per_factor=8)
+    tl.gene_neighbors(adata, 5, use_rep="planted_v")
+    left = dies_with(tmp_path / name, folder=True)
+    if name == "genes.png":
+        adata.obsm["X_sivae"], adata.varm["X_sivae"] = adata.obsm["planted_z"], adata.varm["planted_v"]
+        pl.save(pl.genes(adata), tmp_path / name, dpi=50)
+    else:
+        tl.write_graph(adata, tmp_path / name)
+    assert left and [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_what_a_living_process_holds_stays(tmp_path):

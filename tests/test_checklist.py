@@ -19,6 +19,18 @@ def test_every_row_is_there_once():
     assert all(len(row[3].strip(" |")) > 3 for row in ROWS)
 
 
+def test_no_row_is_open():
+    assert not [row[0] for row in ROWS if re.search(r"\bopen\b(?! chromatin)", row[3])]
+
+
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"`python -m bench (\w+)", TEXT))))
+def test_benchmarks_that_are_named_are_there(name):
+    folder = Path(__file__).parents[1] / "bench"
+    if not folder.is_dir():
+        pytest.skip("bench/ is not part of this copy")
+    assert (folder / f"{name}.py").is_file()
+
+
 @pytest.mark.parametrize("name", sorted(set(re.findall(r"`sivae\.(\w+(?:\.\w+)?)", TEXT))))
 def test_what_is_named_is_there(name):
     found = sivae
@@ -35,6 +47,15 @@ def arguments(call):
 def test_settings_are_there(written):
     known = {field.name for field in dataclasses.fields(sivae.PublishedOptions)}
     assert set(arguments(written)) <= known
+
+
+@pytest.mark.parametrize("call", sorted(set(re.findall(r"`sivae\.([\w.]+)\(([^`]*)\)`", TEXT))))
+def test_arguments_of_functions_are_there(call):
+    name, written = call
+    found = sivae
+    for part in name.split("."):
+        found = getattr(found, part)
+    assert set(arguments(written)) <= set(inspect.signature(found).parameters), name
 
 
 @pytest.mark.parametrize("call", sorted(set(re.findall(r"`(?:SiVAE\.)?(\w+)\(([^`]*)\)", TEXT))))

@@ -45,6 +45,12 @@ MODULE_SCORES: Final = "X_sivae_modules"
 """`obsm`: score of each module in each cell, cells x modules."""
 GENE_SET_SCORES: Final = "X_sivae_gene_sets"
 """`obsm`: score of each of your own gene sets in each cell, cells x sets."""
+FROM_LOADINGS: Final = {
+    "varp": (DISTANCES, CONNECTIVITIES),
+    "var": (HUB_SCORE, CONNECTED_Q, CONNECTED, HUB, MODULE, MODULE_STABILITY),
+    "obsm": (MODULE_SCORES, GENE_SET_SCORES),
+}
+"""What tools made of the loadings, by where it is; of no account once another model has annotated."""
 INFLATION: Final = "sivae_zero_inflation"
 """`var`: pi_g of the zero-inflated negative binomial; written for that likelihood alone."""
 SCALE: Final = "sivae_scale"

@@ -145,6 +145,17 @@ def read_space(adata: AnnData, use_rep: str | None = None) -> GeneSpace:
     return replace(space, **_knowledge(adata, rows)) if own else space
 
 
+def made_of_loadings(adata: AnnData) -> list[tuple[str, str]]:
+    """Where in the AnnData there is something that tools made of the loadings, and its name."""
+    return [(where, key) for where, keys in _keys.FROM_LOADINGS.items() for key in keys if key in getattr(adata, where)]
+
+
+def forget(adata: AnnData) -> None:
+    """Remove what tools made of the loadings of an earlier annotation."""
+    for where, key in made_of_loadings(adata):
+        del getattr(adata, where)[key]
+
+
 def _positions(adata: AnnData, rep: str) -> Array:
     if rep not in adata.varm:
         hint = "Call model.annotate(adata) first." if rep == _keys.GENES else "Name one of these as use_rep."

@@ -6,6 +6,9 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
+from sivae._errors import SiVAEWarning
+from sivae._space import forget
+
 OBS, OBSM = {"sivae_split"}, {"X_sivae"}
 VAR = {"sivae_r2", "sivae_noise", "sivae_noise_variance", "sivae_scale", "sivae_bias", "sivae_modelled"}
 VAR |= {"sivae_connected_pvalue"}
@@ -164,3 +167,20 @@ def test_a_part_of_the_cells_keeps_its_split(model, counts_adata):
     part = counts_adata[training].copy()
     model.annotate(part)
     assert set(part.obs["sivae_split"]) == {"train"}
+
+
+@pytest.mark.parametrize("made", [("varp", "sivae_distances"), ("var", "sivae_hub"), ("obsm", "X_sivae_modules")])
+def test_what_is_left_of_an_earlier_annotation_is_said(normal_model, nb_model, counts_adata, made):
+    where, key = made
+    normal_model.annotate(counts_adata)
+    n, g = counts_adata.shape
+    value = {"varp": np.ones((g, g)), "var": np.ones(g, bool), "obsm": np.ones((n, 2))}[where]
+    getattr(counts_adata, where)[key] = value
+    normal_model.rotate("varimax")
+    normal_model.annotate(counts_adata)  # the same loadings, turned
+    with pytest.warns(SiVAEWarning, match=rf"{where}\['{key}'\] came from an earlier annotation.*gene_neighbors"):
+        nb_model.annotate(counts_adata)
+    np.testing.assert_array_equal(getattr(counts_adata, where)[key], value)
+    forget(counts_adata)
+    assert key not in getattr(counts_adata, where)
+    normal_model.annotate(counts_adata)

@@ -31,8 +31,8 @@ DOORS = {
     "traversal": pl.traversal,
 }
 TABLES = {
-    "association", "attribution_agreement", "attribution_similarity", "awareness", "contributions", "enrichment",
-    "explained_variance", "gene_set_association", "power",
+    "association", "attribution_agreement", "attribution_map", "attribution_similarity", "awareness", "contributions",
+    "enrichment", "explained_variance", "gene_set_association", "power",
 }  # fmt: skip
 EDGES = pd.DataFrame({"gene_a": ["GENE1"], "gene_b": ["GENE2"], "q": [0.01]})
 SAMPLES = {

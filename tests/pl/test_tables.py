@@ -142,6 +142,32 @@ def test_methods_are_in_the_order_of_their_tree():
     assert {"1.00", "0.90", "0.80"} <= numbers
 
 
+def apart(xy):
+    return np.linalg.norm(xy[:, None] - xy[None, :], axis=2)
+
+
+def test_methods_that_agree_equally_are_the_corners_of_a_triangle():
+    value = np.full((3, 3), 0.68) + 0.32 * np.eye(3)
+    ax = pl.attribution_map(pd.DataFrame(value, index=["$a$", "b", "c"], columns=["$a$", "b", "c"]))
+    xy = points(ax)
+    assert np.allclose(apart(xy), 0.8 * (1 - np.eye(3)))  # sqrt(2 x 0.32)
+    assert ax.get_xlabel() == "map of methods 1 (50 %)" and ax.get_ylabel() == "map of methods 2 (50 %)"
+    low, high = np.array([ax.get_xlim(), ax.get_ylim()]).T
+    assert ((xy > low) & (xy < high)).all()
+    assert np.isclose(*((high - low) / [ax.bbox.width, ax.bbox.height]), rtol=0.02)
+
+
+def test_methods_on_a_line_and_one_that_is_not_known():
+    """Two agree, the third is as far from both as its unknown similarity, 0, says."""
+    value = np.array([[1, 1, np.nan], [1, 1, np.nan], [np.nan, np.nan, 1]])
+    ax = pl.attribution_map(pd.DataFrame(value, index=list("abc"), columns=list("abc")))
+    side = np.sqrt(2)
+    assert np.allclose(points(ax), [[2 * side / 3, 0], [-side / 3, 0], [-side / 3, 0]])  # the first is drawn last
+    assert ax.get_xlabel().endswith("(100 %)") and ax.get_ylabel().endswith("(0 %)")
+    colors = ax.collections[0].get_facecolors()
+    assert not np.allclose(colors[2], colors[1]) and np.allclose(colors[0], colors[1])
+
+
 def test_agreement_with_loadings_is_a_table():
     table = pd.DataFrame(
         {"axis1": [0.2, 0.9], "axis2": [np.nan, 0.7], "mean": [0.2, 0.8], "seconds": [1.0, 2.0]}, index=["low", "high"]
@@ -183,6 +209,7 @@ def test_enriched_sets_are_bars():
         (lambda: pl.explained_variance(pd.DataFrame({"x": []})), r"sivae\.tl\.explained_variance"),
         (lambda: pl.awareness(pd.DataFrame({"x": []})), r"sivae\.tl\.feature_awareness"),
         (lambda: pl.attribution_similarity(pd.DataFrame(np.eye(2), list("ab"), list("cd"))), "square"),
+        (lambda: pl.attribution_map(pd.DataFrame(np.eye(1), ["a"], ["a"])), "square"),
         (lambda: pl.attribution_agreement(pd.DataFrame({"x": []})), r"sivae\.tl\.attribution_agreement"),
         (lambda: pl.enrichment(pd.DataFrame({"x": []})), r"sivae\.tl\.enrich"),
     ],
@@ -261,7 +288,7 @@ def test_files_are_not_replaced_unasked_and_nothing_is_left(drawn, tmp_path):
     pl.save(drawn, path, overwrite=True)
     with pytest.raises(OptionError, match=r"ends in \.pdf, \.svg, \.png"):
         pl.save(drawn, tmp_path / "a.doc")
-    with pytest.raises(ArtefactError, match="cannot be written"):
+    with pytest.raises(ArtefactError, match="The picture could not be written"):
         pl.save(drawn, tmp_path / "none" / "a.png")
     with pytest.raises(OptionError, match="Found str, expected what a plot returned"):
         pl.save("drawn", tmp_path / "b.png")

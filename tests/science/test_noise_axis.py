@@ -1,4 +1,4 @@
-"""In data without structure noise opens an axis one time in four, and nothing follows from it."""
+"""In data without structure noise seldom opens an axis, and nothing follows from one that it opened."""
 
 import anndata as ad
 import numpy as np
@@ -21,14 +21,14 @@ def fit(seed):
 
 
 @pytest.mark.slow
-def test_noise_opens_an_axis_in_one_data_set_of_four_and_nothing_follows_from_it():
+def test_noise_seldom_opens_an_axis_and_nothing_follows_from_it():
     opened, signs, connected = [], 0, 0
     for seed in range(40):
         adata, table = fit(seed)
         opened.append(table["axis"].nunique())
         signs += int((table["lfsr"] < 0.05).sum())
         connected += int(adata.var["sivae_connected"].sum())
-    assert 2 <= sum(n > 0 for n in opened) <= 19  # 99.9 % of a binomial of 40 with 1/4
+    assert sum(n > 0 for n in opened) <= 5  # 99.9 % of a binomial of 40 with 2.3 %
     assert max(opened) <= 2
     assert signs <= 0.1 * 300 * sum(opened)
     assert connected <= 2

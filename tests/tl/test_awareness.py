@@ -4,10 +4,12 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+from published import groups, trained
 from scipy import sparse
+from sklearn.linear_model import Ridge
 
 import sivae.tl as tl
-from sivae import SiVAE
+from sivae import Architecture, SiVAE
 from sivae._errors import OptionError, SetupError
 from sivae.datasets import planted
 from sivae.tl._expression import standardised
@@ -109,6 +111,79 @@ def test_the_counterpart_is_the_best_linear_one_on_training_cells(normal_model, 
     values = np.linalg.svd(x, compute_uv=False)
     assert sums["pca"] == pytest.approx((values[:3] ** 2).sum() / len(x), rel=1e-4)
     assert sums["latent"] < sums["pca"]
+
+
+def layers_of(table, layer, genes):
+    return table[table["layer"] == layer].set_index("gene").loc[list(genes), "awareness"]
+
+
+def test_products_of_hidden_layers_are_what_residuals_say(normal_model, counts_adata):
+    normal_model.annotate(counts_adata)
+    table = tl.feature_awareness(counts_adata, normal_model, hidden="product")
+    assert list(dict.fromkeys(table["layer"])) == ["latent", "hidden1", "joint", "full"]
+    for number, name in ((1, "hidden1"), (2, "joint")):
+        h, w = (np.asarray(normal_model.get_decoder_layer(number, side=side)) for side in ("cells", "genes"))
+        entry, _ = slow(counts_adata, h, w, np.arange(counts_adata.n_obs))
+        np.testing.assert_allclose(layers_of(table, name, counts_adata.var_names), entry.mean(axis=0), atol=1e-3)
+
+
+def test_the_last_product_of_the_published_model_is_its_prediction():
+    adata = groups()
+    model = trained(adata, profiles="principal", n_profile=10)
+    model.annotate(adata)
+    table = tl.feature_awareness(adata, model, hidden="product")
+    joint, full = (layers_of(table, name, adata.var_names) for name in ("joint", "full"))
+    np.testing.assert_allclose(joint, full, atol=1e-4)
+
+
+def test_training_on_hidden_products_makes_hidden_layers_aware():
+    found = {}
+    for weight in (0.0, 1.0):
+        adata = groups()
+        model = trained(adata, options={"hidden_gamma": weight, "iterations": 100}, profiles="principal", n_profile=10)
+        model.annotate(adata)
+        table = tl.feature_awareness(adata, model, hidden="product")
+        found[weight] = table[table["layer"] == "hidden1"]["share"].mean()
+    assert found[1.0] > 0.4 and found[0.0] < 0.1  # of 0.46, the whole model's
+
+
+@pytest.mark.parametrize("cells", ["train", "validation"])
+def test_regression_on_hidden_layers_is_ridge(normal_model, counts_adata, cells):
+    normal_model.annotate(counts_adata)
+    table = tl.feature_awareness(counts_adata, normal_model, hidden="regression", cells=cells)
+    kind = counts_adata.obs["sivae_split"].astype(str).to_numpy()
+    training, rows = np.flatnonzero(kind == "train"), np.flatnonzero(kind == cells)
+    batch = counts_adata.obs["batch"].to_numpy()[training]
+    x = dense(counts_adata)[training]
+    for number, name in ((1, "hidden1"), (2, "joint")):
+        h = normal_model.get_decoder_layer(number).astype(float)
+        seen, target = h[training].copy(), x.copy()
+        for each in np.unique(batch):
+            seen[batch == each] -= seen[batch == each].mean(axis=0)
+            target[batch == each] -= target[batch == each].mean(axis=0)
+        sd = seen.std(axis=0)
+        live = sd > 1e-9
+        model = Ridge(alpha=10.0, fit_intercept=False).fit(seen[:, live] / sd[live], target)
+        entry, _ = slow(counts_adata, h[:, live] / sd[live], model.coef_, rows)
+        np.testing.assert_allclose(layers_of(table, name, counts_adata.var_names), entry.mean(axis=0), atol=1e-4)
+
+
+def test_hidden_layers_want_a_model_of_equal_widths(normal_model, counts_adata):
+    normal_model.annotate(counts_adata)
+    with pytest.raises(OptionError, match="hidden='product' without a model"):
+        tl.feature_awareness(counts_adata, hidden="product")
+    with pytest.raises(OptionError, match="hidden is 'all'"):
+        tl.feature_awareness(counts_adata, normal_model, hidden="all")
+    bare = ad.AnnData(obs=counts_adata.obs, var=counts_adata.var, uns=counts_adata.uns, varm=dict(counts_adata.varm))
+    with pytest.raises(SetupError, match="need the values"):
+        tl.feature_awareness(bare, normal_model, hidden="regression")
+    shape = Architecture(cell_decoder=(8,), feature_decoder=(6,), n_joint=4)
+    model = SiVAE(counts_adata, n_latent=2, architecture=shape)
+    model.train(max_epochs=1, progress=False)
+    model.annotate(counts_adata)
+    with pytest.raises(OptionError, match=r"widths \(8, 4\) \(cells\) and \(6, 4\) \(genes\)"):
+        tl.feature_awareness(counts_adata, model, hidden="product")
+    assert "hidden1" in set(tl.feature_awareness(counts_adata, model, hidden="regression")["layer"])
 
 
 def test_without_values_it_is_what_the_model_implies(normal_model, counts_adata):

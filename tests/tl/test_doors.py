@@ -24,6 +24,7 @@ DOORS = {
     "gene_graph": tl.gene_graph,
     "write_graph": lambda x: tl.write_graph(x, "genes.csv"),
     "gene_relevance": tl.gene_relevance,
+    "mixture_likelihood": tl.mixture_likelihood,
     "rank_loadings": tl.rank_loadings,
     "explained_variance": tl.explained_variance,
     "feature_awareness": tl.feature_awareness,
@@ -39,7 +40,9 @@ def test_what_is_no_anndata_is_refused(door, wrong):
         DOORS[door](wrong)
 
 
-@pytest.mark.parametrize("door", ["gene_neighbors", "modules", "hubs", "rank_loadings", "gene_graph"])
+@pytest.mark.parametrize(
+    "door", ["gene_neighbors", "modules", "hubs", "rank_loadings", "gene_graph", "mixture_likelihood"]
+)
 def test_genes_named_twice_are_refused(door):
     adata = planted_space(n_modules=1, size=8, n_null=4, n_neighbors=3)
     adata.var_names = ["twice", "twice", *adata.var_names[2:]]

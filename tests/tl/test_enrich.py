@@ -5,11 +5,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from gene_spaces import planted_space
-from scipy.stats import fisher_exact, mannwhitneyu
+from scipy.stats import fisher_exact, kstest, mannwhitneyu
 
 from sivae import tl
 from sivae._errors import GeneMismatchError, OptionError, SetupError
 from sivae._space import read_space
+from sivae.datasets import planted
+from sivae.tl._ranked import RunningSum, _random
 from sivae.tl._similarity import correlation_of
 
 
@@ -107,6 +109,101 @@ def test_neighbors_both_ways(adata, sets):
     assert row(ranks, gene, "module 1")["p"] == pytest.approx(expected)
 
 
+def definition(value, members):
+    """Subramanian et al. 2005, appendix: the running sum of a set, gene by gene, and where it is farthest from 0."""
+    value = value.sort_index().sort_values(ascending=False, kind="stable")
+    inside = value.index.isin(members)
+    step = np.where(inside, value.abs() / value.abs()[inside].sum(), -1 / (~inside).sum())
+    sums = np.cumsum(step)
+    top = sums.max() >= -sums.min()
+    at = int(np.argmax(sums) if top else np.argmin(sums))
+    edge = value.index[: at + 1][inside[: at + 1]] if top else value.index[at + 1 :][inside[at + 1 :]][::-1]
+    return sums[at], list(edge)
+
+
+def test_the_running_sum_of_loadings_against_the_definition(adata, sets, monkeypatch):
+    """The score over the mean of those of random sets of that size and sign, and how many are as far out."""
+    sets["large"] = np.random.default_rng(9).choice(adata.var_names, 70, replace=False)
+    table = tl.enrich(adata, sets, method="gsea", n_permutations=400)
+    monkeypatch.setattr("sivae.tl._ranked.BLOCK", 500)  # the random sets come in several parts
+    again = tl.enrich(adata, sets, method="gsea", n_permutations=400)
+    pd.testing.assert_frame_equal(table, again)
+    rng = np.random.default_rng(5)
+    value = pd.Series(adata.varm["X_sivae"][:, 1], adata.var_names)
+    for name in ("module 1", "random 0", "large"):
+        score, edge = definition(value, sets[name])
+        found = row(table, "axis2", name)
+        assert found["genes"].split(";") == edge and found["n_overlap"] == len(edge)
+        null = np.array(
+            [definition(value, rng.choice(value.index, found["n_set"], replace=False))[0] for _ in range(400)]
+        )
+        null = null[np.sign(null) == np.sign(score)]
+        assert found["effect"] == pytest.approx(score / abs(null).mean(), rel=0.15)
+        assert found["p"] == pytest.approx((1 + (abs(null) >= abs(score)).sum()) / (1 + len(null)), abs=0.12)
+    assert row(table, "axis2", "module 1")["p"] < 0.01 and row(table, "axis2", "module 1")["effect"] > 1.3
+    flipped = adata.copy()
+    flipped.varm["X_sivae"][:, 1] *= -1
+    found = tl.enrich(flipped, sets, method="gsea", n_permutations=400)
+    assert row(found, "axis2", "module 1")["effect"] < -1.3
+
+
+def test_the_running_sum_of_random_sets_has_uniform_p(adata):
+    rng = np.random.default_rng(2)
+    sets = {str(i): rng.choice(adata.var_names, rng.integers(6, 30), replace=False) for i in range(150)}
+    table = tl.enrich(adata, sets, method="gsea", n_permutations=300)
+    assert (table["p"] <= 0.05).mean() < 0.07
+    assert kstest(table.loc[table["group"] == "axis1", "p"], "uniform").pvalue > 0.01
+
+
+def test_values_of_your_own(adata, sets):
+    v = adata.varm["X_sivae"]
+    values = pd.DataFrame(v[:, :2], adata.var_names, ["axis1", "axis2"])
+    for method in ("rank", "ora", "gsea"):
+        options = {"method": method, "n_top": 20, "n_permutations": 50}
+        found = tl.enrich(adata, sets, of="values", values=values.sample(frac=1.0, random_state=0), **options)
+        two = adata.copy()
+        two.varm["X_two"] = v[:, :2]
+        pd.testing.assert_frame_equal(found, tl.enrich(two, sets, use_rep="X_two", **options))
+    series = tl.enrich(adata, sets, of="values", values=values["axis2"])
+    assert set(series["group"]) == {"axis2"}
+    assert set(tl.enrich(adata, sets, of="values", values=values["axis2"].rename(None))["group"]) == {"values"}
+
+
+def test_genes_without_a_value_are_not_in_the_background(adata, sets):
+    value = pd.Series(adata.varm["X_sivae"][:, 0], adata.var_names)
+    value.iloc[::5] = np.nan
+    left = value.dropna()
+    table = tl.enrich(adata, sets, of="values", values=value)
+    inside = left[[gene for gene in sets["module 0"] if gene in left]]
+    expected = mannwhitneyu(inside, left.drop(inside.index), method="asymptotic")
+    assert row(table, "values", "module 0")["p"] == pytest.approx(expected.pvalue)
+    table = tl.enrich(adata, sets, of="values", values=value, method="ora", n_top=15)
+    chosen = left.sort_values(ascending=False).index[:15]
+    assert row(table, "values+", "module 0")["p"] == pytest.approx(
+        fisher(adata, chosen, sets["module 0"], left.index).pvalue
+    )
+
+
+def test_feature_awareness_ranks_genes():
+    """Genes of a planted factor are known to the latent layer, the others are not."""
+    adata = planted(400, 60, n_factors=2, genes_per_factor=12, counts=False, seed=3)
+    own = adata.var_names[adata.var["module"] != "none"]
+    sets = {"factors": own, "others": adata.var_names.drop(own)[:20]}
+    table = tl.feature_awareness(adata, use_rep="planted_v", cells_rep="planted_z", pca=True)
+    found = tl.enrich(adata, sets, of="values", values=table, method="gsea", use_rep="planted_v")
+    assert list(dict.fromkeys(found.sort_values("group")["group"])) == ["latent", "pca"]
+    assert row(found, "latent", "factors")["effect"] > 1.3 and row(found, "latent", "factors")["p"] < 0.01
+    # Values of one sign: no random ranking has its largest deviation at the low end, so weight=0 is for that.
+    assert row(found, "latent", "others")["p"] == 1 and np.isnan(row(found, "latent", "others")["effect"])
+    plain = tl.enrich(adata, sets, of="values", values=table, method="gsea", use_rep="planted_v", weight=0)
+    assert row(plain, "latent", "others")["effect"] < -1.3 and row(plain, "latent", "others")["p"] < 0.02
+    value = table[table["layer"] == "latent"].set_index("gene")["awareness"]
+    assert row(found, "latent", "factors")["genes"].split(";") == definition(value, own)[1]
+    grouped = tl.feature_awareness(adata, use_rep="planted_v", cells_rep="planted_z", groupby="group")
+    groups = set(tl.enrich(adata, sets, of="values", values=grouped, use_rep="planted_v")["group"])
+    assert groups == {f"latent, {name}" for name in adata.obs["group"].unique()}
+
+
 def test_the_background_is_the_modelled_genes_unless_named(adata, sets):
     modelled = adata.var["truth"].to_numpy() != 3
     adata.var["sivae_modelled"] = modelled
@@ -180,8 +277,18 @@ def test_no_module_at_all(adata, sets):
 @pytest.mark.parametrize(
     ("options", "error", "text"),
     [
-        ({"of": "cells"}, OptionError, "of='cells'"),
-        ({"method": "gsea"}, OptionError, "method='gsea'"),
+        ({"of": "cells"}, OptionError, "of is 'cells'"),
+        ({"method": "mean"}, OptionError, "method is 'mean'"),
+        ({"of": "modules", "method": "gsea"}, OptionError, "no order"),
+        ({"of": "values"}, OptionError, "of='values' with no values"),
+        ({"values": pd.Series({"G001": 1.0})}, OptionError, "of='axes' with values"),
+        ({"of": "values", "values": [1.0]}, SetupError, "type list, expected a series or a frame"),
+        ({"of": "values", "values": pd.Series({"G001": "high"})}, SetupError, "values are no numbers"),
+        ({"of": "values", "values": pd.Series([1.0, 2.0], ["G001"] * 2)}, SetupError, "G001 more than once"),
+        ({"of": "values", "values": pd.Series({"g001": 1.0})}, GeneMismatchError, "Index values by var_names"),
+        ({"method": "gsea", "n_permutations": 0}, OptionError, "n_permutations is 0"),
+        ({"method": "gsea", "weight": -1}, OptionError, "weight is -1"),
+        ({"method": "gsea", "seed": 0.5}, OptionError, "seed is 0.5"),
         ({"of": "modules", "method": "rank"}, OptionError, "no order"),
         ({"of": "neighbors"}, OptionError, "Name a gene"),
         ({"gene": "G000"}, OptionError, "Name a gene"),
@@ -205,3 +312,10 @@ def test_what_is_missing_is_said(adata, sets):
         tl.enrich(adata, sets, of="hubs")
     with pytest.raises(SetupError, match="Call sivae.tl.gene_neighbors"):
         tl.enrich(adata, sets, of="neighbors", gene=adata.var_names[0])
+
+
+def test_random_sets_have_the_sizes_of_the_sets():
+    """Without weights a set of 60 of 200 genes scores about a third of what one of 5 does."""
+    score = _random(np.linspace(-1, 1, 200), np.array([60, 5, 60]), RunningSum(0.0, 300, np.random.default_rng(0)))
+    large, small, again = np.abs(score).mean(axis=0)
+    assert large == again and 2.2 < small / large < 4.0

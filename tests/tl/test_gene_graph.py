@@ -138,7 +138,7 @@ def test_files_are_whole_or_absent(adata, tmp_path, monkeypatch):
     assert path.read_text() == "mine" and len(list(tmp_path.iterdir())) == 1
     tl.write_graph(adata, path, overwrite=True)
     assert path.read_text().startswith("gene_a")
-    with pytest.raises(ArtefactError, match="cannot be written"):
+    with pytest.raises(ArtefactError, match="The graph could not be written"):
         tl.write_graph(adata, tmp_path / "no" / "genes.csv")
 
 

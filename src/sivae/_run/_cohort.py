@@ -14,6 +14,7 @@ from sivae import _keys
 from sivae._errors import SiVAEError, SiVAEWarning, warn
 from sivae._run import _cells, _cohort_checks, _cohort_tables, _cohort_write, _files, _fit, _gene_space
 from sivae._run._clock import Clock
+from sivae._space import forget
 from sivae._values import frame
 
 if TYPE_CHECKING:
@@ -229,6 +230,7 @@ def _annotate(adata: AnnData, model: SiVAE, options: CohortOptions, *, say: Say)
         say("Note: modules need the extra modules (pip install 'sivae-tools[modules]'); the rest is done without.")
         return
     try:
+        forget(adata)
         model.annotate(adata)
         say(f"Gene space of the model: {_gene_space.analyse(adata, seed=options.seed)}.")
     except SiVAEError as error:

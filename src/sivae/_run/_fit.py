@@ -14,6 +14,7 @@ from sivae._errors import OptionError, SetupError, some
 from sivae._extras import require
 from sivae._run import _cells, _files, _gene_space, _write
 from sivae._run._clock import Clock
+from sivae._space import forget
 from sivae._values import frame, part_of
 
 if TYPE_CHECKING:
@@ -168,6 +169,7 @@ def fit(
         history = train(model, options, folder, progress=progress, checkpoint=checkpoint)
         clock.lap("training")
         say(trained_words(history))
+        forget(adata)
         model.annotate(adata, project=options.project_rest)
         clock.lap("annotating")
         n_later = adata.n_vars - len(model.genes)

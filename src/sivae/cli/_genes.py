@@ -96,7 +96,7 @@ def enrich(
     *,
     of: Annotated[str, typer.Option(help="axes, modules, hubs or neighbors.")] = "axes",
     gene: Annotated[str | None, typer.Option(help="The gene whose neighbors are asked about.")] = None,
-    method: Annotated[str, typer.Option(help="auto, ora (over-representation) or rank (Mann-Whitney).")] = "auto",
+    method: Annotated[str, typer.Option(help="auto, ora (over-representation), rank (Mann-Whitney) or gsea.")] = "auto",
     ignore_case: Annotated[bool, typer.Option("--ignore-case", help="CD3D and Cd3d are one gene.")] = False,
     q: Annotated[float, typer.Option("--q", help="Show rows with a false discovery rate of at most this.")] = 0.05,
     csv: Csv = False,

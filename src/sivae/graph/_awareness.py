@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 Positions = NDArray[np.intp]
+LEAST_SD = 1e-9
+"""A unit that varies less is constant."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,42 @@ def awareness(
         gain_mg = 2 * np.einsum("mkg,gk->mg", cross_mkg, f_gk, optimize=True)
         result[name] = share_m1 * (gain_mg - np.einsum("gk,mkl,gl->mg", f_gk, gram_mkk, f_gk, optimize=True))
     return {name: value_mg[:n_groups] for name, value_mg in result.items()}, (share_m1 * square_mg)[:n_groups]
+
+
+def regressed(
+    blocks: Iterable[tuple[slice, Array]],
+    cells_nd: Array,
+    design_nb: Array,
+    *,
+    training_n: NDArray[np.bool_],
+    ridge: float,
+) -> Layer:
+    """A layer of the cells with the loadings that predict genes best from it, by ridge regression on training cells.
+
+    With S the units of the layer, each divided by its standard deviation (a constant one by 1), and X the values, both
+    without what an intercept and the covariates say of them,
+
+        f = (S'S + ridge 1)^-1 S'X.
+
+    Parameters
+    ----------
+    blocks
+        Values of the training cells, in order: rows (a slice of them) and (c, g).
+    cells_nd, design_nb
+        Layer and covariates of all cells.
+    training_n
+        The training cells.
+    ridge
+        Penalty, in cells.
+    """
+    train_nd, basis_nb = cells_nd[training_n], basis(design_nb[training_n])
+    centre_d, train_nd = train_nd.mean(axis=0), _residual(train_nd, basis_nb)
+    sd_d = train_nd.std(axis=0)
+    sd_d = np.where(sd_d > LEAST_SD, sd_d, 1.0)
+    train_nd /= sd_d
+    cross_dg = sum((train_nd[rows].T @ x_cg for rows, x_cg in blocks), np.zeros((train_nd.shape[1], 1)))
+    loading_dg = np.linalg.solve(train_nd.T @ train_nd + ridge * np.eye(len(cross_dg)), cross_dg)
+    return Layer((cells_nd - centre_d) / sd_d, np.asarray(loading_dg).T)
 
 
 def basis(design_nb: Array) -> Array:

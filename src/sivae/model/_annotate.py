@@ -11,12 +11,16 @@ from anndata import AnnData
 from numpy.typing import NDArray
 
 from sivae import _keys
+from sivae._errors import some, warn
+from sivae._space import made_of_loadings
 from sivae._values import frame
 from sivae.data import _setup
 from sivae.model._build import Options
 from sivae.model._predict import GeneTable
 from sivae.model._trained import Trained, options_to_config
 
+SAME = 1e-4
+"""Loadings whose lengths differ by less are the same, turned or not."""
 SPLIT_KINDS = ["train", "validation", "unseen", "unknown"]
 """A model that was loaded without its training AnnData does not know whom it saw: "unknown"."""
 
@@ -77,6 +81,26 @@ def write_uns(adata: AnnData, state: Trained, options: Options, *, variance_nk: 
         "history": {key: np.array(value) for key, value in state.history.items()},
         "facts": plain(state.facts),
     }
+
+
+def lengths(adata: AnnData) -> NDArray[np.float64] | None:
+    """Length of each gene's loading, which no rotation changes, (n_vars,); None if there are none."""
+    if _keys.GENES not in adata.varm:
+        return None
+    return np.asarray(np.linalg.norm(np.asarray(adata.varm[_keys.GENES], np.float64), axis=1))
+
+
+def warn_of_older(adata: AnnData, before_g: NDArray[np.float64] | None) -> None:
+    """Say what was made of other loadings than those that are there now, with their lengths before."""
+    after_g, made = lengths(adata), made_of_loadings(adata)
+    if before_g is None or after_g is None or not made:
+        return
+    if not np.allclose(before_g, after_g, rtol=SAME, atol=SAME, equal_nan=True):
+        names = some([f"{where}[{key!r}]" for where, key in made], 12)
+        warn(
+            f"{names} came from an earlier annotation of this AnnData and stay as they were. Call "
+            "sivae.tl.gene_neighbors, hubs and modules again, or remove them."
+        )
 
 
 def spread(values: NDArray[Any], rows: NDArray[np.intp], n: int) -> NDArray[Any]:

@@ -11,7 +11,7 @@ from anndata import AnnData
 from numpy.typing import NDArray
 
 from sivae._checks import a_path, check_genes, check_names, names, number, one_of, whole_number
-from sivae._errors import GeneMismatchError, OptionError, SetupError, some
+from sivae._errors import CellMismatchError, GeneMismatchError, OptionError, SetupError, some
 from sivae.data._expression import Design, Expression
 from sivae.data._kind import describe
 from sivae.data._setup import Setup
@@ -20,6 +20,7 @@ from sivae.model._build import Options, default_width
 from sivae.nn._dispersion import DISPERSIONS, PerCell, PerGene, PerGeneBatch
 from sivae.nn._likelihoods import LIKELIHOODS, Normal
 from sivae.nn._module import Architecture
+from sivae.nn._two_towers import TwoTowers
 from sivae.train._options import TrainOptions
 
 
@@ -177,6 +178,21 @@ def check_transform_batch(batch: str, setup: Setup, design: Design) -> None:
         raise OptionError(
             f"transform_batch is {batch!r}, of which no cell was trained on, so that nothing is known "
             "of it. Choose another batch."
+        )
+
+
+def check_profiles(module: TwoTowers, what: str) -> None:
+    """Refuse what needs the profiles of the genes where they are not there.
+
+    Raises
+    ------
+    CellMismatchError
+        If so.
+    """
+    if module.embeds_genes and not module.profile_gq.any():
+        raise CellMismatchError(
+            f"{what} needs the profiles of the genes, which profiles='cells' keeps out of the saved model "
+            "because they are expression values. Train again, or use profiles='principal'."
         )
 
 

@@ -22,7 +22,7 @@ from sivae.nn._likelihoods import Bernoulli, make_likelihood
 from sivae.nn._module import Architecture, SiVAEModule
 from sivae.nn._published_options import PublishedOptions
 from sivae.nn._spectral import Sample, log_scale, spectral_start
-from sivae.stats._spectrum import LEAST_HELD_OUT, PERMUTATION_CELLS, Spectrum, noise_edge, signal_strength
+from sivae.stats._spectrum import LEAST_HELD_OUT, PERMUTATION_CELLS, Spectrum, noise_edge, passing, signal_strength
 
 START_CELLS = 5000
 """Training cells on which counts are refitted at the start."""
@@ -127,7 +127,8 @@ def build_module(
     held_out = None
     if validation is not None and validation.shape[0] >= LEAST_HELD_OUT:
         held_out = _without_covariates(validation, effect)
-    strength_k = signal_strength(spectrum, _edge(training), g, options.n_latent, held_out)
+    edge, passed = _edge(training)
+    strength_k = signal_strength(spectrum, edge, g, options.n_latent, held_out, passed=passed)
     v_gk = torch.from_numpy((spectrum.vectors_gq[:, : options.n_latent] * strength_k).astype(np.float32))
     spectral_start(module, v_gk, _sample(training, counts=counts), kl_weight=kl_scale(options, training))
     return module, int((strength_k > 0).sum())
@@ -165,7 +166,8 @@ def _without_covariates(
         yield effect.remove(validation.standardised(cells), validation.design_nb[cells])
 
 
-def _edge(training: Expression) -> float:
+def _edge(training: Expression) -> tuple[float, float]:
+    """Edge of the noise, and the eigenvalue that noise seldom passes."""
     n = training.shape[0]
     cells = (
         np.arange(n) if n <= PERMUTATION_CELLS else np.sort(np.random.default_rng(0).permutation(n)[:PERMUTATION_CELLS])
@@ -174,7 +176,9 @@ def _edge(training: Expression) -> float:
     clipped = sparse.csc_matrix(rows, dtype=np.float64)
     top_g = training.scaling.mean_g + 10.0 * training.scaling.sd_g
     clipped.data = np.minimum(clipped.data, np.repeat(top_g, np.diff(clipped.indptr)))
-    return noise_edge(clipped[:, training.scaling.sd_g > 0], n, seed=0)
+    clipped = clipped[:, training.scaling.sd_g > 0]
+    edge = noise_edge(clipped, n, seed=0)
+    return edge, passing(edge, *clipped.shape)
 
 
 def _sample(training: Expression, *, counts: bool) -> Sample:

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from sivae._errors import OptionError, warn
 from sivae.data._expression import Expression
+from sivae.model._layers import cell_layer, check_layer, gene_layer, widths
 from sivae.model._path import MOST_STEPS, PathEncoder
 from sivae.model._predict import GeneTable, encode, joint
 from sivae.model._trained import Trained
@@ -84,6 +85,22 @@ class Explanation:
         table = self._table(np.arange(len(self.genes)))
         rotation_kk = self.state.rotation_kk
         return z_nk @ rotation_kk, h_nd, table.loading_gk @ rotation_kk, table.joint_gd.astype(np.float64)
+
+    @property
+    def widths(self) -> dict[str, tuple[int, ...]]:
+        """Widths of the layers of each decoder, "cells" and "genes"; the last is the joint layer."""
+        return widths(self.module)
+
+    def cell_layer(self, number: int) -> Array:
+        """A layer of the cell decoder, counted from 1, at each cell's position and covariates, (n, .)."""
+        check_layer(self.module, "cells", number)
+        z_nk, _ = encode(self.module, self.expression)
+        return cell_layer(self.module, z_nk, self.expression.design_nb, number).astype(np.float64)
+
+    def gene_layer(self, number: int) -> Array:
+        """A layer of the gene decoder, counted from 1, at each gene's posterior mean, (g, .)."""
+        check_layer(self.module, "genes", number)
+        return gene_layer(self.module, number)[self._at(np.arange(len(self.genes)))].astype(np.float64)
 
     def decode(self, z_mk: Array) -> Array:
         """Prediction z.v + h.w at given positions and the average covariates, on the scale of the loadings, (m, g)."""

@@ -22,10 +22,11 @@ from sivae.data._expression import Expression
 from sivae.data._profiles import StoredProfiles
 from sivae.data._spool import spooled
 from sivae.model import _annotate, _artefact, _attribution, _build, _features, _linear, _predict, _recipe, _sample
-from sivae.model._arguments import check_training, check_transform_batch, genes_at, resolve
+from sivae.model._arguments import check_profiles, check_training, check_transform_batch, genes_at, resolve
 from sivae.model._contributions import Explanation
 from sivae.model._fit import Training, cells_of, fit, read_held, split_rows, stored_profile
 from sivae.model._html import model_html
+from sivae.model._layers import check_layer, gene_layer
 from sivae.model._older import as_of_today
 from sivae.model._trained import Trained, options_from_config, options_to_config
 from sivae.nn._module import Architecture
@@ -547,11 +548,7 @@ class SiVAE:
                 "A deterministic autoencoder has no evidence bound; expected variational=True. "
                 "Use get_reconstruction_error."
             )
-        if module.embeds_genes and not module.profile_gq.any():
-            raise CellMismatchError(
-                "The bound needs the profiles of the genes, which profiles='cells' keeps out of the saved model "
-                "because they are expression values. Train again, or use profiles='principal'."
-            )
+        check_profiles(module, "The bound")
         noise = torch_generator(self.options.seed, "elbo")
         terms = _loop.evaluate(module, expression, noise)
         share = expression.shape[1] / int(self._trained().facts["n_training_cells"])
@@ -635,6 +632,52 @@ class SiVAE:
             for values in (module.pretrained_mean_gk, module.pretrained_sd_gk.square())
         ]
         return (frames[0], frames[1]) if return_dist else frames[0]
+
+    def get_decoder_layer(
+        self, layer: int, adata: AnnData | None = None, *, side: Literal["cells", "genes"] = "cells"
+    ) -> Array | pd.DataFrame:
+        """A layer of the decoder of the cells or of the genes, at posterior means.
+
+        Parameters
+        ----------
+        layer
+            Counted from 1. Every layer but the last comes after its ReLU; the last is the joint layer, linear.
+        adata
+            Any cells with the modelled genes; the training AnnData if None. Of no account for genes.
+        side
+            "cells": the decoder of the cells, which reads z and, where it is given them, covariates; "genes": that of
+            the modelled genes, which reads v.
+
+        Returns
+        -------
+        Array (n, width), or frame (g, width) indexed by gene, with columns "unit1", .... The joint layer is as the
+        decoders have it: that of `explain().layer()` is without what is linear in z and covariates. No layer depends
+        on how `rotate` turns the axes.
+
+        Raises
+        ------
+        OptionError
+            If there is no such layer or side; says how many there are.
+        CellMismatchError
+            If the profiles of the genes are needed and not stored with the model.
+
+        Examples
+        --------
+        >>> import sivae
+        >>> adata = sivae.datasets.planted(n_cells=200, n_genes=50)
+        >>> sivae.SiVAE.setup_anndata(adata)
+        >>> model = sivae.SiVAE(adata, n_latent=3)
+        >>> history = model.train(max_epochs=2, progress=False)
+        >>> model.get_decoder_layer(1).shape, model.get_decoder_layer(3, side="genes").shape
+        ((200, 128), (50, 64))
+        """
+        state, module = self._trained(), self._module_()
+        check_layer(module, side, layer)
+        if side == "cells":
+            return self.explain(adata).cell_layer(layer).astype(np.float32)
+        values_gd = gene_layer(module, layer)
+        columns = [f"unit{unit + 1}" for unit in range(values_gd.shape[1])]
+        return pd.DataFrame(values_gd, pd.Index(state.reader.genes, name="gene"), columns).loc[list(self._names)]
 
     def sample(
         self, n_cells: int, *, library_size: float = 1e4, seed: int = 0, return_latent: bool = False
@@ -778,6 +821,12 @@ class SiVAE:
             - `uns["sivae"]`: set-up, options, joint covariance of (z, h), rotation, history, facts, and the posterior
               variance of z on each axis, mean over the training cells of `adata` (over all where it has none).
 
+        Warns
+        -----
+        SiVAEWarning
+            If neighbors, hubs or modules of an earlier annotation, with other loadings, are there. They stay, as what
+            scanpy computed from an earlier step does.
+
         Raises
         ------
         OptionError
@@ -804,9 +853,11 @@ class SiVAE:
             table = table.append(self._embed_genes(part_of(adata, genes=rest)))
             genes, modelled = genes + rest, np.r_[modelled, np.zeros(len(rest), bool)]
         names = None if self.adata is None else self.adata.obs_names
+        before_g = _annotate.lengths(adata)
         _annotate.write_cells(adata, np.asarray(z_nk), state, training_names=names)
         _annotate.write_genes(adata, genes, table, state, modelled)
         _annotate.write_uns(adata, state, self.options, variance_nk=np.asarray(variance_nk))
+        _annotate.warn_of_older(adata, before_g)
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
         """Write the trained model as safetensors and JSON: no expression values, no cell names, no pickle.

@@ -180,6 +180,14 @@ class SiVAEModule(TwoTowers):
         """Joint layer h of cells, (c, d)."""
         return self.cell_tower.decode(z_ck, design_cb if self.decodes_covariates else None)
 
+    def cell_layers(self, z_ck: Tensor, design_cb: Tensor) -> list[Tensor]:
+        """Layers of the cell decoder, h last, (c, .) each."""
+        return self.cell_tower.layers(z_ck, design_cb if self.decodes_covariates else None)
+
+    def feature_layers(self, v_fk: Tensor) -> list[Tensor]:
+        """Layers of the feature decoder, w last, (f, .) each."""
+        return self.feature_tower.layers(v_fk)
+
     def without_covariates(self, x_cg: Tensor, design_cb: Tensor, genes: Tensor | slice = slice(None)) -> Tensor:
         """Rows without the linear effect of their covariates, (c, g); the rows may be of some `genes` alone."""
         if design_cb.shape[1] == 0:

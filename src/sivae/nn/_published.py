@@ -145,6 +145,16 @@ class PublishedModule(TwoTowers):
         """Last hidden layer y of cells, (c, d)."""
         return self.cell_tower.decode(z_ck, design_cb)
 
+    def cell_layers(self, z_ck: Tensor, design_cb: Tensor) -> list[Tensor]:
+        """Hidden layers h^l of the cell decoder, y last, (c, .) each."""
+        return self.cell_tower.layers(z_ck, design_cb)
+
+    def feature_layers(self, v_fk: Tensor) -> list[Tensor]:
+        """Hidden layers u^l of the feature decoder, w last, (f, .) each."""
+        tower = self.feature_tower
+        hidden = [] if isinstance(tower.decoder.layers[0], nn.Identity) else tower.layers(v_fk)
+        return [*hidden, tower.decode(v_fk)]
+
     def without_covariates(self, x_cg: Tensor, design_cb: Tensor, genes: Tensor | slice = slice(None)) -> Tensor:
         """The rows as they are."""
         return x_cg

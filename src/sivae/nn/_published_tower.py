@@ -67,11 +67,7 @@ class PublishedTower(nn.Module):
 
     def layers(self, latent_rk: Tensor, covariates_rb: Tensor | None = None) -> list[Tensor]:
         """Every hidden layer of the decoder; all but the last after ReLU."""
-        x_rd, found = beside(latent_rk, covariates_rb), []
-        for layer in self.decoder.layers[:-1]:
-            x_rd = F.relu(layer(x_rd))
-            found.append(x_rd)
-        return [*found, self.decoder.layers[-1](x_rd)]
+        return self.decoder.each(beside(latent_rk, covariates_rb))
 
     def hidden_kernels(self) -> list[Tensor]:
         """Kernels of hidden layers; those of mean, sd and output are not among them."""

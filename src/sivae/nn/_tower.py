@@ -34,6 +34,16 @@ class Mlp(nn.Module):
         with torch.autocast(x.device.type, torch.bfloat16):
             return self._forward(x, scale).to(x.dtype)
 
+    def each(self, x: Tensor) -> list[Tensor]:
+        """Every layer, those before the last after their ReLU; without layers the row itself."""
+        found = []
+        for number, layer in enumerate(self.layers):
+            x = layer(x)
+            if number < len(self.norms):
+                x = F.relu(self.norms[number](x))
+            found.append(x)
+        return found
+
     def _forward(self, x: Tensor, scale: Tensor | None) -> Tensor:
         for number, layer in enumerate(self.layers):
             if scale is not None and number == 0 and isinstance(layer, nn.Linear):
@@ -102,6 +112,10 @@ class Tower(nn.Module):
         """Joint layer of each row, (r, d)."""
         joint_rd: Tensor = self.decoder(beside(latent_rk, covariates_rb))
         return joint_rd
+
+    def layers(self, latent_rk: Tensor, covariates_rb: Tensor | None = None) -> list[Tensor]:
+        """Every layer of the decoder, the joint layer last."""
+        return self.decoder.each(beside(latent_rk, covariates_rb))
 
 
 @contextmanager

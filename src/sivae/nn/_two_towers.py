@@ -67,6 +67,14 @@ class TwoTowers(nn.Module, ABC):
         """Joint layer of cells, (c, d)."""
 
     @abstractmethod
+    def cell_layers(self, z_ck: Tensor, design_cb: Tensor) -> list[Tensor]:
+        """Every layer of the cell decoder, the joint layer last, (c, .) each."""
+
+    @abstractmethod
+    def feature_layers(self, v_fk: Tensor) -> list[Tensor]:
+        """Every layer of the feature decoder, the joint layer last, (f, .) each."""
+
+    @abstractmethod
     def without_covariates(self, x_cg: Tensor, design_cb: Tensor, genes: Tensor | slice = slice(None)) -> Tensor:
         """What the encoder reads of the rows, (c, g); the rows may be of some `genes` alone."""
 

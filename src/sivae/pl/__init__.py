@@ -1,6 +1,6 @@
 """Plots: an annotated AnnData, or a table of the tools, in; Axes out. Nothing is shown, no model is needed."""
 
-from sivae.pl._agreement import attribution_agreement, attribution_similarity
+from sivae.pl._agreement import attribution_agreement, attribution_map, attribution_similarity
 from sivae.pl._association import association
 from sivae.pl._biplot import biplot
 from sivae.pl._cells import cells
@@ -31,6 +31,7 @@ from sivae.pl._variance import explained_variance
 __all__ = [
     "association",
     "attribution_agreement",
+    "attribution_map",
     "attribution_similarity",
     "awareness",
     "biplot",

@@ -8,7 +8,9 @@ import numpy as np
 from scipy.cluster import hierarchy
 
 from sivae._errors import SetupError
-from sivae.pl import _heat, _style
+from sivae.graph._graph_kernels import classical_scaling, distance_of
+from sivae.pl import _heat, _labels, _points, _style
+from sivae.pl._individuals import same_scale
 from sivae.pl._tables import check_table
 
 if TYPE_CHECKING:
@@ -54,12 +56,7 @@ def attribution_similarity(table: pd.DataFrame, *, ax: Axes | None = None) -> ND
     >>> [tick.get_text() for tick in sivae.pl.attribution_similarity(table)[0].get_yticklabels()]
     ['b', 'a', 'c']
     """
-    check_table(table, [], call=SIMILARITY)
-    value_mm = table.to_numpy(dtype=np.float64)
-    if len(table) < 2 or table.shape[0] != table.shape[1] or [*table.index] != [*table.columns]:
-        raise SetupError(
-            f"Found a frame of shape {table.shape}, expected a square one. Pass what {SIMILARITY} returns."
-        )
+    value_mm = _square(table)
     apart_mm = 1.0 - np.nan_to_num(value_mm, nan=0.0)
     tree = hierarchy.linkage(apart_mm[np.triu_indices(len(table), 1)], "average")
     lines = hierarchy.dendrogram(tree, no_plot=True)
@@ -74,6 +71,51 @@ def attribution_similarity(table: pd.DataFrame, *, ax: Axes | None = None) -> ND
     top.spines[:].set_visible(False)
     top.tick_params(bottom=False, left=False, labelbottom=False, labelleft=False)
     return np.array([ax, top])
+
+
+def attribution_map(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """Draw methods of attribution and the loadings as points, the closer the better they agree.
+
+    Parameters
+    ----------
+    table
+        What `sivae.tl.attribution_similarity` returns: square, 1 on the diagonal.
+    ax
+        Axes to draw into; a new figure if not given.
+
+    Returns
+    -------
+    The axes; both directions have the same scale. Points are placed by classical scaling of the distances
+    sqrt(2 (1 - similarity)); a pair that is not known counts as not similar. Names of the directions say which share of
+    the sum of absolute eigenvalues they show. The loadings, the first of the table, have a color of their own.
+
+    Raises
+    ------
+    SetupError
+        If the table is another, or has one method.
+
+    References
+    ----------
+    Torgerson 1952, classical scaling, Psychometrika 17:401, doi 10.1007/BF02288916.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import sivae
+    >>> table = pd.DataFrame([[1, 0.2, 0.9], [0.2, 1, 0.1], [0.9, 0.1, 1]], index=list("abc"), columns=list("abc"))
+    >>> sivae.pl.attribution_map(table).get_xlabel()
+    'map of methods 1 (91 %)'
+    """
+    similarity_mm = np.nan_to_num(_square(table), nan=0.0)
+    np.fill_diagonal(similarity_mm, 1.0)
+    xy_m2, share_2 = classical_scaling(distance_of(similarity_mm), 2)
+    ax = _style.new_axes(ax, (3.8, 3.4))
+    colors = [*[_style.FAINT] * (len(table) - 1), _style.HIGH]
+    _points.scatter(ax, xy_m2[::-1], color=colors, size=34.0)  # the loadings last, in front
+    same_scale(ax, xy_m2)
+    _style.label_axes(ax, *(f"map of methods {at + 1} ({100 * share:.0f} %)" for at, share in enumerate(share_2)))
+    _labels.place(ax, xy_m2, [str(name) for name in table.index], others_n2=xy_m2)
+    return ax
 
 
 def attribution_agreement(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
@@ -112,6 +154,16 @@ def attribution_agreement(table: pd.DataFrame, *, ax: Axes | None = None) -> Axe
         ax, table[columns].to_numpy(dtype=np.float64), [str(n) for n in table.index], names, title="rank correlation"
     )
     return ax
+
+
+def _square(table: pd.DataFrame) -> Array:
+    """Values of a table of all methods against all."""
+    check_table(table, [], call=SIMILARITY)
+    if len(table) < 2 or table.shape[0] != table.shape[1] or [*table.index] != [*table.columns]:
+        raise SetupError(
+            f"Found a frame of shape {table.shape}, expected a square one. Pass what {SIMILARITY} returns."
+        )
+    return table.to_numpy(dtype=np.float64, copy=True)
 
 
 def _table(ax: Axes, value: Array, rows: list[str], columns: list[str], *, title: str) -> None:

@@ -79,13 +79,13 @@ def individuals(
     drawn = look.draw(ax, xy_s2, size=34.0 if samples.n_obs <= 100 else None)
     look.explain(ax, drawn)
     known: NDArray[np.bool_] = np.asarray(np.isfinite(xy_s2).all(axis=1))
-    _same_scale(ax, xy_s2[known])
+    same_scale(ax, xy_s2[known])
     at_m = at_m[known[at_m]]
     _labels.place(ax, xy_s2[at_m], [str(name) for name in samples.obs_names[at_m]], others_n2=xy_s2[known])
     return ax
 
 
-def _same_scale(ax: Axes, xy_s2: NDArray[np.float64]) -> None:
+def same_scale(ax: Axes, xy_s2: NDArray[np.float64]) -> None:
     """Give both directions the same scale, with room around the points for names."""
     low, high = xy_s2.min(axis=0), xy_s2.max(axis=0)
     middle = (low + high) / 2

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -12,8 +9,11 @@ import numpy as np
 from sivae._checks import a_path, number
 from sivae._errors import ArtefactError, OptionError
 from sivae._extras import require
+from sivae._whole import whole_file
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
@@ -77,21 +77,8 @@ def save(
         raise ArtefactError(f"{path} exists, expected a new name. Choose another, or pass overwrite=True.")
     kind = path.suffix.lower().lstrip(".")
     empty = {"pdf": {"CreationDate": None, "Creator": None}, "svg": {"Date": None}, "png": {"Software": None}}
-    try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-    except OSError as error:
-        raise ArtefactError(f"{path} cannot be written: {error}. Choose another place.") from error
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        with require("matplotlib", extra="plot").rc_context(TEXT):
-            figure.savefig(temporary, format=kind, dpi=dpi, facecolor="white", metadata=empty[kind])
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except OSError as error:
-        raise ArtefactError(f"{path} cannot be written: {error}. Choose another place.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(path, what="The picture") as file, require("matplotlib", extra="plot").rc_context(TEXT):
+        figure.savefig(file, format=kind, dpi=dpi, facecolor="white", metadata=empty[kind])
 
 
 def _figure(drawn: Any) -> Any:

@@ -19,6 +19,9 @@ HELD_LIMIT = 2**26
 """Rows times columns that are held at once, where cells are few and genes many."""
 PERMUTATION_CELLS = 5000
 """Cells used to find the noise edge; the edge is carried over to N by the Marchenko-Pastur law."""
+PERMUTATIONS = 3
+MARGIN = 3.6
+"""The 99 % quantile of a draw from the law of Tracy and Widom less the mean of three others."""
 LEAST_EVIDENCE = 3.0
 LEAST_HELD_OUT = 20
 WEAK_SHARE = 0.4
@@ -90,10 +93,11 @@ def _by_blocks(blocks: Callable[[], Iterator[Single]]) -> Product:
     return product
 
 
-def noise_edge(values_ng: sparse.csc_matrix, n_cells: int, *, seed: int, repeats: int = 3) -> float:
-    """Largest eigenvalue of X'X / N when every gene is permuted over the cells on its own (parallel analysis).
+def noise_edge(values_ng: sparse.csc_matrix, n_cells: int, *, seed: int) -> float:
+    """Largest eigenvalue of X'X / N, on average, when every gene is permuted over the cells on its own.
 
-    Heavy-tailed, rarely seen genes push this edge above that of Gaussian noise, which is why it is measured.
+    Heavy-tailed, rarely seen genes push this edge above that of Gaussian noise, which is why it is measured (parallel
+    analysis).
 
     Parameters
     ----------
@@ -109,8 +113,24 @@ def noise_edge(values_ng: sparse.csc_matrix, n_cells: int, *, seed: int, repeats
     """
     rng = np.random.default_rng(seed)
     m, g = values_ng.shape
-    edge = max(_permuted_top(values_ng, rng) for _ in range(repeats))
+    edge = np.mean([_permuted_top(values_ng, rng) for _ in range(PERMUTATIONS)])
     return float(edge) * float((1 + np.sqrt(g / n_cells)) / (1 + np.sqrt(g / m))) ** 2
+
+
+def passing(edge: float, n_sampled: int, n_genes: int) -> float:
+    """Eigenvalue that noise passes in one data set of a hundred, a little more often where tails are heavy.
+
+    The largest eigenvalue of noise varies by the law of Tracy and Widom, in units of
+
+        s^2 (sqrt(m - 1) + sqrt(G)) (1 / sqrt(m - 1) + 1 / sqrt(G))^(1/3) / m,    s^2 = edge / (1 + sqrt(G / m))^2,
+
+    for the m cells that were permuted, so that it is above the mean of `PERMUTATIONS` others by more than `MARGIN` of
+    these in 1 %. (The largest of three permuted ones is passed in a quarter.)
+    Source: Johnstone 2001, Ann. Stat. 29:295 (doi 10.1214/aos/1009210544).
+    """
+    rows, columns = np.sqrt(max(n_sampled - 1, 1)), np.sqrt(n_genes)
+    unit = (rows + columns) * (1 / rows + 1 / columns) ** (1 / 3) / n_sampled
+    return float(edge * (1 + MARGIN * unit / (1 + np.sqrt(n_genes / n_sampled)) ** 2))
 
 
 def _permuted_top(values_ng: sparse.csc_matrix, rng: np.random.Generator) -> float:
@@ -136,18 +156,19 @@ def _permuted_top(values_ng: sparse.csc_matrix, rng: np.random.Generator) -> flo
     return float(eigsh(operator, k=1, v0=rng.standard_normal(g), tol=1e-3, return_eigenvectors=False)[0])
 
 
-def shrink(values_k: Array, edge: float, n_cells: int, n_genes: int) -> Array:
+def shrink(values_k: Array, edge: float, n_cells: int, n_genes: int, *, passed: float | None = None) -> Array:
     """Sd of the signal along each axis, as its estimated direction carries it: theta c_f; zero within the noise.
 
     With noise variance s^2 (from the edge), aspect gamma = G / N and y = lambda / s^2, the population spike is
     l = (y + 1 - gamma + sqrt((y + 1 - gamma)^2 - 4 y)) / 2, theta^2 = s^2 (l - 1), and the squared cosine between
-    estimated and true loadings is c_f^2 = (1 - gamma / (l - 1)^2) / (1 + gamma / (l - 1)).
+    estimated and true loadings is c_f^2 = (1 - gamma / (l - 1)^2) / (1 + gamma / (l - 1)). Values up to `passed`, the
+    edge if not given, count as noise.
     Source: Gavish and Donoho 2017, IEEE Trans. Inf. Theory 63:2137 (doi 10.1109/TIT.2017.2653801).
     """
     gamma = n_genes / n_cells
     noise = edge / (1 + np.sqrt(gamma)) ** 2
     y = values_k / noise
-    above = values_k > edge
+    above = values_k > max(edge, edge if passed is None else passed)
     root = np.sqrt(np.maximum((y + 1 - gamma) ** 2 - 4 * y, 0.0))
     spike = np.where(above, np.maximum((y + 1 - gamma + root) / 2 - 1, 1e-12), 1.0)
     cosine2 = np.clip(1 - gamma / spike**2, 0.0, 1.0) / (1 + gamma / spike)
@@ -177,17 +198,23 @@ def masked_evidence(held_out: Iterable[NDArray[np.floating]], spectrum: Spectrum
 
 
 def signal_strength(
-    spectrum: Spectrum, edge: float, n_genes: int, rank: int, held_out: Iterable[NDArray[np.floating]] | None
+    spectrum: Spectrum,
+    edge: float,
+    n_genes: int,
+    rank: int,
+    held_out: Iterable[NDArray[np.floating]] | None,
+    *,
+    passed: float | None = None,
 ) -> Array:
     """Sd of the signal along each of the leading axes, zero for an axis with nothing to say, (k,).
 
-    An axis is kept if its eigenvalue is above the noise edge (strength by `shrink`), or if on held-out cells it
-    predicts genes from the other genes beyond `LEAST_EVIDENCE` standard errors. Held-out cells decide whether such an
-    axis is kept; its strength, `WEAK_SHARE` of its eigenvalue, is not made from them. They come block by block; None
-    where they are fewer than `LEAST_HELD_OUT`.
+    An axis is kept if its eigenvalue is above what noise passes (`passing`; the edge if not given; strength by
+    `shrink`), or if on held-out cells it predicts genes from the other genes beyond `LEAST_EVIDENCE` standard errors.
+    Held-out cells decide whether such an axis is kept; its strength, `WEAK_SHARE` of its eigenvalue, is not made from
+    them. They come block by block; None where they are fewer than `LEAST_HELD_OUT`.
     """
     values_k = spectrum.values_q[:rank]
-    strength_k = shrink(values_k, edge, spectrum.n_cells, n_genes)
+    strength_k = shrink(values_k, edge, spectrum.n_cells, n_genes, passed=passed)
     if held_out is None:
         return strength_k
     z_score = masked_evidence(held_out, spectrum, rank)

@@ -10,6 +10,7 @@ from sivae.tl._gene_set_scores import gene_set_coherence, gene_set_scores
 from sivae.tl._gene_sets import read_gmt
 from sivae.tl._hubs import hub_table, hubs
 from sivae.tl._loadings import inferred_loadings, rank_loadings, recoded_loadings
+from sivae.tl._mixture import mixture_likelihood
 from sivae.tl._modules import module_scores, modules
 from sivae.tl._neighbors import gene_neighbors, neighbors_of
 from sivae.tl._preservation import module_preservation
@@ -34,6 +35,7 @@ __all__ = [
     "hub_table",
     "hubs",
     "inferred_loadings",
+    "mixture_likelihood",
     "module_preservation",
     "module_scores",
     "modules",

@@ -9,10 +9,10 @@ import pandas as pd
 
 from sivae import _keys
 from sivae._checks import check_adata, one_of
-from sivae._errors import SetupError
+from sivae._errors import OptionError, SetupError
 from sivae._space import read_space
 from sivae._values import frame, has_values
-from sivae.graph._awareness import Layer, awareness, basis
+from sivae.graph._awareness import Layer, awareness, basis, regressed
 from sivae.graph._variance import explained
 from sivae.stats._spectrum import principal_axes
 from sivae.tl._cells import Groups, groups_of, positions
@@ -25,12 +25,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sivae._space import GeneSpace
-    from sivae.tl._model import Explainer
+    from sivae.tl._model import Explained, Explainer
 
     Array: TypeAlias = NDArray[np.float64]
+    Positions: TypeAlias = NDArray[np.intp]
 
 LEAST_VARIANCE: Final = 1e-9
 """Genes that vary less over the cells asked for are constant there and have no share."""
+RIDGE: Final = 10.0
+"""Penalty, in cells, of the regression of genes on a layer; as of neighbors (`neighbor_r2`)."""
 
 
 def feature_awareness(
@@ -40,6 +43,7 @@ def feature_awareness(
     groupby: str | None = None,
     cells: Literal["all", "train", "validation"] = "all",
     pca: bool = False,
+    hidden: Literal["product", "regression"] | None = None,
     use_rep: str | None = None,
     cells_rep: str | None = None,
 ) -> pd.DataFrame:
@@ -66,6 +70,12 @@ def feature_awareness(
         Which cells to average over: all, or those marked "train" or "validation" in `obs["sivae_split"]`.
     pca
         Also the counterpart of principal components: as many as the map has axes, of the same values in training cells.
+    hidden
+        Also every layer of the decoders, which needs the model. "product": the layer of the cells times that of the
+        genes, as published. Only recipe "choi2023" with `hidden_gamma` above 0 trains hidden layers to reconstruct so;
+        of others these products say nothing. "regression": the best that lines on the layer of the cells do, with
+        loadings by ridge regression on the training cells. A wide layer follows their noise: look at
+        `cells="validation"`.
     use_rep
         Array of `varm`; the loadings of siVAE if None.
     cells_rep
@@ -73,14 +83,16 @@ def feature_awareness(
 
     Returns
     -------
-    Frame with columns layer ("latent": z.v; "full": z.v + h.w; "pca"), group (with `groupby`), gene, awareness, share
+    Frame with columns layer ("latent": z.v; "hidden1", "hidden2", ... and "joint", the last, from the latent layer on;
+    "full": z.v + h.w; "pca"), group (with `groupby`), gene, awareness, share
     (of the gene's variance over the same cells: an R2; NaN for a gene that
     is constant there), and source ("values" or "closed form").
 
     Raises
     ------
     SetupError, OptionError
-        If positions are missing, no cells are of the kind wanted, or groups or components are wanted without values.
+        If positions are missing, no cells are of the kind wanted, or groups, components or hidden layers are wanted
+        without values; if hidden layers are wanted without a model, or products of layers of different widths.
 
     References
     ----------
@@ -97,17 +109,25 @@ def feature_awareness(
     """
     check_adata(adata)
     one_of("cells", cells, ("all", "train", "validation"))
+    _check_hidden(hidden, model)
     space, recorded = read_space(adata, use_rep), Recorded.of(adata)
     if not has_values(adata, recorded.layer or None):
-        if groupby is not None or pca or cells != "all":
-            raise SetupError("groupby, cells and pca need the values, and this AnnData has none. Pass one with X.")
+        if groupby is not None or pca or cells != "all" or hidden:
+            raise SetupError(
+                "groupby, cells, pca and hidden need the values, and this AnnData has none. Pass one with X."
+            )
         return _closed_form(space)
     groups = Groups(("",), np.zeros(adata.n_obs, np.intp)) if groupby is None else groups_of(adata, groupby)
     layers = {"latent": Layer(positions(adata, cells_rep, space.v_gk.shape[1]), space.v_gk)}
+    x, design_nb = standardised(adata, space.rows, space.rows[space.modelled_g]), recorded.design(adata)
     if model is not None:
-        layers["full"] = _full(adata, space, model)
-    modelled = space.rows[space.modelled_g]
-    x, design_nb = standardised(adata, space.rows, modelled), recorded.design(adata)
+        explanation = model.explain(adata)
+        at_g = _places(space, explanation)
+        if hidden == "product":
+            layers |= _products(explanation, at_g)
+        elif hidden == "regression":
+            layers |= _regressions(explanation, x, design_nb, training_cells(adata))
+        layers["full"] = _full(explanation, at_g)
     if pca:
         layers["pca"] = principal(x, design_nb, training_cells(adata), space.v_gk.shape[1])
     rows = _wanted(adata, cells)
@@ -134,15 +154,59 @@ def _rows(name: str, awareness_mg: Array, variance_mg: Array, groups: Groups, sp
     )
 
 
-def _full(adata: AnnData, space: GeneSpace, model: Explainer) -> Layer:
-    """Positions and joint layer side by side; NaN loadings where the model does not know a gene."""
-    explanation = model.explain(adata)
-    z_nk, h_nd, v_gk, w_gd = explanation.layer()
+def _check_hidden(hidden: str | None, model: Explainer | None) -> None:
+    if hidden is None:
+        return
+    one_of("hidden", hidden, ("product", "regression"))
+    if model is None:
+        raise OptionError(f"Found hidden={hidden!r} without a model, expected the one that annotated. Pass it.")
+
+
+def _places(space: GeneSpace, explanation: Explained) -> Positions:
+    """Where the genes of the space are among those of the model, -1 for those that it does not know."""
     place = {name: position for position, name in enumerate(explanation.genes)}
-    rows = np.array([place.get(name, -1) for name in space.names])
-    loadings = np.concatenate([v_gk, w_gd], axis=1)[rows]
-    loadings[rows < 0] = np.nan
-    return Layer(np.concatenate([z_nk, h_nd], axis=1), loadings)
+    return np.array([place.get(name, -1) for name in space.names])
+
+
+def _full(explanation: Explained, at_g: Positions) -> Layer:
+    """Positions and joint layer side by side."""
+    z_nk, h_nd, v_gk, w_gd = explanation.layer()
+    return Layer(np.concatenate([z_nk, h_nd], axis=1), _known(np.concatenate([v_gk, w_gd], axis=1), at_g))
+
+
+def _known(loading_gk: Array, at_g: Positions) -> Array:
+    """Loadings of the genes of the space; NaN where the model does not know a gene."""
+    return np.where((at_g >= 0)[:, None], loading_gk[at_g], np.nan)
+
+
+def _products(explanation: Explained, at_g: Positions) -> dict[str, Layer]:
+    """Layers of the cells with those of the genes as their loadings."""
+    cells, genes = explanation.widths["cells"], explanation.widths["genes"]
+    if cells != genes:
+        raise OptionError(
+            f"The decoders have layers of widths {cells} (cells) and {genes} (genes), expected the same, so that they "
+            "can be multiplied. Use hidden='regression'."
+        )
+    return {
+        name: Layer(explanation.cell_layer(number), _known(explanation.gene_layer(number), at_g))
+        for number, name in enumerate(_names(len(cells)), start=1)
+    }
+
+
+def _regressions(
+    explanation: Explained, x: Standardised, design_nb: Array, training_n: NDArray[np.bool_]
+) -> dict[str, Layer]:
+    """Layers of the cells with the loadings that predict best from them."""
+    training, layers = x.take(np.flatnonzero(training_n)), {}
+    for number, name in enumerate(_names(len(explanation.widths["cells"])), start=1):
+        h_nd = explanation.cell_layer(number)
+        layers[name] = regressed(training.blocks(), h_nd, design_nb, training_n=training_n, ridge=RIDGE)
+    return layers
+
+
+def _names(n: int) -> list[str]:
+    """Names of the layers of a decoder."""
+    return [*(f"hidden{number}" for number in range(1, n)), "joint"]
 
 
 def principal(x: Standardised, design_nb: Array, training_n: NDArray[np.bool_], n: int) -> Layer:

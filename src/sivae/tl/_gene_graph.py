@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
@@ -17,13 +14,12 @@ from sivae._checks import check_adata
 from sivae._errors import ArtefactError, OptionError, SetupError
 from sivae._extras import require
 from sivae._space import read_space
+from sivae._whole import whole_file
 from sivae.graph._edges import edge_pvalues, pair_correlations
 from sivae.stats._fdr import adjust
 from sivae.tl._similarity import correlation_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import networkx
     from anndata import AnnData
 
@@ -142,11 +138,11 @@ def write_graph(adata: AnnData, path: str | Path, *, use_rep: str | None = None,
         raise ArtefactError(f"{path} exists, expected a new name. Choose another, or pass overwrite=True.")
     if path.suffix == ".csv":
         edges = gene_graph(adata, use_rep=use_rep)
-        with _whole(path) as temporary:
+        with whole_file(path, what="The graph") as temporary:
             edges.to_csv(temporary, index=False)
     else:
         graph = gene_graph(adata, as_="networkx", use_rep=use_rep)
-        with _whole(path) as temporary:
+        with whole_file(path, what="The graph") as temporary:
             require("networkx", extra="graph").write_graphml(graph, temporary)
 
 
@@ -214,22 +210,3 @@ def _known(values: dict[Any, Any]) -> dict[str, Any]:
             continue
         result[str(name)] = value.item() if isinstance(value, np.generic) else value
     return result
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[Path]:
-    """Yield a temporary name beside `path` that becomes it at the end, or vanishes with the first error."""
-    try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-    except OSError as error:
-        raise ArtefactError(f"{path} cannot be written: {error}. Choose another place.") from error
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except OSError as error:
-        raise ArtefactError(f"{path} cannot be written: {error}. Choose another place.") from error
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -33,6 +33,16 @@ class Explained(Protocol):
     def layer(self) -> tuple[Array, Array, Array, Array]:
         """Positions z (n, k), joint layer h (n, d) without its linear part, loadings v (g, k), joint layer w (g, d)."""
 
+    @property
+    def widths(self) -> Mapping[str, tuple[int, ...]]:
+        """Widths of the layers of each decoder, "cells" and "genes"; the last is the joint layer."""
+
+    def cell_layer(self, number: int) -> Array:
+        """A layer of the cell decoder, counted from 1, (n, .)."""
+
+    def gene_layer(self, number: int) -> Array:
+        """A layer of the gene decoder, counted from 1, (g, .)."""
+
     def decode(self, z_mk: Array) -> Array:
         """Prediction z.v + h.w at given positions and the average covariates, on the scale of the loadings, (m, g)."""
 
