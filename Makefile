@@ -44,7 +44,7 @@ lint: $(READY)  ## lint, format, types, import direction
 	$(BIN)/lint-imports
 
 docs: $(READY)  ## the site, in docs/_build/index.html
-	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build
+	$(BIN)/python -m sphinx -W --keep-going -q -j $(WORKERS) -b html docs docs/_build
 	@echo "Open $(CURDIR)/docs/_build/index.html"
 
 bench: $(READY)  ## every number that README.md quotes

@@ -37,7 +37,7 @@ plt.close("all")
 
 print(sivae.tl.explained_variance(adata, by="axis"))
 
-print(sivae.tl.rank_loadings(adata, n_genes=3))
+print(sivae.tl.rank_loadings(adata, n_genes=2).round(3))
 
 sivae.pl.loadings(adata, 0)
 plt.savefig("first_run-2.png")

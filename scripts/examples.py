@@ -67,22 +67,16 @@ def _speaks(last: ast.Expr) -> bool:
 
 
 _DOES = {
-    "print",
-    "model.annotate",
-    "model.save",
-    "sivae.SiVAE.setup_anndata",
-    "sivae.tl.gene_neighbors",
-    "sivae.tl.hubs",
-}
-_DOES |= {"sivae.tl.modules", "adata.write_h5ad", "model.rotate"}
+    "adata.write_h5ad", "model.annotate", "model.rotate", "model.save", "print", "sivae.SiVAE.setup_anndata",
+    "sivae.tl.gene_neighbors", "sivae.tl.hubs", "sivae.tl.modules",
+}  # fmt: skip
 
 
 def _printed(code: str, last: ast.Expr) -> str:
     lines = code.splitlines()
     before, value = lines[: last.lineno - 1], "\n".join(lines[last.lineno - 1 :])
-    return "\n".join(
-        [*before, f"print({value})" if "\n" not in value else f"print(\n{textwrap.indent(value, '    ')}\n)"]
-    )
+    shown = f"(\n{textwrap.indent(value, '    ')}\n)" if "\n" in value else f"({value})"
+    return "\n".join([*before, f"print{shown}"])
 
 
 def _command(line: str) -> str:

@@ -3,3 +3,4 @@
 c = get_config()  # noqa: F821
 c.IPKernelApp.log_level = 40
 c.HistoryManager.enabled = False
+c.InlineBackend.figure_formats = {"retina"}

@@ -288,12 +288,12 @@ def _pass_on(done: Mapping[str, Result]) -> None:
 def _bar(
     outcomes: Generator[tuple[str, Result | str], None, None], total: int, *, shown: bool
 ) -> Iterator[tuple[str, Result | str]]:
-    from tqdm.auto import tqdm
+    from sivae.train._bar import bar
 
-    with tqdm(total=total, disable=not shown, desc="individuals", unit="") as bar:
+    with bar(total, shown=shown, what="individuals", unit="") as done:
         try:
             for found in outcomes:
-                bar.update()
+                done.update()
                 yield found
         finally:
             outcomes.close()

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from torch.optim.swa_utils import get_ema_multi_avg_fn
-from tqdm.auto import tqdm
 
 from sivae._block import Block
 from sivae._errors import DivergedError, ProcessError
@@ -26,6 +25,7 @@ from sivae.nn._objective import Terms, Weights
 from sivae.nn._tower import mixed_precision
 from sivae.nn._two_towers import TwoTowers
 from sivae.train._ahead import Ahead
+from sivae.train._bar import bar
 from sivae.train._checkpoint import Checkpoint, State
 from sivae.train._history import History
 from sivae.train._job import Job
@@ -58,7 +58,7 @@ def run(
     stopped = ""
     progress = progress and processes.first
     with (
-        tqdm(total=job.n_steps, initial=trainer.step, disable=not progress, desc="siVAE", unit="step") as bar,
+        bar(job.n_steps, initial=trainer.step, shown=progress) as shown,
         processes.stepping(),
     ):
         if resumed_at is None:
@@ -66,15 +66,15 @@ def run(
         else:
             if processes.first:
                 log.info("continuing from step %d of %d", resumed_at, job.n_steps)
-            bar.set_postfix_str(f"continues from step {resumed_at}")
+            shown.set_postfix_str(f"continues from step {resumed_at}")
             trainer.agree()
         try:
             while trainer.step < job.n_steps and not trainer.exhausted:
                 trainer.advance()
-                bar.update()
+                shown.update()
                 if trainer.step % trainer.every == 0 or trainer.step == job.n_steps:
                     trainer.check(checkpoint)
-                    bar.set_postfix_str(trainer.keeper.summary(), refresh=False)
+                    shown.set_postfix_str(trainer.keeper.summary(), refresh=False)
         except KeyboardInterrupt:
             if processes.several:  # a launcher kills what does not end soon
                 _flush(checkpoint)

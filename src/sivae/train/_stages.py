@@ -10,12 +10,11 @@ import logging
 import math
 import time
 from dataclasses import dataclass
-from typing import Any, Final, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from tqdm.auto import tqdm
 
 from sivae._errors import DivergedError, OptionError, warn
 from sivae._rng import torch_generator
@@ -23,11 +22,15 @@ from sivae.data._expression import Expression
 from sivae.nn._objective import Weights
 from sivae.nn._published import PublishedModule, PublishedTerms
 from sivae.nn._published_options import PublishedOptions
+from sivae.train._bar import bar
 from sivae.train._checkpoint import Checkpoint, State
 from sivae.train._history import History
 from sivae.train._options import TrainOptions
 from sivae.train._order import Order
 from sivae.train._state import Tensors, fitting_together, load_moments, moments, pack, unpack
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 log = logging.getLogger("sivae")
 STAGES: Final = {"cells": 1, "genes": 2, "joint": 3}
@@ -120,13 +123,13 @@ def run(
     resumed_at = None if state is None else state.step
     parts = {} if state is None else _load(job, record, left, state)
     total = sum(job.steps().values())
-    with tqdm(total=total, initial=record.step, disable=not progress, desc="siVAE", unit="step") as bar:
+    with bar(total, initial=record.step, shown=progress) as shown:
         if resumed_at is not None:
             log.info("continuing from step %d of %d, phase %s", resumed_at, total, phase_words(next(iter(left))))
-            bar.set_postfix_str(f"continues from step {resumed_at}")
+            shown.set_postfix_str(f"continues from step {resumed_at}")
         try:
             for stage, n_steps in left.items():
-                phase = _Stage(job, stage, n_steps, accelerator.device, record, bar, checkpoint)
+                phase = _Stage(job, stage, n_steps, accelerator.device, record, shown, checkpoint)
                 if parts:
                     phase.load(parts, state.record if state is not None else {})
                     parts = {}
@@ -223,12 +226,12 @@ class _Stage:
         n_steps: int,
         device: torch.device,
         record: _Record,
-        bar: tqdm[Any],
+        shown: tqdm[Any],
         checkpoint: Checkpoint | None = None,
     ) -> None:
         p, (n, g) = job.published, job.training.shape
         self.job, self.name, self.n_steps, self.device, self.record = job, name, n_steps, device, record
-        self.bar, self.checkpoint = bar, checkpoint
+        self.bar, self.checkpoint = shown, checkpoint
         self.parameters = job.module.trained_in(name)
         self.optimizer = torch.optim.Adam(self.parameters, lr=p.learning_rate, betas=(0.9, 0.999), eps=1e-8)
         self.genes = np.arange(g)
