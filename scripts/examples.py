@@ -67,7 +67,7 @@ def _speaks(last: ast.Expr) -> bool:
 
 
 _DOES = {
-    "adata.write_h5ad", "model.annotate", "model.rotate", "model.save", "print", "sivae.SiVAE.setup_anndata",
+    "adata.write_h5ad", "model.annotate", "model.rotate", "model.save", "print", "refused", "sivae.SiVAE.setup_anndata",
     "sivae.tl.gene_neighbors", "sivae.tl.hubs", "sivae.tl.modules",
 }  # fmt: skip
 
