@@ -62,10 +62,10 @@ plt.close("all")
 
 print(*sivae.tl.rank_loadings(runs[20], n_genes=1).attrs["unused"])
 
-rng = np.random.default_rng(10)
+rng = np.random.default_rng(64)
 values = rng.standard_normal((300, 300)).astype(np.float32)
 noise = anndata.AnnData(values)
-noise.obs_names = [f"c10_{c}" for c in range(300)]
+noise.obs_names = [f"c64_{c}" for c in range(300)]
 noise.var_names = [f"gene_{g}" for g in range(300)]
 noise = fit(noise, n_latent=5)
 sivae.tl.hubs(noise)
@@ -118,7 +118,7 @@ print(pd.DataFrame({"counts": look(runs[6]), "scaled": look(scaled_run)}).T)
 
 try:
     fit(scaled, likelihood="nb")
-except ValueError as error:
+except sivae.errors.SiVAEError as error:
     print(textwrap.fill(str(error), 75))
 
 others = np.asarray(blood.X.sum(axis=1)).ravel()

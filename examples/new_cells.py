@@ -76,7 +76,7 @@ print(f"correlation with the places by all genes: {agreement:.3f}")
 def refused(attempt):
     try:
         attempt()
-    except Exception as error:
+    except sivae.errors.SiVAEError as error:
         print(textwrap.fill(f"{type(error).__name__}: {error}", 80))
 
 

@@ -73,6 +73,8 @@ def public_callables() -> Iterator[tuple[str, Callable[..., object]]]:
         module = importlib.import_module(f"sivae.{space}")
         for name in module.__all__:
             value = getattr(module, name)
+            if inspect.isclass(value) and issubclass(value, Exception):
+                continue  # to be caught, not called
             if inspect.isclass(value):
                 yield from members_of(f"{space}.{name}", value)
             elif callable(value):

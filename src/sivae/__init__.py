@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sivae import cohort, datasets, explorer, io, pl, pp, report, tl
+    from sivae import cohort, datasets, errors, explorer, io, pl, pp, report, tl
     from sivae.model._ensemble import ensemble
     from sivae.model._sivae import SiVAE
     from sivae.nn._module import Architecture
@@ -26,6 +26,7 @@ __all__ = [
     "cohort",
     "datasets",
     "ensemble",
+    "errors",
     "explorer",
     "io",
     "pl",
