@@ -62,11 +62,6 @@ def writing(path: Path) -> Iterator[None]:
         ) from error
 
 
-def names_hash(names: list[str]) -> str:
-    """SHA-256 of names, sorted and joined by line ends."""
-    return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()
-
-
 def refuse_existing(path: Path, option: str = "-o") -> None:
     """Refuse a place that is taken."""
     if os.path.lexists(path):

@@ -15,6 +15,7 @@ from sivae._extras import require
 from sivae._run import _cells, _files, _gene_space, _write
 from sivae._run._clock import Clock
 from sivae._values import frame, part_of
+from sivae._whole import names_hash
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -174,7 +175,7 @@ def fit(
         say(f"Annotated cells and genes{f'; placed the other {n_later:,} genes' if options.project_rest else ''}.")
         say(f"Gene space: {_gene_space.analyse(adata, seed=options.seed)}.")
         clock.lap("gene space")
-        genes_sha256 = _files.names_hash(model.genes)
+        genes_sha256 = names_hash(model.genes)
         run_facts = {
             **source, "genes_sha256": genes_sha256, "chosen": chosen, "label": options.label or "",
             "preset": options.preset or "",
