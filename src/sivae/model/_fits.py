@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from sivae.model._build import Options
+from sivae.model._trained import loadings_are_means
 
 FACTS: Final = ("n_training_cells", "validation_threshold", "best_step", "last_step", "stopped")
 """What is asked of the facts wherever a model is shown or used."""
@@ -36,8 +37,11 @@ def check(config: Mapping[str, Any], tables: Mapping[str, NDArray[Any]]) -> None
         for letter, size in shape:
             if known.setdefault(letter, size) != size:
                 raise ValueError(f"{name} has {size} along {letter}, expected {known[letter]}")
+    width = known["d"] + (known["k"] if loadings_are_means(config["options"]) else 0)
+    if known["d of joint"] != width:
+        raise ValueError(f"gene/joint_gd has {known['d of joint']} along d, expected {width}")
     joint = tables["joint_covariance"].shape
-    if joint != (known["k"] + known["d"],) * 2:
+    if joint != (known["k"] + width,) * 2:
         raise ValueError(f"joint_covariance has shape {joint}")
     _check_history(config["history"])
     gone = [name for name in FACTS if name not in config["facts"]]
@@ -58,7 +62,9 @@ def _shapes(tables: Mapping[str, NDArray[Any]]) -> Iterator[tuple[str, list[tupl
             continue
         if len(letters) != table.ndim:
             raise ValueError(f"{name} has {table.ndim} axes, expected {len(letters)}")
-        own = {"q": f"q of {group}", "m": "m"}  # profiles stored in varm have a width of their own
+        own = {"q": f"q of {group}"}  # profiles stored in varm have a width of their own
+        if name == "gene/joint_gd":
+            own["d"] = "d of joint"
         yield name, [(own.get(letter, letter), size) for letter, size in zip(letters, table.shape, strict=True)]
 
 
