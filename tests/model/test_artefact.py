@@ -13,7 +13,6 @@ from sivae._errors import ArtefactError
 from sivae._whole import SUMS, write_sums
 from sivae.datasets import planted
 
-
 FILES = ["README.md", "checksums.sha256", "config.json", "tables.safetensors", "weights.safetensors"]
 
 
@@ -222,7 +221,10 @@ DAMAGES = {
     "no history": (lambda f: edit(f, lambda c: c.update(history={"step": []})), "history has no rows"),
     "facts that lack": (lambda f: edit(f, lambda c: c["facts"].pop("best_step")), "facts lack best_step"),
     "a table of other axes": (lambda f: set_table(f, "gene/bias_g", np.zeros((2, 2), np.float32)), "bias_g has 2 axes"),
-    "a table that is longer": (lambda f: set_table(f, "gene/bias_g", np.zeros(99, np.float32)), "bias_g has 99 along g"),
+    "a table that is longer": (
+        lambda f: set_table(f, "gene/bias_g", np.zeros(99, np.float32)),
+        "bias_g has 99 along g",
+    ),
     "tables of text": (lambda f: set_table(f, "gene/bias_g", np.zeros(50, np.uint8)), "as torch.uint8, expected"),
     "sizes without weights": (
         lambda f: edit(f, lambda c: c["options"]["architecture"].update(cell_encoder=[10**9, 10**9])),
@@ -249,7 +251,9 @@ def test_damage_is_recognised_by_sums_before_anything_is_read(folder, damage, mo
         monkeypatch.setattr(reader, lambda raw, reader=reader: pytest.fail(f"{reader} was given {raw[:20]}"))
     if damage in ("empty tables", "no weights", "cut weights") or "table" in damage:
         monkeypatch.undo()
-    with pytest.raises(ArtefactError, match=r"(config\.json|tables|weights)\S* (is not as it was|in)|no config.json in it"):
+    with pytest.raises(
+        ArtefactError, match=r"(config\.json|tables|weights)\S* (is not as it was|in)|no config.json in it"
+    ):
         SiVAE.load(folder)
 
 

@@ -13,9 +13,10 @@ from typing import Final
 from sivae._beside import temporary
 from sivae._errors import ArtefactError
 
-FORMAT: Final = 1
-"""Of `run.json`."""
-RECORD, CELLS, MODEL, TABLES = "run.json", "adata.h5ad", "model", "tables"
+FORMAT: Final = 2
+"""Of `run.json`. 1: until 0.2. 2: checksums of every file, hashes of results, machine and threads. Each has an example
+in tests/archive."""
+RECORD, CELLS, MODEL, TABLES, FIGURES = "run.json", "adata.h5ad", "model", "tables", "figures"
 REPORT, EXPLORER = "report.html", "explorer.html"
 COHORT = "cohort"
 """Kind of a run over individuals, in its record."""

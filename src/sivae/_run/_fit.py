@@ -6,20 +6,20 @@ import hashlib
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sivae import _keys, _launched
 from sivae._checks import one_of
 from sivae._errors import OptionError, SetupError, some
 from sivae._extras import require
-from sivae._run import _cells, _files, _gene_space, _write
+from sivae._run import _cells, _files, _gene_space, _machine, _write
+from sivae._run._again import Again
 from sivae._run._clock import Clock
 from sivae._values import frame, part_of
 from sivae._whole import names_hash
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from anndata import AnnData
 
     from sivae.model._sivae import SiVAE
@@ -58,7 +58,14 @@ class FitOptions:
 
 
 def fit_file(
-    data: Path, run: Path, options: FitOptions, *, say: Say, progress: bool, checkpoint: Path | None = None
+    data: Path,
+    run: Path,
+    options: FitOptions,
+    *,
+    say: Say,
+    progress: bool,
+    checkpoint: Path | None = None,
+    again: Again | None = None,
 ) -> None:
     """Fit a file of cells and write a run (see `fit`); of several processes the first one does, and the others help."""
     processes = None
@@ -73,14 +80,19 @@ def fit_file(
         _check(run, options)
         clock = Clock()
         with _cells.open_cells(data) as cells:
-            source = {"source": data.name, "sha256": _files.file_hash(data)}
+            source = {"source": data.name, "sha256": _files.file_hash(data), **_gene_sets(options)}
             clock.lap("reading")
             left = "" if cells.root is None else "; its values stay in the file and are read when needed"
             say(f"Read {data}: {cells.adata.n_obs:,} cells x {cells.adata.n_vars:,} genes{left}.")
             fit(
                 cells, run, options, source=source, clock=clock, say=say, progress=progress, checkpoint=checkpoint,
-                processes=processes,
+                processes=processes, again=again,
             )  # fmt: skip
+
+
+def _gene_sets(options: FitOptions) -> dict[str, str]:
+    """Hash of the file of gene sets, where there is one."""
+    return {} if options.gene_sets is None else {"gene_sets_sha256": _files.file_hash(Path(options.gene_sets))}
 
 
 def _help(data: Path, run: Path, options: FitOptions, processes: Processes) -> None:
@@ -104,7 +116,7 @@ def _tell(model: SiVAE, processes: Processes | None) -> None:
         processes.share(Message({"genes": model.genes, "setup": read_record(model.adata).to_record()}))
 
 
-def fit_demo(run: Path, options: FitOptions, *, say: Say, progress: bool) -> None:
+def fit_demo(run: Path, options: FitOptions, *, say: Say, progress: bool, again: Again | None = None) -> None:
     """Fit the cells that come with scanpy and write a run (see `fit`)."""
     from sivae.datasets import pbmc700
 
@@ -115,7 +127,7 @@ def fit_demo(run: Path, options: FitOptions, *, say: Say, progress: bool) -> Non
     clock.lap("reading")
     say(f"Read the demo: {adata.n_obs:,} blood cells x {adata.n_vars:,} genes that come with scanpy.")
     source = {"source": "700 blood cells (sivae.datasets.pbmc700)", "sha256": content}
-    fit(_cells.Cells(adata), run, options, source=source, clock=clock, say=say, progress=progress)
+    fit(_cells.Cells(adata), run, options, source=source, clock=clock, say=say, progress=progress, again=again)
 
 
 def fit(
@@ -129,6 +141,7 @@ def fit(
     progress: bool,
     checkpoint: Path | None = None,
     processes: Processes | None = None,
+    again: Again | None = None,
 ) -> None:
     """Choose genes, train, annotate, and write the folder; everything that can be refused is refused before training.
 
@@ -153,9 +166,12 @@ def fit(
         it stays where training was interrupted or the run could not be written.
     processes
         Those that train together, of which this is the first; None for one alone.
+    again
+        The run that is repeated, where one is: what differs is said before training, and at the end what came out.
     """
     adata = cells.adata
     check_data(adata, options)
+    conditions = _machine.conditions(options.accelerator)
     _say_values(adata, options, say)
     _say_storage(cells, source["source"], options, say)
     _say_preset(options, say)
@@ -164,6 +180,9 @@ def fit(
         model, chosen = prepare(adata, options)
         clock.lap("choosing genes")
         say(f"Genes: {chosen}.")
+        genes_sha256 = names_hash(model.genes)
+        if again is not None:
+            _say_again(again, [*again.before(conditions, _machine.versions(), source), *again.genes(genes_sha256)], say)
         say(f"Training {options.n_latent} axes ({model.options.likelihood} likelihood{_recipe_words(options)}).")
         _tell(model, processes)
         history = train(model, options, folder, progress=progress, checkpoint=checkpoint)
@@ -175,18 +194,38 @@ def fit(
         say(f"Annotated cells and genes{f'; placed the other {n_later:,} genes' if options.project_rest else ''}.")
         say(f"Gene space: {_gene_space.analyse(adata, seed=options.seed)}.")
         clock.lap("gene space")
-        genes_sha256 = names_hash(model.genes)
         run_facts = {
             **source, "genes_sha256": genes_sha256, "chosen": chosen, "label": options.label or "",
             "preset": options.preset or "",
         }  # fmt: skip
         _note(adata, run_facts, clock)
         with _files.writing(run):
-            _write.write(cells, model, folder, options=asdict(options), clock=clock)
+            results = _write.write(cells, model, folder, options=asdict(options), clock=clock, conditions=conditions)
     say(f"Wrote {run}.")
+    if again is not None:
+        _say_compared(again, results, say)
     if checkpoint is not None:
         _end_checkpoint(checkpoint, history, say)
     say(f"Open {run / _files.REPORT} to read, {run / _files.EXPLORER} to explore")
+
+
+def _say_again(again: Again, differing: list[str], say: Say) -> None:
+    """Say before training what differs from the run that is repeated."""
+    if differing:
+        say(f"Note: this cannot be relied on to be {again.run} to the last bit: {'; '.join(differing)}.")
+    else:
+        say(f"Repeating {again.run}: data, genes, options, versions, machine and threads are the same.")
+
+
+def _say_compared(again: Again, results: dict[str, str], say: Say) -> None:
+    """Say at the end whether the results are the same."""
+    differing = again.compare(results)
+    if differing is None:
+        say(f"The record of {again.run} holds no hashes of results (format 1), so these are not compared.")
+    elif differing:
+        say(f"Differs from {again.run} in {len(differing)} of {len(results)} files: {', '.join(differing)}.")
+    else:
+        say(f"The same as {again.run} to the last bit, times aside: {len(results)} files.")
 
 
 def _check_recipe(options: FitOptions) -> None:
