@@ -124,7 +124,8 @@ def _options(run: Path, record: Mapping[str, Any], kind: type[FitOptions]) -> Fi
     if strange or "seed" not in saved:
         found = f"unknown options: {some(strange)}" if strange else "no options"
         raise ArtefactError(f"{run / _files.RECORD} holds {found}; the run cannot be repeated. Update sivae-tools.")
-    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in saved.items()})
+    values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in saved.items()}
+    return kind(**values)
 
 
 def _differences(what: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:

@@ -150,7 +150,7 @@ def _tensors(path: Path, raw: bytes) -> dict[str, torch.Tensor]:
         ) from error
     if strange:
         raise ArtefactError(
-            f"{path} holds {some(strange)} as {found[strange[0]].dtype}, expected {some(TYPES)}. The folder is damaged: "
-            "copy it again."
+            f"{path} holds {some(strange)} as {found[strange[0]].dtype}, expected {some(TYPES)}. The folder is "
+            "damaged: copy it again."
         )
     return found

@@ -13,7 +13,7 @@ SHOWN: Final = 10
 """Genes named in the card."""
 LONGEST: Final = 60
 """Characters of a name that are shown."""
-SPECIAL: Final = re.compile(r"([\\`*_{}\[\]()#+!|~:@.$^=])")
+SPECIAL: Final = re.compile(r"([\\`*_{}\[\]()#|~:@$]|(?<=www)\.)", re.IGNORECASE)
 DOI: Final = "10.1186/s13059-023-02850-y"
 LIKELIHOODS: Final = {
     "normal": "Normal, on standardised values",
@@ -149,16 +149,16 @@ def _losses(history: Mapping[str, Sequence[float]], best_step: int) -> str:
 def _load() -> str:
     return (
         f"Install `sivae-tools`, then, in this folder:\n\n```python\n{LOAD}```\n\n"
-        "`model.get_latent_representation(adata)` places cells: `adata` has these genes by name, with values of the same\n"
-        "kind as above. Loading runs no code from the folder and refuses a file that is not as it was written. To check\n"
-        f"the files without siVAE: `{CHECK}`. Arrays can be read with any reader of safetensors.\n"
+        "`model.get_latent_representation(adata)` places cells: `adata` has these genes by name, with values of the\n"
+        "same kind as above. Loading runs no code from the folder and refuses a file that is not as it was written.\n"
+        f"To check the files without siVAE: `{CHECK}`. Arrays can be read with any reader of safetensors.\n"
     )
 
 
 def _reading() -> str:
     return (
-        "- The loading of a gene on an axis is the change of the gene, on its standardised scale, when a cell moves by\n"
-        "  one along the axis; for counts, that of the log rate in units of the gene's scale.\n"
+        "- The loading of a gene on an axis is the change of the gene, on its standardised scale, when a cell moves\n"
+        "  by one along the axis; for counts, that of the log rate in units of the gene's scale.\n"
         "- Genes far out on an axis say what it stands for. Genes near the origin follow no axis.\n"
         "- The sign of an axis has no meaning by itself.\n"
         "- Each loading has a width (`return_dist=True`); it covers what the data leave open given this model.\n"
@@ -169,7 +169,8 @@ def _limits() -> str:
     return (
         "- Loadings describe how genes vary together in the training cells. They say nothing of cause.\n"
         "- Cells of other tissues, species or assays get a position as well; it need not mean anything.\n"
-        "- Another seed, other genes or another number of axes gives other axes; compare several before relying on one.\n"
+        "- Another seed, other genes or another number of axes gives other axes; compare several before relying on\n"
+        "  one.\n"
         "- Checksums show damage. They do not show who made the folder.\n"
         "- The names of genes, columns and categories are in `config.json`.\n"
     )
