@@ -40,5 +40,7 @@ def _no_sums(folder: Path) -> str:
     if not (run or model):
         return f"Found no {SUMS} in {folder}, expected the folder of a run or of a saved model. Check the path."
     what = "Runs before format 2" if run else "Saved models before format 4"
-    again = "make the run again" if run else "load the model and save it anew"
-    return f"Found no {SUMS} in {folder}. {what} have none, and cannot be verified: {again}. If it is newer, copy it again."
+    again = "make the run again" if run else "load the model and save it again"
+    return (
+        f"Found no {SUMS} in {folder}. {what} have none, and cannot be verified: {again}. A newer one: copy it again."
+    )
