@@ -121,7 +121,7 @@ def _training(config: Mapping[str, Any]) -> list[tuple[str, str]]:
     likelihood = str(options["likelihood"])
     noise = "" if likelihood in ("poisson", "bernoulli") else f"per {options.get('dispersion', 'gene')}"
     versions = ", ".join(f"{escape(name)} {escape(number)}" for name, number in facts.get("versions", {}).items())
-    stopped = str(facts["stopped"])
+    stopped, last = str(facts["stopped"]), facts.get("last_step", config["history"]["step"][-1])
     return [
         ("Recipe", escape(options.get("recipe", "default"))),
         ("Likelihood", LIKELIHOODS.get(likelihood, escape(likelihood))),
@@ -129,7 +129,7 @@ def _training(config: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Axes", f"{int(options['n_latent'])}, rotation {escape(config['rotation'])}"),
         ("Weight of the linear term (gamma)", f"{float(options['gamma']):g}"),
         ("Seed", f"{int(options['seed'])}"),
-        ("Steps", f"{facts['last_step']}, {STOPPED.get(stopped, escape(stopped))}; best step {facts['best_step']}"),
+        ("Steps", f"{last:g}, {STOPPED.get(stopped, escape(stopped))}; best step {facts['best_step']}"),
         ("Validation loss per cell", _losses(config["history"], int(facts["best_step"]))),
         ("Versions", versions),
     ]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sivae.model._build import Options
 from sivae.model._trained import loadings_are_means
 
-FACTS: Final = ("n_training_cells", "validation_threshold", "best_step", "last_step", "stopped")
+FACTS: Final = ("n_training_cells", "validation_threshold", "best_step", "stopped")
 """What is asked of the facts wherever a model is shown or used."""
 LARGEST: Final = 2**31
 
