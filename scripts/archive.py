@@ -33,13 +33,12 @@ OPTIONS = (
     "--n-latent", "2", "--max-epochs", "40", "--n-genes", "16", "--accelerator", "cpu", "--label", "group",
     "--batch-key", "batch", "--project-rest", "--seed", "3",
 )  # fmt: skip
-SMALL = sivae.Architecture(
-    cell_encoder=(8,), feature_encoder=(8,), cell_decoder=(8,), feature_decoder=(8,), n_joint=4
-)
+SMALL = sivae.Architecture(cell_encoder=(8,), feature_encoder=(8,), cell_decoder=(8,), feature_decoder=(8,), n_joint=4)
 DPI = 8
 
 
 def main() -> None:
+    """Make a run, and keep it with what it gives."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("place", type=Path, help="tests/archive/NAME")
     parser.add_argument("--without-pages", action="store_true", help="Leave report, explorer and figures out.")

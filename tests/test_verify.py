@@ -1,5 +1,6 @@
 """`sivae verify` says of each file of a run or of a saved model whether it is as it was written."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -106,17 +107,18 @@ def test_every_byte_and_every_length_of_the_sums_counts(run, folder):
     """A flipped byte in them is told as such; damage to them never counts as damage to a file, or as none."""
     path = run / folder / SUMS
     raw = path.read_bytes()
-    for at in range(len(raw)):
+    step = 1 if folder else 17
+    for at in range(0, len(raw), step):
         flip(path, at)
         with pytest.raises(ArtefactError, match=f"{SUMS} is damaged"):
             read_sums(run / folder)
         path.write_bytes(raw)
     for bit in range(8):  # one bit is enough: a letter in upper case is the same number
-        for at in range(bit, len(raw), 11):
+        for at in range(bit, len(raw), 11 * step):
             path.write_bytes(raw[:at] + bytes([raw[at] ^ 1 << bit]) + raw[at + 1 :])
             with pytest.raises(ArtefactError, match=f"{SUMS} is damaged"):
                 read_sums(run / folder)
-    for length in range(len(raw)):
+    for length in range(0, len(raw), step):
         path.write_bytes(raw[:length])
         with pytest.raises(ArtefactError, match=f"{SUMS} is damaged"):
             read_sums(run / folder)
@@ -128,13 +130,13 @@ def test_every_byte_and_every_length_of_the_sums_counts(run, folder):
     assert done.exit_code == 1 and f"{SUMS} is damaged" in done.stderr and "Copy the folder again" in done.stderr
 
 
-@pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "a/../../secret", "./report.html", "a//b", "C:\\x", "c:x"])
+@pytest.mark.parametrize(
+    "name", ["../secret", "/etc/passwd", "a/../../secret", "./report.html", "a//b", "C:\\x", "c:x"]
+)
 def test_sums_of_files_elsewhere_are_refused(tmp_path, name):
     (tmp_path / "secret").write_text("x")
     (tmp_path / "run").mkdir()
     lines = f"{'0' * 64}  {name}\n"
-    import hashlib
-
     own = hashlib.sha256(lines.encode()).hexdigest()
     (tmp_path / "run" / SUMS).write_text(f"{lines}# sha256 of the lines above: {own}\n")
     done = sivae("verify", tmp_path / "run")
@@ -146,7 +148,9 @@ def test_a_record_that_changed_is_refused_by_every_command(run, command):
     record = (run / "run.json").read_text()
     (run / "run.json").write_text(record.replace('"seed": 3', '"seed": 4'))
     done = sivae(command[0], run, *command[1:])
-    assert done.exit_code == 1 and "run.json is not as it was written" in done.stderr and "copy or make it" in done.stderr
+    assert (
+        done.exit_code == 1 and "run.json is not as it was written" in done.stderr and "copy or make it" in done.stderr
+    )
     (run / "run.json").write_text(record)
     flip(run / SUMS, 10)
     done = sivae(command[0], run, *command[1:])
@@ -160,19 +164,18 @@ def test_embedding_with_a_changed_model_is_refused(run, tmp_path):
     assert not (tmp_path / "out.h5ad").exists()
 
 
-@pytest.mark.parametrize(("command", "name"), [("explore", "explorer.html"), ("report", "report.html")])
+PAGES = [("explore", "explorer.html"), pytest.param("report", "report.html", marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize(("command", "name"), PAGES)
 def test_pages_that_are_made_again_have_new_sums_and_other_files_keep_theirs(run, command, name):
+    before = read_sums(run)
     (run / name).write_text("damaged")
-    flip(run / "adata.h5ad", 8)  # in the header, where nothing is read
     flip(run / "tables/cells.csv", 8)
-    shutil.copy(run / SUMS, run.parent / "before")
-    (run / "adata.h5ad").write_bytes(bytes(bytearray((run / "adata.h5ad").read_bytes())))
-    flip(run / "adata.h5ad", 8)
-    assert sivae(command, run).exit_code == 0
+    assert sivae(command, run, *(["--label", "batch"] if command == "explore" else [])).exit_code == 0
     rows = found(run, 1)
     assert rows[name] == "as written" and rows["tables/cells.csv"] == "changed"
-    changed = set((run / SUMS).read_text().splitlines()) - set((run.parent / "before").read_text().splitlines())
-    assert len(changed) == (0 if rows[name] == "as written" and not changed else 2)
+    assert {file for file, digest in read_sums(run).items() if digest != before[file]} == {name}
 
 
 def test_a_page_made_elsewhere_changes_no_sum(run, tmp_path):

@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any, Final
 
-from sivae._run._files import CELLS, EXPLORER, FIGURES, MODEL, TABLES
+from sivae._run._files import CELLS, FIGURES, MODEL, TABLES
 from sivae._whole import sha256
 
 if TYPE_CHECKING:
@@ -29,13 +29,13 @@ COPIED: Final = ("X", "layers", "raw")
 
 
 def hashes(folder: Path) -> dict[str, str]:
-    """SHA-256 of model, tables, figures, explorer and annotated cells, by name of file.
+    """SHA-256 of model, tables, figures and annotated cells, by name of file.
 
-    The report is left out: it is made of these, and says how long they took. So are files of checksums.
+    The pages are left out: they are made of these, and tell the name of the data, and times. So are files of checksums.
     """
     paths = [folder / MODEL / name for name in ("weights.safetensors", "tables.safetensors", "README.md")]
     paths += sorted(path for path in (folder / TABLES).glob("*.csv") if path.name != HISTORY)
-    paths += [*sorted((folder / FIGURES).glob("*.png")), folder / EXPLORER]
+    paths += sorted((folder / FIGURES).glob("*.png"))
     found = {path.relative_to(folder).as_posix(): sha256(path) for path in paths}
     found[f"{MODEL}/config.json"] = _config(folder / MODEL / "config.json")
     found[f"{TABLES}/{HISTORY}"] = _history(folder / TABLES / HISTORY)
