@@ -184,7 +184,7 @@ def drop_table(folder, key):
 
 
 DAMAGES = {
-    "no configuration": (lambda f: (f / "config.json").unlink(), "no config.json in it"),
+    "no configuration": (lambda f: (f / "config.json").unlink(), "Found no config.json in"),
     "cut configuration": (
         lambda f: (f / "config.json").write_text((f / "config.json").read_text()[:200]),
         "cannot be read",

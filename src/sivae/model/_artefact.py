@@ -99,7 +99,7 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor], dict[st
     ArtefactError
         If the folder is not a saved model, is damaged, or is of a newer format; the file is named.
     """
-    if not (folder / CONFIG).is_file():
+    if not any(os.path.lexists(folder / name) for name in (CONFIG, SUMS)):
         raise ArtefactError(
             f"{folder} is not a saved model: there is no {CONFIG} in it. Expected the folder that model.save wrote; "
             "check the path."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import re
+import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, TypeAlias
@@ -69,7 +70,7 @@ def read_gmt(path: str | Path) -> dict[str, list[str]]:
                 sets[name] = genes
     except ArtefactError:
         raise
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise ArtefactError(f"{path} cannot be read as gene sets: {error}. Name a .gmt or .gmt.gz file.") from error
     if not sets:
         raise ArtefactError(f"{path} holds no gene set. Expected lines of name, description and genes, by tabs.")
