@@ -208,8 +208,9 @@ def watch(event, words):
             seen.append((event, words[0], mode))
     elif event.split(".")[0] in ("pickle", "marshal", "subprocess", "socket", "ctypes", "urllib", "ftplib", "smtplib"):
         seen.append((event, str(words)[:80]))
-    elif event in ("os.system", "os.exec", "os.posix_spawn", "os.fork", "os.remove", "os.rename", "os.mkdir", "os.rmdir",
-                   "os.link", "os.symlink", "os.truncate", "os.chmod", "shutil.rmtree", "import", "code.__new__"):
+    elif event in ("os.system", "os.exec", "os.posix_spawn", "os.fork", "os.remove", "os.rename", "os.mkdir",
+                   "os.rmdir", "os.link", "os.symlink", "os.truncate", "os.chmod", "shutil.rmtree", "import",
+                   "code.__new__"):
         seen.append((event, str(words)[:80]))
 sys.addaudithook(watch)
 model = sivae.SiVAE.load(folder)
