@@ -1,6 +1,8 @@
 """What earlier versions wrote is still read, and gives the numbers that it gave then."""
 
+import re
 import shutil
+from pathlib import Path
 
 import anndata as ad
 import numpy as np
@@ -91,6 +93,19 @@ def test_tables_of_a_run_are_its_numbers(archived):
     run, then = archived
     cells = pd.read_csv(run / "tables/cells.csv", index_col="cell")
     np.testing.assert_allclose(cells[["axis1", "axis2"]], then["cells"], atol=2e-5)
+
+
+def test_files_are_read_without_this_package_as_the_docs_say(archived, monkeypatch):
+    run, then = archived
+    page = (Path(__file__).parents[1] / "docs/artefacts.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len(blocks) == 1 and "sivae" not in blocks[0]
+    monkeypatch.chdir(run.parent)
+    found = {}
+    exec(blocks[0], found)
+    np.testing.assert_allclose(found["loadings"].loc[then["genes"]], then["loadings"], atol=2e-5)
+    variance = pd.DataFrame(found["variance"], index=found["loadings"].index).loc[then["genes"]]
+    np.testing.assert_allclose(variance, then["variances"], atol=2e-5)
 
 
 def test_runs_with_checksums_are_verified_and_others_say_that_they_have_none(archived):

@@ -283,7 +283,7 @@ DAMAGE = {
     "half a record": (lambda run: (run / "run.json").write_text("{"), ["info"], "run.json", "damaged"),
     "a short record": (lambda run: _record(run, '{"format": 1}'), ["info"], "lacks data", "expected"),
     "a record that changed": (
-        lambda run: (run / "run.json").write_text("{}"), ["info"], "run.json is not as it was written", "damaged", "copy"
+        lambda run: (run / "run.json").write_text("{}"), ["info"], "run.json is not as it was", "damaged", "copy"
     ),
     "damaged checksums": (
         lambda run: (run / "checksums.sha256").write_text("x"), ["info"], "checksums.sha256 is damaged", "Copy"
