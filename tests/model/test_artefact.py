@@ -219,7 +219,7 @@ DAMAGES = {
     "another design": (lambda f: edit(f, lambda c: c["setup"]["categories"]["batch"].pop()), "along b, expected 1"),
     "a history that is cut": (lambda f: edit(f, lambda c: c["history"]["loss"].pop()), "history have different"),
     "no history": (lambda f: edit(f, lambda c: c.update(history={"step": []})), "history has no rows"),
-    "facts that lack": (lambda f: edit(f, lambda c: c["facts"].pop("best_step")), "facts lack best_step"),
+    "facts that lack": (lambda f: edit(f, lambda c: c["facts"].pop("best_step")), "facts/best_step is missing"),
     "a table of other axes": (lambda f: set_table(f, "gene/bias_g", np.zeros((2, 2), np.float32)), "bias_g has 2 axes"),
     "a table that is longer": (
         lambda f: set_table(f, "gene/bias_g", np.zeros(99, np.float32)),

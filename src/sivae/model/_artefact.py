@@ -24,7 +24,7 @@ FORMAT: Final = 4
 recipes, validation cells that were named. 4: checksums, a model card. Each has an example in tests/archive."""
 FIRST_WITH_SUMS: Final = 4
 CONFIG, WEIGHTS, TABLES, CARD = "config.json", "weights.safetensors", "tables.safetensors", "README.md"
-TYPES: Final = (torch.float32, torch.float64, torch.int64)
+TYPES: Final = (torch.float32, torch.float64)
 
 
 def write(

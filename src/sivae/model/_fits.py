@@ -13,9 +13,31 @@ from numpy.typing import NDArray
 from sivae.model._build import Options
 from sivae.model._trained import loadings_are_means
 
-FACTS: Final = ("n_training_cells", "validation_threshold", "best_step", "stopped")
-"""What is asked of the facts wherever a model is shown or used."""
-LARGEST: Final = 2**31
+TEXT, WHOLE, NUMBER, FLAG, NAMES, TABLE = "a text", "a whole number", "a number", "true or false", "names", "a table"
+KINDS: Final = {
+    "genes": NAMES, "gene_order": NAMES, "rotation": TEXT, "n_training_cells": WHOLE, "n_profile": WHOLE,
+    "binary": FLAG,
+    "history": TABLE, "facts": TABLE, "setup": TABLE, "options": TABLE, "scaling": TABLE,
+    "scaling/log": FLAG, "scaling/target": NUMBER, "scaling/unit": NUMBER,
+    "facts/n_training_cells": WHOLE, "facts/validation_threshold": NUMBER, "facts/best_step": WHOLE,
+    "facts/stopped": TEXT,
+    "setup/layer": TEXT, "setup/batch_key": TEXT, "setup/size_factor_key": TEXT, "setup/normalize": TEXT,
+    "setup/counts": FLAG, "setup/categories": TABLE, "setup/categorical_covariate_keys": NAMES,
+    "setup/continuous_covariate_keys": NAMES,
+    "options/n_latent": WHOLE, "options/likelihood": TEXT, "options/gamma": NUMBER, "options/seed": WHOLE,
+    "options/decoder": TEXT, "options/kl_scale": TEXT, "options/profiles": TEXT, "options/n_profile": WHOLE,
+    "options/architecture": TABLE, "options/dispersion": TEXT, "options/recipe": TEXT,
+}  # fmt: skip
+"""What a configuration has to hold."""
+SOME: Final = {
+    "facts/n_validation_cells": WHOLE, "facts/last_step": WHOLE, "facts/versions": TABLE, "facts/covariates": TABLE,
+    "facts/train_options": TABLE,
+}  # fmt: skip
+"""What it may hold."""
+DEFAULTS: Final = {"options/dispersion", "options/recipe"}
+"""What older ones lack."""
+LARGEST: Final = 2**128
+"""Of a whole number, so that it can be a float as well; seeds can be long."""
 
 
 def check(config: Mapping[str, Any], tables: Mapping[str, NDArray[Any]]) -> None:
@@ -26,8 +48,9 @@ def check(config: Mapping[str, Any], tables: Mapping[str, NDArray[Any]]) -> None
     ValueError
         If so; it says which.
     """
+    _check_kinds(config)
     genes, order = config["genes"], config["gene_order"]
-    if not all(isinstance(name, str) for name in genes) or len(set(genes)) < len(genes) or not genes:
+    if len(set(genes)) < len(genes) or not genes:
         raise ValueError("genes are no list of different names")
     if sorted(genes) != sorted(order):
         raise ValueError("gene_order does not hold the genes")
@@ -44,9 +67,32 @@ def check(config: Mapping[str, Any], tables: Mapping[str, NDArray[Any]]) -> None
     if joint != (known["k"] + width,) * 2:
         raise ValueError(f"joint_covariance has shape {joint}")
     _check_history(config["history"])
-    gone = [name for name in FACTS if name not in config["facts"]]
-    if gone:
-        raise ValueError(f"facts lack {', '.join(gone)}")
+
+
+def _check_kinds(config: Mapping[str, Any]) -> None:
+    for path, kind in (KINDS | SOME).items():
+        *parents, name = path.split("/")
+        part: Any = config
+        for parent in parents:
+            part = part[parent]
+        if name not in part:
+            if path in SOME or path in DEFAULTS:
+                continue
+            raise ValueError(f"{path} is missing")
+        if not _is(part[name], kind):
+            raise ValueError(f"{path} is {str(part[name])[:40]!r}, expected {kind}")
+    lists = [*config["setup"]["categories"].values()]
+    if not all(_is(names, NAMES) for names in lists):
+        raise ValueError("categories are no lists of names")
+
+
+def _is(value: object, kind: str) -> bool:
+    if kind == NAMES:
+        return isinstance(value, list) and all(isinstance(name, str) for name in value)
+    if kind in (TEXT, FLAG, TABLE):
+        return isinstance(value, {TEXT: str, FLAG: bool, TABLE: dict}[kind])
+    whole = isinstance(value, int) and not isinstance(value, bool) and abs(value) < LARGEST
+    return whole or (kind == NUMBER and isinstance(value, float))
 
 
 def _design_width(setup: Mapping[str, Any]) -> int:
@@ -69,6 +115,8 @@ def _shapes(tables: Mapping[str, NDArray[Any]]) -> Iterator[tuple[str, list[tupl
 
 
 def _check_history(history: Mapping[str, Sequence[float]]) -> None:
+    if not all(isinstance(values, list) and all(_is(v, NUMBER) for v in values) for values in history.values()):
+        raise ValueError("the columns of the history are no lists of numbers")
     columns = {name: np.asarray(values, dtype=float) for name, values in history.items()}
     if "step" not in columns or {column.shape for column in columns.values()} != {columns["step"].shape}:
         raise ValueError("the columns of the history have different lengths")
@@ -96,5 +144,5 @@ def check_sizes(options: Options, n_profile: int, weights: Mapping[str, torch.Te
             chains.append(options.published.decoder)
     for chain in chains:
         needed = max([*(a * b for a, b in pairwise(chain)), *chain])
-        if needed > there or needed > LARGEST:
+        if needed > there:
             raise ValueError(f"sizes {chain} need more than the {there} weights that there are")
