@@ -3,8 +3,13 @@
 `make fuzz` does the same for longer, led by what the code does (scripts/fuzz.py); what it found is tested here by name.
 """
 
+import gzip
+
 import pytest
 from fuzzing import Artefacts, GeneSets, drawn, mutated
+
+from sivae._errors import ArtefactError
+from sivae.tl import read_gmt
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +61,9 @@ def test_what_fuzzing_found_in_gene_sets(tmp_path):
     (tmp_path / "sets.gmt.gz").write_bytes(raw)
     with pytest.raises(ArtefactError, match="cannot be read as gene sets: Error -3 .* Name a .gmt or .gmt.gz file"):
         read_gmt(tmp_path / "sets.gmt.gz")
+    # a weight without a gene was a gene without a name
+    (tmp_path / "sets.gmt").write_text("one\t\tA\t,1.0\tB,2\n")
+    assert read_gmt(tmp_path / "sets.gmt") == {"one": ["A", "B"]}
 
 
 def test_gene_sets_changed_at_random(tmp_path):

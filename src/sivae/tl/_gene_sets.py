@@ -104,7 +104,7 @@ def _parse(line: str, where: str) -> tuple[str, list[str]]:
     name, *rest = (field.strip() for field in line.split("\t"))
     if not rest or not name:
         raise ArtefactError(f"{where} is {line[:60]!r}, expected the set's name, a description and genes, by tabs.")
-    return name, list(dict.fromkeys(WEIGHT.sub("", gene) for gene in rest[1:] if gene))
+    return name, [gene for gene in dict.fromkeys(WEIGHT.sub("", gene) for gene in rest[1:]) if gene]
 
 
 def as_sets(gene_sets: GeneSets) -> dict[str, list[str]]:
