@@ -45,6 +45,7 @@ ODD = [
     -(10**9),
 ]
 """What an entry of a configuration may be replaced by."""
+LARGE = 100_000
 
 
 def entries(part, at=()):
@@ -75,7 +76,7 @@ def edited(config, data):
 def retabled(tables, data):
     """Arrays of which some have other axes, types, values, or are gone: two bytes an edit."""
     for at in range(0, len(data) - 1, 2):
-        if not tables:
+        if not tables or sum(table.size for table in tables.values()) > LARGE:  # arrays can be doubled again and again
             break
         name = sorted(tables)[data[at] % len(tables)]
         table = tables[name]
