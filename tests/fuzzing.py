@@ -1,5 +1,6 @@
 """What a fuzzer gives the readers: any error that is not a SiVAEError is a find."""
 
+import copy
 import json
 import random
 import shutil
@@ -67,7 +68,7 @@ def edited(config, data):
         if odd == len(ODD):
             del part[key]
         else:
-            part[key] = ODD[odd]
+            part[key] = copy.deepcopy(ODD[odd])
         if not config:
             break
     return config
