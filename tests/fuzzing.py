@@ -82,7 +82,8 @@ def retabled(tables, data):
         name = sorted(tables)[data[at] % len(tables)]
         table = tables[name]
         kinds = [
-            lambda t: t[:-1], lambda t: t.T.copy(), lambda t: t[..., None] if t.ndim < 5 else t, lambda t: t * np.float32("nan"),
+            lambda t: t[:-1], lambda t: t.T.copy(), lambda t: t[..., None] if t.ndim < 5 else t,
+            lambda t: t * np.float32("nan"),
             lambda t: t.astype(np.float64), lambda t: t.astype(np.int64), lambda t: t.astype(np.float16),
             lambda t: t.ravel(), lambda t: np.concatenate([t, t]), lambda t: t * np.float32(1e38), lambda t: t[:0],
             None,

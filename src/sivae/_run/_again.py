@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, final
 
 from sivae._errors import ArtefactError, OptionError, some
-from sivae._run import _files
+from sivae._run import _files, _machine
 from sivae._run._use import read_record
 
 if TYPE_CHECKING:
@@ -28,20 +28,32 @@ class Again:
     run: Path
     record: Mapping[str, Any]
 
-    def before(self, now: Mapping[str, Any], versions: Mapping[str, str], source: Mapping[str, str]) -> list[str]:
-        """What differs from the conditions of that run, a line each; none where it can be the same to the last bit."""
-        return [
+    def before(self, now: Mapping[str, Any], source: Mapping[str, str], *, genes_sha256: str) -> list[str]:
+        """What differs from that run, some words each; nothing where this one can be the same to the last bit."""
+        found = [
             *self._data(source),
-            *_differences("version of", self.record["versions"], versions),
+            *_differences("version of", self.record["versions"], _machine.versions()),
             *self._conditions(now),
             *self._training(now),
         ]
+        if self.record["genes"]["sha256"] != genes_sha256:
+            found.append(f"the genes chosen are others than the {self.record['genes']['modelled']:,} then")
+        return found
 
-    def genes(self, genes_sha256: str) -> list[str]:
-        """The same of the genes that were chosen."""
-        if self.record["genes"]["sha256"] == genes_sha256:
-            return []
-        return [f"the genes chosen are others than the {self.record['genes']['modelled']:,} then"]
+    def words_before(self, differing: list[str]) -> str:
+        """What is said before training."""
+        if differing:
+            return f"Note: this cannot be relied on to be {self.run} to the last bit: {'; '.join(differing)}."
+        return f"Repeating {self.run}: data, genes, options, versions, machine and threads are the same."
+
+    def words_after(self, results: Mapping[str, str]) -> str:
+        """What is said at the end: whether the results are the same."""
+        differing = self.compare(results)
+        if differing is None:
+            return f"The record of {self.run} holds no hashes of results (format 1), so these are not compared."
+        if differing:
+            return f"Differs from {self.run} in {len(differing)} of {len(results)} files: {', '.join(differing)}."
+        return f"The same as {self.run} to the last bit, times aside: {len(results)} files."
 
     def compare(self, results: Mapping[str, str]) -> list[str] | None:
         """Files that differ, are missing or are new; None where the record does not know."""

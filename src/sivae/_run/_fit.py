@@ -80,7 +80,9 @@ def fit_file(
         _check(run, options)
         clock = Clock()
         with _cells.open_cells(data) as cells:
-            source = {"source": data.name, "sha256": _files.file_hash(data), **_gene_sets(options)}
+            source = {"source": data.name, "sha256": _files.file_hash(data)}
+            if options.gene_sets is not None:
+                source["gene_sets_sha256"] = _files.file_hash(Path(options.gene_sets))
             clock.lap("reading")
             left = "" if cells.root is None else "; its values stay in the file and are read when needed"
             say(f"Read {data}: {cells.adata.n_obs:,} cells x {cells.adata.n_vars:,} genes{left}.")
@@ -88,11 +90,6 @@ def fit_file(
                 cells, run, options, source=source, clock=clock, say=say, progress=progress, checkpoint=checkpoint,
                 processes=processes, again=again,
             )  # fmt: skip
-
-
-def _gene_sets(options: FitOptions) -> dict[str, str]:
-    """Hash of the file of gene sets, where there is one."""
-    return {} if options.gene_sets is None else {"gene_sets_sha256": _files.file_hash(Path(options.gene_sets))}
 
 
 def _help(data: Path, run: Path, options: FitOptions, processes: Processes) -> None:
@@ -182,7 +179,7 @@ def fit(
         say(f"Genes: {chosen}.")
         genes_sha256 = names_hash(model.genes)
         if again is not None:
-            _say_again(again, [*again.before(conditions, _machine.versions(), source), *again.genes(genes_sha256)], say)
+            say(again.words_before(again.before(conditions, source, genes_sha256=genes_sha256)))
         say(f"Training {options.n_latent} axes ({model.options.likelihood} likelihood{_recipe_words(options)}).")
         _tell(model, processes)
         history = train(model, options, folder, progress=progress, checkpoint=checkpoint)
@@ -203,29 +200,10 @@ def fit(
             results = _write.write(cells, model, folder, options=asdict(options), clock=clock, conditions=conditions)
     say(f"Wrote {run}.")
     if again is not None:
-        _say_compared(again, results, say)
+        say(again.words_after(results))
     if checkpoint is not None:
         _end_checkpoint(checkpoint, history, say)
     say(f"Open {run / _files.REPORT} to read, {run / _files.EXPLORER} to explore")
-
-
-def _say_again(again: Again, differing: list[str], say: Say) -> None:
-    """Say before training what differs from the run that is repeated."""
-    if differing:
-        say(f"Note: this cannot be relied on to be {again.run} to the last bit: {'; '.join(differing)}.")
-    else:
-        say(f"Repeating {again.run}: data, genes, options, versions, machine and threads are the same.")
-
-
-def _say_compared(again: Again, results: dict[str, str], say: Say) -> None:
-    """Say at the end whether the results are the same."""
-    differing = again.compare(results)
-    if differing is None:
-        say(f"The record of {again.run} holds no hashes of results (format 1), so these are not compared.")
-    elif differing:
-        say(f"Differs from {again.run} in {len(differing)} of {len(results)} files: {', '.join(differing)}.")
-    else:
-        say(f"The same as {again.run} to the last bit, times aside: {len(results)} files.")
 
 
 def _check_recipe(options: FitOptions) -> None:
