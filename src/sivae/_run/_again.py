@@ -40,8 +40,9 @@ class Again:
             found.append(f"the genes chosen are others than the {self.record['genes']['modelled']:,} then")
         return found
 
-    def words_before(self, differing: list[str]) -> str:
+    def words_before(self, now: Mapping[str, Any], source: Mapping[str, str], *, genes_sha256: str) -> str:
         """What is said before training."""
+        differing = self.before(now, source, genes_sha256=genes_sha256)
         if differing:
             return f"Note: this cannot be relied on to be {self.run} to the last bit: {'; '.join(differing)}."
         return f"Repeating {self.run}: data, genes, options, versions, machine and threads are the same."

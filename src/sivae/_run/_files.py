@@ -43,6 +43,12 @@ def file_hash(path: Path) -> str:
     return digest.hexdigest()
 
 
+def hashes(data: Path, gene_sets: str | None) -> dict[str, str]:
+    """SHA-256 of what a run is made of, as its record names them."""
+    sets = {} if gene_sets is None else {"gene_sets_sha256": file_hash(Path(gene_sets))}
+    return {"sha256": file_hash(data)} | sets
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Say in plain words that the files of a run cannot be written.

@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sivae import _keys, _launched
@@ -20,6 +19,8 @@ from sivae._values import frame, part_of
 from sivae._whole import names_hash
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from anndata import AnnData
 
     from sivae.model._sivae import SiVAE
@@ -80,9 +81,7 @@ def fit_file(
         _check(run, options)
         clock = Clock()
         with _cells.open_cells(data) as cells:
-            source = {"source": data.name, "sha256": _files.file_hash(data)}
-            if options.gene_sets is not None:
-                source["gene_sets_sha256"] = _files.file_hash(Path(options.gene_sets))
+            source = {"source": data.name, **_files.hashes(data, options.gene_sets)}
             clock.lap("reading")
             left = "" if cells.root is None else "; its values stay in the file and are read when needed"
             say(f"Read {data}: {cells.adata.n_obs:,} cells x {cells.adata.n_vars:,} genes{left}.")
@@ -164,13 +163,14 @@ def fit(
     processes
         Those that train together, of which this is the first; None for one alone.
     again
-        The run that is repeated, where one is: what differs is said before training, and at the end what came out.
+        The run that is repeated, where one is; what differs is said.
     """
     adata = cells.adata
     check_data(adata, options)
     conditions = _machine.conditions(options.accelerator)
     _say_values(adata, options, say)
-    _say_storage(cells, source["source"], options, say)
+    for words in cells.notes(source["source"], options.layer):
+        say(words)
     _say_preset(options, say)
     _say_confounding(adata, options, say)
     with _files.whole_folder(run) as folder:
@@ -179,7 +179,7 @@ def fit(
         say(f"Genes: {chosen}.")
         genes_sha256 = names_hash(model.genes)
         if again is not None:
-            say(again.words_before(again.before(conditions, source, genes_sha256=genes_sha256)))
+            say(again.words_before(conditions, source, genes_sha256=genes_sha256))
         say(f"Training {options.n_latent} axes ({model.options.likelihood} likelihood{_recipe_words(options)}).")
         _tell(model, processes)
         history = train(model, options, folder, progress=progress, checkpoint=checkpoint)
@@ -274,21 +274,6 @@ def _say_values(adata: AnnData, options: FitOptions, say: Say) -> None:
             "Note: the values are no counts; they are taken as they are (normalize none). "
             "If another layer holds counts, name it with --layer."
         )
-
-
-def _say_storage(cells: _cells.Cells, name: str, options: FitOptions, say: Say) -> None:
-    """Say before training that values are turned in memory, and how to have them written so that they are not."""
-    from sivae.data._rows import by_gene
-
-    if cells.root is None or not by_gene(cells.adata, options.layer):
-        return
-    opened = f"anndata.read_h5ad({name!r}, backed='r')"
-    if name.endswith(".zarr"):
-        opened = f"anndata.experimental.read_lazy({name!r})"
-    say(
-        "Note: values are stored gene by gene (CSC) and are turned in memory. Large data are better written cell by "
-        f"cell (CSR) once, a part at a time: sivae.io.write_h5ad({opened}, 'by_cell.h5ad', as_csr=True)"
-    )
 
 
 def _say_preset(options: FitOptions, say: Say) -> None:
