@@ -9,7 +9,7 @@ WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-fast lint docs bench clean
+.PHONY: help env demo test test-fast lint docs bench fuzz clean
 
 help:  ## this list
 	@awk -F ':.*## *' '/^[a-z-]+:.*##/ { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,10 @@ docs: $(READY)  ## the site, in docs/_build/index.html
 bench: $(READY)  ## every number that README.md quotes
 	@test -d bench || { echo "There is no bench/ in this release."; exit 1; }
 	$(BIN)/python -m bench
+
+fuzz: $(READY)  ## readers of saved models and of gene sets, SECONDS each; needs atheris in .venv
+	$(BIN)/python scripts/fuzz.py gmt $(or $(SECONDS),300)
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/fuzz.py artefact $(or $(SECONDS),300)
 
 clean:  ## remove the environment and everything built
 	rm -rf $(VENV) demo-run docs/_build docs/generated .mypy_cache .ruff_cache .pytest_cache

@@ -178,7 +178,7 @@ class Place:
 
 def _contents(run: Path) -> dict[str, bytes]:
     """Files of a run, without what tells the time or where it was resumed; of some, only that they are there."""
-    timed = ("run.json", "adata.h5ad", "report.html", "explorer.html")
+    timed = ("run.json", "adata.h5ad", "report.html", "explorer.html", "checksums.sha256")
     files = {str(path.relative_to(run)): path for path in run.rglob("*") if path.is_file()}
     found = {name: b"" if path.name in timed else path.read_bytes() for name, path in files.items()}
     if "tables/history.csv" in found:

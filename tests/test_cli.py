@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from sivae import SiVAE, __version__, cli
 from sivae._run import _files
+from sivae._whole import names_hash
 from sivae.datasets import planted
 from sivae.train import _loop
 from sivae.train._checkpoint import FILE, Checkpoint
@@ -115,7 +116,7 @@ def test_model_data_tables_and_record_agree(made):
     genes = pd.read_csv(run / "tables/genes.csv", index_col="gene")
     assert np.allclose(genes["r2"], adata.var["sivae_r2"], equal_nan=True)
     assert record["data"]["sha256"] == _files.file_hash(made[0] / "cells.h5ad")
-    assert record["genes"] == {"modelled": 40, "sha256": _files.names_hash(model.genes),
+    assert record["genes"] == {"modelled": 40, "sha256": names_hash(model.genes),
                                "chosen": record["genes"]["chosen"]}  # fmt: skip
     assert (record["version"], record["options"]["seed"], record["label"]) == (__version__, 3, "group")
     assert set(record["seconds"]) == {"reading", "choosing genes", "training", "annotating", "gene space", "writing"}

@@ -105,6 +105,8 @@ def test_a_run_is_complete(made):
     assert {f"figures/{name}.png" for name in (*pictures, "gene_sets")} <= listed
     assert {"samples.h5ad", "report.html", "run.json", "model/config.json"} <= listed
     assert sorted(path.name for path in made[0].iterdir()) == ["cells.h5ad", "run", "sets.gmt"]
+    done = sivae("verify", made[0] / "run")
+    assert (done.exit_code, done.stdout) == (0, f"{len(listed) - 1} files are as they were written.\n")
 
 
 def test_tables_are_those_of_the_functions(made):

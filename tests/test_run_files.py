@@ -268,12 +268,11 @@ def test_the_size_of_the_values(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("form", "said"), [("csc", True), ("csr", False)])
 def test_values_by_gene_are_said_with_what_to_do(tmp_path, form, said):
-    from sivae._run import _fit
 
     cells(form, None).write_h5ad(tmp_path / "cells.h5ad")
     told = []
     with never_small(), _cells.open_cells(tmp_path / "cells.h5ad") as opened:
-        _fit._say_storage(opened, "cells.h5ad", _fit.FitOptions(), told.append)
+        told += opened.notes("cells.h5ad", None)
     assert len(told) == said
     if said:
         assert "stored gene by gene (CSC) and are turned in memory" in told[0]

@@ -281,8 +281,14 @@ def test_what_is_no_run(place, words, run):
 
 DAMAGE = {
     "half a record": (lambda run: (run / "run.json").write_text("{"), ["info"], "run.json", "damaged"),
-    "a short record": (lambda run: (run / "run.json").write_text('{"format": 1}'), ["info"], "lacks data", "expected"),
-    "a later record": (lambda run: _later(run), ["info"], "format 99", "expected up to 1", "Update"),
+    "a short record": (lambda run: _record(run, '{"format": 1}'), ["info"], "lacks data", "expected"),
+    "a record that changed": (
+        lambda run: (run / "run.json").write_text("{}"), ["info"], "run.json is not as it was", "damaged", "copy"
+    ),
+    "damaged checksums": (
+        lambda run: (run / "checksums.sha256").write_text("x"), ["info"], "checksums.sha256 is damaged", "Copy"
+    ),
+    "a later record": (lambda run: _later(run), ["info"], "format 99", "expected up to 2", "Update"),
     "no cells": (lambda run: (run / "adata.h5ad").unlink(), ["report"], "adata.h5ad", "expected an AnnData", "Check"),
     "bad sets": (
         lambda run: (run / "tables/enrichment_axes.csv").write_text(""), ["explore"], "enrichment_axes.csv", "damaged"
@@ -290,14 +296,21 @@ DAMAGE = {
     "bad cells": (lambda run: (run / "adata.h5ad").write_text("x"), ["report"], "cannot be read", "whole"),
     "no model": (lambda run: shutil.rmtree(run / "model"), ["embed"], "not a saved model", "Expected", "the path"),
     "bad weights": (
-        lambda run: (run / "model/weights.safetensors").write_bytes(b"x"), ["embed"], "cannot be read", "copy it again"
+        lambda run: (run / "model/weights.safetensors").write_bytes(b"x"), ["embed"], "is not as it was written",
+        "copy it again",
     ),
 }  # fmt: skip
 
 
 def _later(run):
     record = json.loads((run / "run.json").read_text())
-    (run / "run.json").write_text(json.dumps(record | {"format": 99}))
+    _record(run, json.dumps(record | {"format": 99}))
+
+
+def _record(run, text):
+    """Another record, in a run without checksums."""
+    (run / "run.json").write_text(text)
+    (run / "checksums.sha256").unlink()
 
 
 @pytest.mark.parametrize("case", DAMAGE)

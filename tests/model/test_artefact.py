@@ -10,7 +10,10 @@ from safetensors.numpy import load_file, save_file
 
 from sivae import SiVAE
 from sivae._errors import ArtefactError
+from sivae._whole import SUMS, read_sums, sha256, write_sums
 from sivae.datasets import planted
+
+FILES = ["README.md", "checksums.sha256", "config.json", "tables.safetensors", "weights.safetensors"]
 
 
 @pytest.fixture
@@ -55,6 +58,7 @@ def test_a_folder_of_the_first_format_loads(model, folder, counts_adata):
         del config["binary"]
 
     edit(folder, older)
+    without_sums(folder)
     drop_table(folder, "gene/inflation_g")
     loaded = SiVAE.load(folder)
     same_answers(loaded, model, counts_adata)
@@ -72,6 +76,7 @@ def test_a_folder_of_the_second_format_loads(model, folder, counts_adata):
         del config["options"]["recipe"], config["options"]["published"]
 
     edit(folder, older)
+    without_sums(folder)
     loaded = SiVAE.load(folder)
     same_answers(loaded, model, counts_adata)
     assert loaded.options == model.options
@@ -97,17 +102,13 @@ def test_annotating_from_a_loaded_model_is_the_same(model, folder, counts_adata)
 
 def test_saving_what_was_loaded_gives_the_same_files(folder, tmp_path):
     SiVAE.load(folder).save(tmp_path / "again")
-    for name in ("weights.safetensors", "tables.safetensors", "config.json"):
+    for name in FILES:
         assert (tmp_path / "again" / name).read_bytes() == (folder / name).read_bytes()
 
 
 def test_it_holds_no_cell_names_and_no_values(folder, counts_adata):
     """E-24, E-40: the folder can be given away without giving away cells."""
-    assert sorted(path.name for path in folder.iterdir()) == [
-        "config.json",
-        "tables.safetensors",
-        "weights.safetensors",
-    ]
+    assert sorted(path.name for path in folder.iterdir()) == FILES
     everything = b"".join(path.read_bytes() for path in folder.iterdir())
     for name in counts_adata.obs_names:
         assert f'"{name}"'.encode() not in everything
@@ -166,6 +167,16 @@ def edit(folder, change):
     (folder / "config.json").write_text(json.dumps(config))
 
 
+def without_sums(folder):
+    """As models of formats 1 to 3 are."""
+    (folder / SUMS).unlink()
+    (folder / "README.md").unlink()
+
+
+def set_table(folder, key, values):
+    save_file(load_file(folder / "tables.safetensors") | {key: values}, folder / "tables.safetensors")
+
+
 def drop_table(folder, key):
     tables = load_file(folder / "tables.safetensors")
     del tables[key]
@@ -173,7 +184,7 @@ def drop_table(folder, key):
 
 
 DAMAGES = {
-    "no configuration": (lambda f: (f / "config.json").unlink(), "no config.json in it"),
+    "no configuration": (lambda f: (f / "config.json").unlink(), "Found no config.json in"),
     "cut configuration": (
         lambda f: (f / "config.json").write_text((f / "config.json").read_text()[:200]),
         "cannot be read",
@@ -182,10 +193,10 @@ DAMAGES = {
     "a list": (lambda f: (f / "config.json").write_text("[1]"), "no format number"),
     "newer format": (
         lambda f: edit(f, lambda c: c.update(format=99)),
-        "format 99; this version reads up to 3. Update siVAE",
+        "format 99; this version reads up to 4. Update siVAE",
     ),
     "no format": (lambda f: edit(f, lambda c: c.pop("format")), "no format number"),
-    "no weights": (lambda f: (f / "weights.safetensors").unlink(), "damaged"),
+    "no weights": (lambda f: (f / "weights.safetensors").unlink(), "Found no weights.safetensors in .* not whole"),
     "cut weights": (
         lambda f: (f / "weights.safetensors").write_bytes((f / "weights.safetensors").read_bytes()[:-100]),
         "damaged",
@@ -198,14 +209,47 @@ DAMAGES = {
         "damaged",
     ),
     "an unknown option": (lambda f: edit(f, lambda c: c["options"].update(flavour="x")), "damaged"),
+    "nested beyond measure": (lambda f: (f / "config.json").write_text("[" * 100_000), "config.json cannot be read"),
+    "a number too long": (lambda f: (f / "config.json").write_text("1" * 10_000), "config.json cannot be read"),
+    "a format that is true": (lambda f: edit(f, lambda c: c.update(format=True)), "no format number"),
+    "format 0": (lambda f: edit(f, lambda c: c.update(format=0)), "no format number"),
+    "a gene twice": (lambda f: edit(f, lambda c: c["genes"].__setitem__(1, c["genes"][0])), "different names"),
+    "another order": (lambda f: edit(f, lambda c: c["gene_order"].pop()), "gene_order does not hold the genes"),
+    "more axes": (lambda f: edit(f, lambda c: c["options"].update(n_latent=4)), "along k, expected 4"),
+    "another design": (lambda f: edit(f, lambda c: c["setup"]["categories"]["batch"].pop()), "along b, expected 1"),
+    "a history that is cut": (lambda f: edit(f, lambda c: c["history"]["loss"].pop()), "history have different"),
+    "no history": (lambda f: edit(f, lambda c: c.update(history={"step": []})), "history has no rows"),
+    "facts that lack": (lambda f: edit(f, lambda c: c["facts"].pop("best_step")), "facts/best_step is missing"),
+    "a table of other axes": (lambda f: set_table(f, "gene/bias_g", np.zeros((2, 2), np.float32)), "bias_g has 2 axes"),
+    "a table that is longer": (
+        lambda f: set_table(f, "gene/bias_g", np.zeros(99, np.float32)),
+        "bias_g has 99 along g",
+    ),
+    "tables of text": (lambda f: set_table(f, "gene/bias_g", np.zeros(50, np.uint8)), "as torch.uint8, expected"),
+    "sizes without weights": (
+        lambda f: edit(f, lambda c: c["options"]["architecture"].update(cell_encoder=[10**9, 10**9])),
+        "need more than the",
+    ),
 }
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_damage_is_recognised(folder, damage):
+def test_damage_is_recognised_where_sums_say_nothing(folder, damage):
+    """As somebody could write it on purpose, with sums that agree."""
     harm, match = DAMAGES[damage]
     harm(folder)
+    (folder / SUMS).unlink()
+    write_sums(folder)
     with pytest.raises(ArtefactError, match=match):
+        SiVAE.load(folder)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damage_is_recognised_by_sums_before_anything_is_read(folder, damage, monkeypatch):
+    DAMAGES[damage][0](folder)
+    if damage != "no configuration" and sha256(folder / "config.json") != read_sums(folder)["config.json"]:
+        monkeypatch.setattr("json.loads", lambda _: pytest.fail("the configuration was read"))
+    with pytest.raises(ArtefactError, match=r"(json|tensors) is not as it was written|no config.json|no weights"):
         SiVAE.load(folder)
 
 

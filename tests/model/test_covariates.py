@@ -287,7 +287,10 @@ def edit(folder, *, tables=None, weights=None, config=None):
     record = json.loads((folder / "config.json").read_text())
     if config is not None:
         config(record)
+    record["format"] = min(record["format"], 3)
     (folder / "config.json").write_text(json.dumps(record))
+    for name in ("README.md", "checksums.sha256"):  # which older ones have not
+        (folder / name).unlink(missing_ok=True)
 
 
 def as_first(record):

@@ -43,6 +43,20 @@ class Cells:
     root: Any = None
     """The open file or store that the values were left in; None if they are in memory."""
 
+    def notes(self, name: str, layer: str | None) -> Iterator[str]:
+        """What to say before training: that values are turned in memory, and how to have them written otherwise."""
+        from sivae.data._rows import by_gene
+
+        if self.root is None or not by_gene(self.adata, layer):
+            return
+        opened = f"anndata.read_h5ad({name!r}, backed='r')"
+        if name.endswith(".zarr"):
+            opened = f"anndata.experimental.read_lazy({name!r})"
+        yield (
+            "Note: values are stored gene by gene (CSC) and are turned in memory. Large data are better written cell "
+            f"by cell (CSR) once, a part at a time: sivae.io.write_h5ad({opened}, 'by_cell.h5ad', as_csr=True)"
+        )
+
     def write_h5ad(self, path: Path) -> None:
         """Write the AnnData; values that were left in a file are copied from there a part at a time.
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 from sivae import __version__, _keys
 from sivae._run import _cohort_tables
 from sivae._run._cells import Cells
-from sivae._run._files import COHORT, FORMAT, RECORD, REPORT, TABLES
+from sivae._run._files import COHORT, FIGURES, FORMAT, RECORD, REPORT, TABLES
+from sivae._whole import write_sums
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,13 +41,14 @@ def write(
         options=_shown(options, source),
     )  # fmt: skip
     pictures = _cohort_figures.draw(samples, parts)
-    (folder / "figures").mkdir()
+    (folder / FIGURES).mkdir()
     for name, data in pictures.items():
-        (folder / "figures" / f"{name}.png").write_bytes(data)
+        (folder / FIGURES / f"{name}.png").write_bytes(data)
     _cohort.write(samples, folder / REPORT, parts=parts, pictures=pictures)
     clock.lap("writing")
     record = _record(samples, found, options, source=source, clock=clock)
     (folder / RECORD).write_text(json.dumps(record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    write_sums(folder)
 
 
 def _shown(options: CohortOptions, source: dict[str, str]) -> dict[str, str]:

@@ -13,9 +13,10 @@ from typing import Final
 from sivae._beside import temporary
 from sivae._errors import ArtefactError
 
-FORMAT: Final = 1
-"""Of `run.json`."""
-RECORD, CELLS, MODEL, TABLES = "run.json", "adata.h5ad", "model", "tables"
+FORMAT: Final = 2
+"""Of `run.json`. 1: until 0.2. 2: checksums of every file, hashes of results, machine and threads. Each has an example
+in tests/archive."""
+RECORD, CELLS, MODEL, TABLES, FIGURES = "run.json", "adata.h5ad", "model", "tables", "figures"
 REPORT, EXPLORER = "report.html", "explorer.html"
 COHORT = "cohort"
 """Kind of a run over individuals, in its record."""
@@ -42,6 +43,12 @@ def file_hash(path: Path) -> str:
     return digest.hexdigest()
 
 
+def hashes(data: Path, gene_sets: str | None) -> dict[str, str]:
+    """SHA-256 of what a run is made of, as its record names them."""
+    sets = {} if gene_sets is None else {"gene_sets_sha256": file_hash(Path(gene_sets))}
+    return {"sha256": file_hash(data)} | sets
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Say in plain words that the files of a run cannot be written.
@@ -60,11 +67,6 @@ def writing(path: Path) -> Iterator[None]:
             f"{path} could not be written, and nothing is left of it: {error}. Check that there is room, or choose "
             "another place with -o."
         ) from error
-
-
-def names_hash(names: list[str]) -> str:
-    """SHA-256 of names, sorted and joined by line ends."""
-    return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()
 
 
 def refuse_existing(path: Path, option: str = "-o") -> None:

@@ -12,10 +12,12 @@ from sivae import _keys, _launched
 from sivae._checks import one_of
 from sivae._errors import OptionError, SetupError, some
 from sivae._extras import require
-from sivae._run import _cells, _files, _gene_space, _write
+from sivae._run import _cells, _files, _gene_space, _machine, _write
+from sivae._run._again import Again
 from sivae._run._clock import Clock
 from sivae._space import forget
 from sivae._values import frame, part_of
+from sivae._whole import names_hash
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,7 +60,14 @@ class FitOptions:
 
 
 def fit_file(
-    data: Path, run: Path, options: FitOptions, *, say: Say, progress: bool, checkpoint: Path | None = None
+    data: Path,
+    run: Path,
+    options: FitOptions,
+    *,
+    say: Say,
+    progress: bool,
+    checkpoint: Path | None = None,
+    again: Again | None = None,
 ) -> None:
     """Fit a file of cells and write a run (see `fit`); of several processes the first one does, and the others help."""
     processes = None
@@ -73,13 +82,13 @@ def fit_file(
         _check(run, options)
         clock = Clock()
         with _cells.open_cells(data) as cells:
-            source = {"source": data.name, "sha256": _files.file_hash(data)}
+            source = {"source": data.name, **_files.hashes(data, options.gene_sets)}
             clock.lap("reading")
             left = "" if cells.root is None else "; its values stay in the file and are read when needed"
             say(f"Read {data}: {cells.adata.n_obs:,} cells x {cells.adata.n_vars:,} genes{left}.")
             fit(
                 cells, run, options, source=source, clock=clock, say=say, progress=progress, checkpoint=checkpoint,
-                processes=processes,
+                processes=processes, again=again,
             )  # fmt: skip
 
 
@@ -104,7 +113,7 @@ def _tell(model: SiVAE, processes: Processes | None) -> None:
         processes.share(Message({"genes": model.genes, "setup": read_record(model.adata).to_record()}))
 
 
-def fit_demo(run: Path, options: FitOptions, *, say: Say, progress: bool) -> None:
+def fit_demo(run: Path, options: FitOptions, *, say: Say, progress: bool, again: Again | None = None) -> None:
     """Fit the cells that come with scanpy and write a run (see `fit`)."""
     from sivae.datasets import pbmc700
 
@@ -115,7 +124,7 @@ def fit_demo(run: Path, options: FitOptions, *, say: Say, progress: bool) -> Non
     clock.lap("reading")
     say(f"Read the demo: {adata.n_obs:,} blood cells x {adata.n_vars:,} genes that come with scanpy.")
     source = {"source": "700 blood cells (sivae.datasets.pbmc700)", "sha256": content}
-    fit(_cells.Cells(adata), run, options, source=source, clock=clock, say=say, progress=progress)
+    fit(_cells.Cells(adata), run, options, source=source, clock=clock, say=say, progress=progress, again=again)
 
 
 def fit(
@@ -129,6 +138,7 @@ def fit(
     progress: bool,
     checkpoint: Path | None = None,
     processes: Processes | None = None,
+    again: Again | None = None,
 ) -> None:
     """Choose genes, train, annotate, and write the folder; everything that can be refused is refused before training.
 
@@ -153,17 +163,24 @@ def fit(
         it stays where training was interrupted or the run could not be written.
     processes
         Those that train together, of which this is the first; None for one alone.
+    again
+        The run that is repeated, where one is; what differs is said.
     """
     adata = cells.adata
     check_data(adata, options)
+    conditions = _machine.conditions(options.accelerator)
     _say_values(adata, options, say)
-    _say_storage(cells, source["source"], options, say)
+    for words in cells.notes(source["source"], options.layer):
+        say(words)
     _say_preset(options, say)
     _say_confounding(adata, options, say)
     with _files.whole_folder(run) as folder:
         model, chosen = prepare(adata, options)
         clock.lap("choosing genes")
         say(f"Genes: {chosen}.")
+        genes_sha256 = names_hash(model.genes)
+        if again is not None:
+            say(again.words_before(conditions, source, genes_sha256=genes_sha256))
         say(f"Training {options.n_latent} axes ({model.options.likelihood} likelihood{_recipe_words(options)}).")
         _tell(model, processes)
         history = train(model, options, folder, progress=progress, checkpoint=checkpoint)
@@ -176,15 +193,16 @@ def fit(
         say(f"Annotated cells and genes{f'; placed the other {n_later:,} genes' if options.project_rest else ''}.")
         say(f"Gene space: {_gene_space.analyse(adata, seed=options.seed)}.")
         clock.lap("gene space")
-        genes_sha256 = _files.names_hash(model.genes)
         run_facts = {
             **source, "genes_sha256": genes_sha256, "chosen": chosen, "label": options.label or "",
             "preset": options.preset or "",
         }  # fmt: skip
         _note(adata, run_facts, clock)
         with _files.writing(run):
-            _write.write(cells, model, folder, options=asdict(options), clock=clock)
+            results = _write.write(cells, model, folder, options=asdict(options), clock=clock, conditions=conditions)
     say(f"Wrote {run}.")
+    if again is not None:
+        say(again.words_after(results))
     if checkpoint is not None:
         _end_checkpoint(checkpoint, history, say)
     say(f"Open {run / _files.REPORT} to read, {run / _files.EXPLORER} to explore")
@@ -258,21 +276,6 @@ def _say_values(adata: AnnData, options: FitOptions, say: Say) -> None:
             "Note: the values are no counts; they are taken as they are (normalize none). "
             "If another layer holds counts, name it with --layer."
         )
-
-
-def _say_storage(cells: _cells.Cells, name: str, options: FitOptions, say: Say) -> None:
-    """Say before training that values are turned in memory, and how to have them written so that they are not."""
-    from sivae.data._rows import by_gene
-
-    if cells.root is None or not by_gene(cells.adata, options.layer):
-        return
-    opened = f"anndata.read_h5ad({name!r}, backed='r')"
-    if name.endswith(".zarr"):
-        opened = f"anndata.experimental.read_lazy({name!r})"
-    say(
-        "Note: values are stored gene by gene (CSC) and are turned in memory. Large data are better written cell by "
-        f"cell (CSR) once, a part at a time: sivae.io.write_h5ad({opened}, 'by_cell.h5ad', as_csr=True)"
-    )
 
 
 def _say_preset(options: FitOptions, say: Say) -> None:

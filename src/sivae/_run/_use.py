@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 from sivae import _keys
@@ -17,9 +18,11 @@ from sivae._run._files import (
     RECORD,
     REPORT,
     TABLES,
+    file_hash,
     refuse_existing,
     whole_file,
 )
+from sivae._whole import SUMS, read_sums, renew_sums
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,12 +65,13 @@ def read_any_record(run: Path) -> dict[str, Any]:
         raise ArtefactError(
             f"Found no {RECORD} in {run}, expected the folder of a run. Make one: sivae fit DATA -o {run}"
         )
+    check_record(run)
     try:
         record = json.loads((run / RECORD).read_text(encoding="utf-8"))
         known = int(record["format"]) <= FORMAT
         parts = COHORT_PARTS if record.get("kind") == COHORT else PARTS
         gone = [] if not known else [part for part in parts if part not in record]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ArtefactError(
             f"{run / RECORD} cannot be read: {error}. The run is damaged: copy or make it again."
         ) from error
@@ -80,13 +84,30 @@ def read_any_record(run: Path) -> dict[str, Any]:
     return dict(record)
 
 
+def check_record(run: Path) -> None:
+    """Refuse a run whose `run.json` is not as it was written, where there are checksums.
+
+    Raises
+    ------
+    ArtefactError
+        If so, or the checksums are damaged.
+    """
+    if os.path.lexists(run / SUMS) and read_sums(run).get(RECORD) != file_hash(run / RECORD):
+        raise ArtefactError(
+            f"{run / RECORD} is not as it was written: its SHA-256 is not that in {SUMS}. The run is damaged: copy or "
+            "make it again."
+        )
+
+
 def rebuild_report(run: Path) -> Path:
     """Make the report of a run again, from its annotated cells and its tables of gene sets."""
     from sivae.report import build
 
     record = read_record(run)
     with open_cells(run / CELLS) as cells:
-        return build(cells.adata, run / REPORT, label=record.get("label"), enrichment=_enrichment(run))
+        made = build(cells.adata, run / REPORT, label=record.get("label"), enrichment=_enrichment(run))
+    renew_sums(run, [REPORT])
+    return made
 
 
 def rebuild_explorer(run: Path, *, out: Path | None, label: str | None) -> Path:
@@ -99,7 +120,10 @@ def rebuild_explorer(run: Path, *, out: Path | None, label: str | None) -> Path:
     place = run / EXPLORER if out is None else out
     with open_cells(run / CELLS) as cells:
         label = record.get("label") if label is None else label
-        return build(cells.adata, place, label=label, enrichment=_enrichment(run))
+        made = build(cells.adata, place, label=label, enrichment=_enrichment(run))
+    if out is None:
+        renew_sums(run, [EXPLORER])
+    return made
 
 
 def _enrichment(run: Path) -> dict[str, pd.DataFrame]:

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sivae import __version__, _keys
-from sivae._run import _gene_space
-from sivae._run._files import CELLS, EXPLORER, FORMAT, MODEL, RECORD, REPORT, TABLES
+from sivae._run import _gene_space, _machine, _results
+from sivae._run._files import CELLS, EXPLORER, FIGURES, FORMAT, MODEL, RECORD, REPORT, TABLES
+from sivae._whole import write_sums
 
 if TYPE_CHECKING:
     from sivae._run._cells import Cells
@@ -18,8 +19,10 @@ if TYPE_CHECKING:
     from sivae.model._sivae import SiVAE
 
 
-def write(cells: Cells, model: SiVAE, folder: Path, *, options: dict[str, Any], clock: Clock) -> None:
-    """Write everything into the temporary folder."""
+def write(
+    cells: Cells, model: SiVAE, folder: Path, *, options: dict[str, Any], clock: Clock, conditions: dict[str, Any]
+) -> dict[str, str]:
+    """Write everything into the temporary folder; hashes of the results are returned."""
     from sivae import explorer
     from sivae.pl._label import check_label
     from sivae.report import _build, _figures, _tables
@@ -34,13 +37,14 @@ def write(cells: Cells, model: SiVAE, folder: Path, *, options: dict[str, Any], 
     for name, table in tables.items():
         table.to_csv(folder / TABLES / f"{name}.csv", index=False)
     pictures = _figures.draw(adata, label=label)
-    (folder / "figures").mkdir()
+    (folder / FIGURES).mkdir()
     for name, data in pictures.items():
-        (folder / "figures" / f"{name}.png").write_bytes(data)
+        (folder / FIGURES / f"{name}.png").write_bytes(data)
     enrichment = {name: table for name, table in tables.items() if name.startswith(_gene_space.ENRICHMENT)}
     _build.write(adata, folder / REPORT, label=label, pictures=pictures, enrichment=_build.enrichment_rows(enrichment))
     explorer.build(adata, folder / EXPLORER, label=label, enrichment=enrichment)
     clock.lap("writing")
+    results = _results.hashes(folder)
     run = dict(adata.uns[_keys.UNS]["run"])
     facts = dict(adata.uns[_keys.UNS]["facts"])
     columns = dict(adata.uns[_keys.UNS]["history"])
@@ -49,7 +53,8 @@ def write(cells: Cells, model: SiVAE, folder: Path, *, options: dict[str, Any], 
         "package": "sivae-tools",
         "version": __version__,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "data": {"name": run["source"], "sha256": run["sha256"], "cells": adata.n_obs, "genes": adata.n_vars},
+        "data": {"name": run["source"], "sha256": run["sha256"], "cells": adata.n_obs, "genes": adata.n_vars,
+                 **{key: run[key] for key in ("gene_sets_sha256",) if key in run}},
         "genes": {"modelled": len(model.genes), "sha256": run["genes_sha256"], "chosen": run["chosen"]},
         "label": label,
         "options": options,
@@ -60,10 +65,14 @@ def write(cells: Cells, model: SiVAE, folder: Path, *, options: dict[str, Any], 
             "resumed_at": int(facts["resumed_at"]) if "resumed_at" in facts else None,
             **_losses(columns, facts),
         },
-        "versions": {str(k): str(v) for k, v in dict(facts["versions"]).items()},
+        "versions": _machine.versions(),
+        "conditions": conditions,
+        "results": results,
         "seconds": clock.seconds,
-    }
+    }  # fmt: skip
     (folder / RECORD).write_text(json.dumps(record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    write_sums(folder)
+    return results
 
 
 def _losses(columns: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:

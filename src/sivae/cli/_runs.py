@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sivae._errors import OptionError
+from sivae._errors import ArtefactError, OptionError, some
 from sivae.cli._app import Data, Run, app, fail, plainly
+
+if TYPE_CHECKING:
+    from sivae._run import Again, FitOptions
 
 Out = Annotated[Path, typer.Option("--output", "-o", metavar="RUN", help="Folder to make; it must not exist.")]
 Latent = Annotated[int, typer.Option(help="Number of axes.")]
@@ -46,14 +49,24 @@ Epochs = Annotated[
 ]
 Seed = Annotated[int, typer.Option(help="Same seed, same result.")]
 Accelerator = Annotated[str, typer.Option(help="auto, cpu, gpu or mps.")]
+From = Annotated[
+    Path | None,
+    typer.Option(
+        "--from",
+        metavar="RUN|run.json",
+        help="Repeat this run: its options and seed. DATA is given as usual; other options are left out.",
+    ),
+]
 Project = Annotated[bool, typer.Option("--project-rest", help="Afterwards place the genes that were not modelled.")]
 
 
 @app.command()
 def fit(
+    context: typer.Context,
     data: Data,
     *,
     output: Out,
+    from_: From = None,
     layer: Annotated[str | None, typer.Option(help="Layer with the values; X if not given.")] = None,
     batch_key: Annotated[str | None, typer.Option(help="Column of obs with the batch of each cell.")] = None,
     categorical_covariate: Annotated[
@@ -104,13 +117,31 @@ def fit(
         gene_sets=None if gene_sets is None else str(gene_sets),
     )  # fmt: skip
     with plainly(checkpoint, together=True):
-        _run.fit_file(data, output, options, say=typer.echo, progress=sys.stderr.isatty(), checkpoint=checkpoint)
+        again, options = _again(context, options, from_)
+        _run.fit_file(
+            data, output, options, say=typer.echo, progress=sys.stderr.isatty(), checkpoint=checkpoint, again=again
+        )
+
+
+def _again(context: typer.Context, options: FitOptions, path: Path | None) -> tuple[Again | None, FitOptions]:
+    """The run to repeat and its options, where one is named."""
+    from sivae import _run
+
+    if path is None:
+        return None, options
+    names = {"categorical_covariate": "categorical_covariates", "continuous_covariate": "continuous_covariates"}
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    written = {name for name, source in sources.items() if source is not None and source.name != "DEFAULT"}
+    named = {names.get(name, name) for name in written - {"data", "output", "from_", "checkpoint"}}
+    return _run.open_again(path, given=options, named=frozenset(named), command=str(context.info_name))
 
 
 @app.command()
 def demo(
+    context: typer.Context,
     *,
     output: Out = Path("sivae-demo"),
+    from_: From = None,
     n_latent: Latent = 10,
     likelihood: Likelihood = "auto",
     dispersion: Dispersion = None,
@@ -132,7 +163,8 @@ def demo(
         max_epochs=max_epochs, seed=seed, accelerator=accelerator, label="cell_type",
     )  # fmt: skip
     with plainly():
-        _run.fit_demo(output, options, say=typer.echo, progress=sys.stderr.isatty())
+        again, options = _again(context, options, from_)
+        _run.fit_demo(output, options, say=typer.echo, progress=sys.stderr.isatty(), again=again)
 
 
 @app.command()
@@ -170,6 +202,34 @@ def info(run: Run) -> None:
             typer.echo(f"{name:<18} {value}")
         listed = sorted(entry.name + ("/" if entry.is_dir() else "") for entry in run.iterdir())
         typer.echo(f"{'files':<18} {', '.join(listed)}")
+
+
+@app.command()
+def verify(
+    folder: Annotated[Path, typer.Argument(metavar="RUN|MODEL", help="The folder of a run, or of a saved model.")],
+    *,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON: a list of rows, one for each file.")] = False,
+) -> None:
+    """Check the SHA-256 of every file: say which are missing, changed, or not listed; exit code 1 for the first two."""
+    import json as text
+
+    from sivae import _run
+
+    with plainly():
+        found = _run.verify(folder)
+        harmed = _run.harmed(found)
+        if json:
+            typer.echo(text.dumps([{"file": name, "found": what} for name, what in found.items()], indent=1))
+        else:
+            for name, what in found.items():
+                if what != _run.WRITTEN:
+                    typer.echo(f"{name}: {what}")
+            typer.echo(f"{sum(what == _run.WRITTEN for what in found.values())} files are as they were written.")
+        if harmed:
+            raise ArtefactError(
+                f"{len(harmed)} of the files of {folder} are not as they were written: {some(harmed)}. Copy the folder "
+                "again, or make it again."
+            )
 
 
 @app.command()

@@ -21,7 +21,19 @@ from sivae.data import _setup
 from sivae.data._expression import Expression
 from sivae.data._profiles import StoredProfiles
 from sivae.data._spool import spooled
-from sivae.model import _annotate, _artefact, _attribution, _build, _features, _linear, _predict, _recipe, _sample
+from sivae.model import (
+    _annotate,
+    _artefact,
+    _attribution,
+    _build,
+    _card,
+    _features,
+    _fits,
+    _linear,
+    _predict,
+    _recipe,
+    _sample,
+)
 from sivae.model._arguments import check_profiles, check_training, check_transform_batch, genes_at, resolve
 from sivae.model._contributions import Explanation
 from sivae.model._fit import Training, cells_of, fit, read_held, split_rows, stored_profile
@@ -860,7 +872,10 @@ class SiVAE:
         _annotate.warn_of_older(adata, before_g)
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
-        """Write the trained model as safetensors and JSON: no expression values, no cell names, no pickle.
+        """Write the trained model as safetensors and JSON, with a model card and checksums.
+
+        The folder holds no expression values, no cell names and no pickle. `README.md`, the card, says what data and
+        genes it was trained on, how, how to load it, and its limits; `checksums.sha256` has the SHA-256 of each file.
 
         Parameters
         ----------
@@ -892,7 +907,8 @@ class SiVAE:
             "n_profile": module.profile_gq.shape[1],
         }
         weights, tables = dict(module.state_dict()), state.to_tables()
-        _artefact.write(a_path("folder", folder), config, weights, tables, overwrite=overwrite)
+        card = _card.of_model(config)
+        _artefact.write(a_path("folder", folder), config, weights, tables, card=card, overwrite=overwrite)
 
     @classmethod
     def load(cls, folder: str | Path, adata: AnnData | None = None) -> SiVAE:
@@ -927,6 +943,7 @@ class SiVAE:
         model = cls.__new__(cls)
         try:
             config, weights, tables = as_of_today(config, weights, tables)
+            _fits.check(config, tables)
             state = Trained.from_saved(config, tables)
             model._setup, model.options = state.reader.setup, options_from_config(config["options"])
             model.adata, model._names, model._state = adata, tuple(config["gene_order"]), state
@@ -935,12 +952,13 @@ class SiVAE:
                 profile_gq = _predict.principal_profile(state.spectrum)
             elif state.stored_gq is not None:
                 profile_gq = StoredProfiles(state.stored_gq).of_modelled()
+            _fits.check_sizes(model.options, profile_gq.shape[1], weights)
             n_batches = model._setup.n_batches
             n_design = len(state.reader.design.mean_b)
             blank = _build.blank_module if model.options.published is None else _recipe.blank_module
             module: TwoTowers = blank(model.options, profile_gq, n_design, n_batches=n_batches)
             module.load_state_dict(weights)
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        except Exception as error:  # of a damaged configuration, anything
             raise ArtefactError(
                 f"The parts of {folder} do not fit together ({type(error).__name__}: {error}). "
                 "The folder is damaged: copy it again."

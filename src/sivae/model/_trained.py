@@ -113,7 +113,7 @@ class Trained:
                 tables["linear/intercept_d"],
                 tables["linear/slope_kd"],
                 tables["linear/design_bd"],
-                published=_loadings_are_means(config["options"]),
+                published=loadings_are_means(config["options"]),
             ),
             joint_covariance=tables["joint_covariance"],
             spectrum=spectrum,
@@ -126,7 +126,7 @@ class Trained:
         )
 
 
-def _loadings_are_means(options: dict[str, Any]) -> bool:
+def loadings_are_means(options: dict[str, Any]) -> bool:
     """Whether it is the published recipe with a feature tower."""
     published = options.get("published")
     return published is not None and published["model"] == "sivae"

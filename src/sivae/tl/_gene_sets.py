@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import re
+import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, TypeAlias
@@ -69,7 +70,7 @@ def read_gmt(path: str | Path) -> dict[str, list[str]]:
                 sets[name] = genes
     except ArtefactError:
         raise
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise ArtefactError(f"{path} cannot be read as gene sets: {error}. Name a .gmt or .gmt.gz file.") from error
     if not sets:
         raise ArtefactError(f"{path} holds no gene set. Expected lines of name, description and genes, by tabs.")
@@ -103,7 +104,7 @@ def _parse(line: str, where: str) -> tuple[str, list[str]]:
     name, *rest = (field.strip() for field in line.split("\t"))
     if not rest or not name:
         raise ArtefactError(f"{where} is {line[:60]!r}, expected the set's name, a description and genes, by tabs.")
-    return name, list(dict.fromkeys(WEIGHT.sub("", gene) for gene in rest[1:] if gene))
+    return name, [gene for gene in dict.fromkeys(WEIGHT.sub("", gene) for gene in rest[1:]) if gene]
 
 
 def as_sets(gene_sets: GeneSets) -> dict[str, list[str]]:
