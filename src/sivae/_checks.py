@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+import re
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -14,6 +17,9 @@ from sivae._errors import GeneMismatchError, OptionError, SetupError, some
 if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 READ: Final = {
     "str": "Read the file first: anndata.read_h5ad(path).",
@@ -25,6 +31,10 @@ READ: Final = {
     "NoneType": "Pass the cells, for example adata = anndata.read_h5ad(path).",
 }
 """How an AnnData is made of what is passed instead."""
+LONGEST_FILE_NAME: Final = 255
+"""Bytes; file systems take no longer name."""
+MOST_DRAWS: Final = 10**8
+"""Permutations or random draws that a number may ask for."""
 MATRIX: Final = "Make one of it: anndata.AnnData(matrix), with names of cells and genes."
 
 
@@ -126,7 +136,13 @@ def a_path(name: str, value: object) -> Path:
     """
     if not isinstance(value, str | Path) or not str(value):
         raise OptionError(f"{name} is {value!r}; expected a path. Give its name as text or as a pathlib.Path.")
-    return Path(value)
+    path = Path(value)
+    if "\0" in str(path) or any(len(part.encode(errors="replace")) > LONGEST_FILE_NAME for part in path.parts):
+        raise OptionError(
+            f"{name} is {str(path)!r}; expected names of at most {LONGEST_FILE_NAME} bytes without NUL. "
+            "Choose another name."
+        )
+    return path
 
 
 def a_name(name: str, value: object, of: str) -> str | None:
@@ -201,3 +217,104 @@ def rows_of(n_cells: int, indices: object) -> NDArray[np.intp]:
             "cells. Leave out what is beyond."
         )
     return rows.astype(np.intp)
+
+
+# ------------------------------------------------------------------------------------------------- whole signatures
+
+
+def door(function: Callable[P, R]) -> Callable[P, R]:
+    """Check the arguments of a public function by how they are annotated, before it begins.
+
+    AnnData, numbers, flags, texts, lists of texts, paths, words of a `Literal` and axes of plots are checked; what the
+    function knows better (ranges, columns, genes) stays with it. Whatever equals the default as an object is taken.
+
+    Raises
+    ------
+    SetupError, OptionError
+        When the function is called, naming the argument.
+    """
+    signature = inspect.signature(function)
+    kinds = {name: _kind(str(parameter.annotation)) for name, parameter in signature.parameters.items()}
+
+    @functools.wraps(function)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+        given = signature.bind(*args, **kwargs)
+        for name, value in given.arguments.items():
+            kind, default = kinds[name], signature.parameters[name].default
+            if kind is not None and value is not default:
+                given.arguments[name] = kind(name, value, _hint(default))
+        return function(*given.args, **given.kwargs)
+
+    return checked
+
+
+def _kind(annotation: str) -> Callable[[str, Any, str], Any] | None:
+    """What checks an argument that is annotated so, or None."""
+    plain = annotation.strip("\"'").removesuffix(" | None")
+    words = re.findall(r"'([^']+)'", plain.replace('"', "'")) if plain.startswith("Literal[") else []
+    check = (lambda name, value, _: _word(name, value, words)) if words else KINDS.get(plain)
+    if check is None or plain == annotation.strip("\"'"):
+        return check
+    return lambda name, value, hint: None if value is None else check(name, value, hint)
+
+
+def _hint(default: object) -> str:
+    if default is inspect.Parameter.empty:
+        return ""
+    return "Leave it out to take the default." if default is None else f"{default!r} is the default."
+
+
+def _word(name: str, value: object, words: list[str]) -> str:
+    one_of(name, value, words)
+    return str(value)
+
+
+def _adata(name: str, value: object, _hint: str) -> object:
+    check_adata(value)
+    return value
+
+
+def _whole(name: str, value: object, hint: str) -> int:
+    least = 0 if name == "seed" else -sys.maxsize
+    found = whole_number(name, value, least=least, hint=hint)
+    if name in ("n_permutations", "n_draws", "n_resamples", "n_repeats", "n_subsets") and found > MOST_DRAWS:
+        raise OptionError(_words(name, value, f"expected at most {MOST_DRAWS}", hint))
+    return found
+
+
+def _real(name: str, value: object, hint: str) -> float:
+    return number(name, value, allowed=lambda x: not np.isnan(x), expected="a number", hint=hint)
+
+
+def _flag(name: str, value: object, hint: str) -> bool:
+    if not isinstance(value, bool | np.bool_):
+        raise OptionError(_words(name, value, "expected True or False", hint))
+    return bool(value)
+
+
+def _text(name: str, value: object, hint: str) -> str:
+    if not isinstance(value, str):
+        raise OptionError(_words(name, value, "expected one name, as text", hint))
+    return value
+
+
+def _axes(name: str, value: object, hint: str) -> object:
+    if not hasattr(value, "get_xlim"):
+        raise OptionError(_words(name, value, "expected axes of matplotlib", hint))
+    return value
+
+
+KINDS: Final[dict[str, Callable[[str, Any, str], Any]]] = {
+    "AnnData": _adata,
+    "int": _whole,
+    "float": _real,
+    "bool": _flag,
+    "str": _text,
+    "str | Path": lambda name, value, _: a_path(name, value),
+    "Sequence[str]": lambda name, value, _: names(name, value),
+    "Iterable[str]": lambda name, value, _: names(name, value),
+    "Axes": _axes,
+}
+"""What checks an argument of each annotation; "... | None" as well."""
+for _alias in ("Baseline", "Metric", "Mode", "Model", "Of", "Score", "Side", "Test", "Weights", "Method"):
+    KINDS[_alias] = _text

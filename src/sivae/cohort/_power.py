@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 import numpy as np
 import pandas as pd
 
-from sivae._checks import number, whole_number
+from sivae._checks import door, number, whole_number
 from sivae._errors import OptionError, SetupError, some
 from sivae._rng import name_fractions, numpy_generator
 from sivae._values import frame
@@ -36,6 +36,7 @@ BINARY: Final = "binary"
 COLUMNS: Final = ("individuals", "cells", "effect", "power", "power_low", "power_high", "type1", "extrapolated")
 
 
+@door
 def power(
     adata: AnnData,
     sample_key: str,

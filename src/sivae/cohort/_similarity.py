@@ -9,7 +9,7 @@ import pandas as pd
 from scipy import sparse
 
 from sivae import _keys
-from sivae._checks import check_adata, check_names, names, one_of, whole_number
+from sivae._checks import check_adata, check_names, door, names, one_of, whole_number
 from sivae._errors import GeneMismatchError, OptionError, SetupError, some, warn
 from sivae.cohort._samples import read_positions
 from sivae.graph import _graph_kernels as kernels
@@ -27,6 +27,7 @@ METHODS: Final[tuple[str, ...]] = get_args(Method)
 KERNELS: Final = ("vertex", "weisfeiler-lehman")
 
 
+@door
 def similarity(
     samples: AnnData,
     *,

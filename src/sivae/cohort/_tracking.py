@@ -9,7 +9,7 @@ from scipy.stats import rankdata
 from scipy.stats import t as student
 
 from sivae import _keys
-from sivae._checks import check_adata, check_names, number
+from sivae._checks import check_adata, check_names, door, number
 from sivae._errors import SetupError, warn
 from sivae.cohort._phenotype import read_design
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 
+@door
 def expression_tracking(samples: AnnData, phenotype: str, *, alpha: float | None = None) -> list[str]:
     """List the genes whose mean expression goes with a phenotype, by Spearman correlation.
 

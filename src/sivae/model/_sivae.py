@@ -13,7 +13,7 @@ import pandas as pd
 from anndata import AnnData
 from numpy.typing import NDArray
 
-from sivae._checks import a_path, check_adata, check_names, number, rows_of, whole_number
+from sivae._checks import a_path, check_adata, check_names, door, number, rows_of, whole_number
 from sivae._errors import ArtefactError, CellMismatchError, NotTrainedError, OptionError, some, warn
 from sivae._rng import torch_generator
 from sivae._values import frame, part_of, refuse_view
@@ -292,6 +292,7 @@ class SiVAE:
         frame.attrs = {name: state.facts[name] for name in names if name in state.facts}
         return frame
 
+    @door
     def get_latent_representation(
         self, adata: AnnData | None = None, indices: Sequence[int] | None = None, *, return_dist: bool = False
     ) -> Array | tuple[Array, Array]:
@@ -318,6 +319,7 @@ class SiVAE:
             return mean, np.square(sd, out=sd) @ rotation**2
         return mean
 
+    @door
     def get_feature_representation(
         self, adata: AnnData | None = None, *, return_dist: bool = False
     ) -> pd.DataFrame | tuple[pd.DataFrame, pd.DataFrame]:
@@ -358,6 +360,7 @@ class SiVAE:
             mean, variance = mean.loc[list(self._names)], variance.loc[list(self._names)]
         return (mean, variance) if return_dist else mean
 
+    @door
     def get_normalized_expression(
         self,
         adata: AnnData | None = None,
@@ -402,6 +405,7 @@ class SiVAE:
             result *= library_size
         return pd.DataFrame(result, index=cells.obs_names, columns=pd.Index(wanted, name="gene"))
 
+    @door
     def get_attributions(
         self,
         adata: AnnData | None = None,
@@ -475,6 +479,7 @@ class SiVAE:
         columns = pd.Index(state.reader.genes, name="gene")
         return ((f"axis{k + 1}", pd.DataFrame(a, index=names, columns=columns)[list(self._names)]) for k, a in each)
 
+    @door
     def get_elbo(self, adata: AnnData | None = None) -> float:
         """Evidence lower bound per cell (kl_scale "bound" and gamma 0), with one draw of z and v per cell and gene.
 
@@ -497,6 +502,7 @@ class SiVAE:
         share = expression.shape[1] / int(self._trained().facts["n_training_cells"])
         return -(terms.nll + terms.kl_cells + share * terms.kl_features)
 
+    @door
     def get_reconstruction_error(
         self, adata: AnnData | None = None, *, per_feature: bool = False
     ) -> float | pd.Series[float]:
@@ -507,6 +513,7 @@ class SiVAE:
             return float(total_g.sum())
         return pd.Series(total_g, index=pd.Index(state.reader.genes, name="gene")).loc[list(self._names)]
 
+    @door
     def get_pretrained_representation(
         self, adata: AnnData | None = None, *, side: Literal["cells", "genes"] = "cells", return_dist: bool = False
     ) -> Array | pd.DataFrame | tuple[Array, Array] | tuple[pd.DataFrame, pd.DataFrame]:
@@ -554,6 +561,7 @@ class SiVAE:
         ]
         return (frames[0], frames[1]) if return_dist else frames[0]
 
+    @door
     def sample(
         self, n_cells: int, *, library_size: float = 1e4, seed: int = 0, return_latent: bool = False
     ) -> pd.DataFrame | tuple[pd.DataFrame, Array]:
@@ -612,6 +620,7 @@ class SiVAE:
         """Whether `train` has been called (or a trained model loaded)."""
         return self._state is not None
 
+    @door
     def explain(self, adata: AnnData | None = None) -> Explanation:
         """What the model does with some cells, taken apart; `sivae.tl.contributions` makes tables of it.
 
@@ -645,6 +654,7 @@ class SiVAE:
 
     # ------------------------------------------------------------------------------------- writing and keeping
 
+    @door
     def annotate(self, adata: AnnData, *, project: bool = False) -> None:
         """Write both maps and what later tools need into an AnnData, matched by name.
 

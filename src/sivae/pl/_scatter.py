@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from scipy.stats import spearmanr
 
-from sivae._checks import check_adata, whole_number
+from sivae._checks import check_adata, door, whole_number
 from sivae._errors import OptionError, SetupError, some
 from sivae._space import read_space
 from sivae.pl import _labels, _points, _style
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 AWARENESS: Final = "sivae.tl.feature_awareness"
 
 
+@door
 def awareness(
     table: pd.DataFrame,
     layers: tuple[str, str] = ("latent", "full"),
@@ -89,6 +90,7 @@ def awareness(
     return ax
 
 
+@door
 def loading_scatter(
     adata: AnnData,
     axis: int = 0,

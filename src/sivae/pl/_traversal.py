@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from sivae._checks import whole_number
+from sivae._checks import door, whole_number
 from sivae._errors import GeneMismatchError, OptionError, SetupError, some
 from sivae._values import part_of
 from sivae.pl import _labels, _read, _style
@@ -28,6 +28,7 @@ SHARE: Final = (0.01, 0.99)
 """From the first to the last percent of the cells."""
 
 
+@door
 def traversal(
     adata: AnnData,
     axis: int = 0,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 import numpy as np
 import pandas as pd
 
+from sivae._checks import door
 from sivae._errors import GeneMismatchError, SetupError, some
 from sivae._space import read_space
 from sivae.graph._attribution import attribution_loading, axis_agreement
@@ -47,6 +48,7 @@ class Attributing(Protocol):
         ...
 
 
+@door
 def attributions(
     adata: AnnData,
     model: Attributing,
@@ -126,6 +128,7 @@ def attributions(
     return found
 
 
+@door
 def attribution_agreement(
     adata: AnnData, found: Mapping[str, pd.DataFrame], *, use_rep: str | None = None
 ) -> pd.DataFrame:
@@ -174,6 +177,7 @@ def attribution_agreement(
     return pd.DataFrame.from_dict(rows, orient="index", columns=[*space.axes, "mean", "seconds"])
 
 
+@door
 def attribution_similarity(
     adata: AnnData, found: Mapping[str, pd.DataFrame], *, use_rep: str | None = None
 ) -> pd.DataFrame:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from sivae import _keys
-from sivae._checks import check_adata, one_of
+from sivae._checks import check_adata, door, one_of
 from sivae._errors import SetupError
 from sivae._space import read_space
 from sivae._values import frame, has_values
@@ -33,6 +33,7 @@ LEAST_VARIANCE: Final = 1e-9
 """Genes that vary less over the cells asked for are constant there and have no share."""
 
 
+@door
 def feature_awareness(
     adata: AnnData,
     model: Explainer | None = None,

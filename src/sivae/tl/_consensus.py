@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from sivae import _keys
-from sivae._checks import check_adata, one_of
+from sivae._checks import check_adata, door, one_of
 from sivae._errors import GeneMismatchError, OptionError, some
 from sivae._space import read_space
 from sivae._values import refuse_view
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     Array: TypeAlias = NDArray[np.float64]
 
 
+@door
 def consensus(
     adata: AnnData,
     embeddings: Sequence[str | pd.DataFrame],

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 import numpy as np
 import pandas as pd
 
-from sivae._checks import check_adata, names, number, one_of
+from sivae._checks import check_adata, door, names, number, one_of
 from sivae._errors import CellMismatchError, GeneMismatchError, OptionError, some
 from sivae._space import nearest_names
 from sivae._values import part_of
@@ -30,6 +30,7 @@ BASELINE: Final = "(baseline)"
 OTHERS: Final = "(other genes)"
 
 
+@door
 def contributions(
     adata: AnnData,
     model: Explainer,

@@ -10,7 +10,7 @@ import pandas as pd
 from scipy import sparse
 
 from sivae import _keys
-from sivae._checks import whole_number
+from sivae._checks import door, whole_number
 from sivae._errors import OptionError, SetupError, some
 from sivae._space import read_space
 from sivae.stats._enrichment import over_representation, rank_sums
@@ -49,6 +49,7 @@ class _Sets:
     genes: NDArray[np.str_]
 
 
+@door
 def enrich(
     adata: AnnData,
     gene_sets: GeneSets,

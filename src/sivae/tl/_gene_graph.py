@@ -13,7 +13,7 @@ import pandas as pd
 from scipy import sparse
 
 from sivae import _keys
-from sivae._checks import check_adata
+from sivae._checks import check_adata, door
 from sivae._errors import ArtefactError, OptionError, SetupError
 from sivae._extras import require
 from sivae._space import read_space
@@ -41,6 +41,7 @@ NODES: Final = {
 
 
 @overload
+@door
 def gene_graph(adata: AnnData, *, as_: Literal["edges"] = ..., use_rep: str | None = ...) -> pd.DataFrame: ...
 @overload
 def gene_graph(adata: AnnData, *, as_: Literal["networkx"], use_rep: str | None = ...) -> networkx.Graph: ...
@@ -97,6 +98,7 @@ def gene_graph(
     return edges if as_ == "edges" else _networkx(adata, space, edges)
 
 
+@door
 def write_graph(adata: AnnData, path: str | Path, *, use_rep: str | None = None, overwrite: bool = False) -> None:
     """Write the graph of genes to a file, whole or not at all.
 

@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING, Final, TypeAlias
 import numpy as np
 from scipy import sparse
 
+from sivae._checks import door
 from sivae._errors import ArtefactError, GeneMismatchError, OptionError, some, warn
 from sivae._space import nearest_names
 
@@ -24,6 +25,7 @@ WEIGHT: Final = re.compile(r",-?\d+(\.\d+)?([eE]-?\d+)?$")
 """Some libraries write "GENE,1.0"."""
 
 
+@door
 def read_gmt(path: str | Path) -> dict[str, list[str]]:
     r"""Read gene sets from a GMT file: one set a line, name, description and genes separated by tabs.
 

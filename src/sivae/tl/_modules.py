@@ -10,7 +10,7 @@ import pandas as pd
 from scipy import sparse
 
 from sivae import _keys
-from sivae._checks import check_adata, number, whole_number
+from sivae._checks import check_adata, door, number, whole_number
 from sivae._errors import OptionError, SetupError
 from sivae._rng import numpy_generator
 from sivae._space import read_space
@@ -35,6 +35,7 @@ UNASSIGNED = "unassigned"
 """Value of `var["sivae_module"]` for a gene in no module."""
 
 
+@door
 def modules(
     adata: AnnData,
     resolution: float | Literal["auto"] = "auto",
@@ -145,6 +146,7 @@ def modules(
         module_scores(adata)
 
 
+@door
 def module_scores(adata: AnnData) -> None:
     """Score every module in every cell, from the positions of cells and genes.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from sivae._checks import door
 from sivae._errors import OptionError
 from sivae._space import read_space
 from sivae.graph._compare import jaccard, pair_correlation
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from sivae._space import GeneSpace
 
 
+@door
 def neighbor_r2(adata: AnnData, *, layer: str | None = None, ridge: float = 10.0, seed: int = 0) -> pd.DataFrame:
     """Tell how well each gene is predicted by its neighbors on held-out cells, by closed-form ridge regression.
 
@@ -81,6 +83,7 @@ def neighbor_r2(adata: AnnData, *, layer: str | None = None, ridge: float = 10.0
     return pd.DataFrame({"r2": r2_f, "neighbors": listed}, index=pd.Index(names[genes_f], name="gene"))
 
 
+@door
 def neighbor_overlap(
     adata: AnnData,
     metrics: Sequence[str] = ("correlation", "cosine", "euclidean"),

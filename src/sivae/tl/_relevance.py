@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from sivae import _keys
-from sivae._checks import check_adata
+from sivae._checks import check_adata, door
 from sivae._errors import OptionError, SetupError, some
 from sivae._values import values_of
 from sivae.graph._attribution import attribution_loading
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+@door
 def gene_relevance(
     adata: AnnData,
     *,
