@@ -206,7 +206,8 @@ CALLS = {
     "datasets.planted": lambda w: (datasets.planted, {"n_cells": 20, "n_genes": 12, "n_factors": 2}),
     "datasets.planted_cohort": lambda w: (
         datasets.planted_cohort,
-        {"n_individuals": 4, "n_cells": 10, "n_genes": 24, "n_regulators": 2, "targets": 3, "n_rewired": 1, "n_expression": 2},
+        {"n_individuals": 4, "n_cells": 10, "n_genes": 24,
+         "n_regulators": 2, "targets": 3, "n_rewired": 1, "n_expression": 2},
     ),
     "explorer.build": lambda w: (explorer.build, {"adata": w.adata, "path": w.folder / "explorer.html"}),
     "io.from_reader": lambda w: (

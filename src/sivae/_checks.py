@@ -6,7 +6,7 @@ import functools
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
@@ -15,6 +15,7 @@ import numpy as np
 from sivae._errors import GeneMismatchError, OptionError, SetupError, some
 
 if TYPE_CHECKING:
+    import pandas as pd
     from anndata import AnnData
     from numpy.typing import NDArray
 
@@ -193,6 +194,38 @@ def check_genes(adata: AnnData, genes: Iterable[str]) -> None:
         )
 
 
+def check_model(name: str, value: object, method: str) -> None:
+    """Refuse what is no model: what lacks a method that is needed.
+
+    Raises
+    ------
+    OptionError
+        Naming what was passed instead.
+    """
+    if isinstance(value, type) or not callable(getattr(value, method, None)):
+        raise OptionError(
+            f"{name} is a {type(value).__name__}; expected a trained sivae.SiVAE, or what has its method {method}(). "
+            "Pass the model."
+        )
+
+
+def frames(name: str, value: object, *, of: str) -> dict[str, pd.DataFrame]:
+    """Frames by name, as a dictionary.
+
+    Raises
+    ------
+    OptionError
+        If they are something else.
+    """
+    import pandas as pd
+
+    if not isinstance(value, Mapping) or not all(isinstance(entry, pd.DataFrame) for entry in value.values()):
+        raise OptionError(
+            f"{name} is a {type(value).__name__}; expected frames by name, of {of}. Write {{'a': frame}}."
+        )
+    return {str(key): entry for key, entry in value.items()}
+
+
 def rows_of(n_cells: int, indices: object) -> NDArray[np.intp]:
     """Row numbers from row numbers or a mask.
 
@@ -295,6 +328,8 @@ def _flag(name: str, value: object, hint: str) -> bool:
 def _text(name: str, value: object, hint: str) -> str:
     if not isinstance(value, str):
         raise OptionError(_words(name, value, "expected one name, as text", hint))
+    if name == "key_added" and (not value or "/" in value or "\0" in value):
+        raise OptionError(_words(name, value, "expected a key that a file can hold: text without / and NUL", hint))
     return value
 
 

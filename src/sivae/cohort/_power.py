@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any, Final, final
@@ -192,7 +193,12 @@ def _listed(name: str, values: object) -> list[Any]:
     """Different values, in the order given."""
     if isinstance(values, str) or not hasattr(values, "__iter__"):
         raise OptionError(f"{name} is {values!r}; expected a list of numbers. Write {name}=[{values}].")
-    listed = list(dict.fromkeys(values))
+    listed = list(values)
+    if any(isinstance(value, Iterable) for value in listed):
+        raise OptionError(
+            f"{name} is {values!r}; expected a list of numbers, one beside the other. Write {name}=[1, 2]."
+        )
+    listed = list(dict.fromkeys(listed))
     if not listed:
         raise OptionError(f"{name} is empty; expected at least one number. Name some, or leave it out.")
     return listed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -97,7 +97,7 @@ def setup(
     normalize: str,
 ) -> Setup:
     """Check the AnnData and make its record (see `SiVAE.setup_anndata`)."""
-    if normalize not in ("auto", "log1p", "none"):
+    if not isinstance(normalize, str) or normalize not in ("auto", "log1p", "none"):
         raise SetupError(
             f"normalize is {normalize!r}; expected 'auto', 'log1p' or 'none'. 'auto' lets the values decide."
         )
@@ -133,7 +133,9 @@ def _check_lists(*columns: object) -> None:
                 f"Found the text {listed!r} where columns of obs are listed, expected a list of names. "
                 f"Write [{listed!r}]."
             )
-        for name in listed or ():  # type: ignore[attr-defined]
+        if listed is not None and not isinstance(listed, Iterable):
+            raise SetupError(f"Found {listed!r} where columns of obs are listed, expected a list of names. Write one.")
+        for name in () if listed is None else listed:
             a_name("A covariate", name, "column of obs")
 
 

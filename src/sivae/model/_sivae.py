@@ -199,6 +199,7 @@ class SiVAE:
         )
         _setup.write_record(adata, record)
 
+    @door
     def train(
         self,
         max_epochs: int | None = None,
@@ -636,6 +637,7 @@ class SiVAE:
         """
         return Explanation(self._module_(), self._trained(), self._read(adata), self._names)
 
+    @door
     def rotate(self, kind: Literal["variance", "varimax", "none"] = "variance") -> None:
         """Turn the axes of both maps together; predictions do not change.
 
@@ -702,6 +704,7 @@ class SiVAE:
         _annotate.write_genes(adata, genes, table, state, modelled)
         _annotate.write_uns(adata, state, self.options, variance_nk=np.asarray(variance_nk))
 
+    @door
     def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
         """Write the trained model as safetensors and JSON: no expression values, no cell names, no pickle.
 
@@ -728,6 +731,7 @@ class SiVAE:
         _artefact.write(a_path("folder", folder), config, weights, tables, overwrite=overwrite)
 
     @classmethod
+    @door
     def load(cls, folder: str | Path, adata: AnnData | None = None) -> SiVAE:
         """Read a saved model.
 

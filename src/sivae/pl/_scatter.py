@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -14,8 +15,6 @@ from sivae.pl import _labels, _points, _style
 from sivae.pl._tables import check_table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import pandas as pd
     from anndata import AnnData
     from matplotlib.axes import Axes
@@ -77,7 +76,8 @@ def awareness(
             )
         table = table[table["group"].astype(str) == group]
     known = [str(name) for name in dict.fromkeys(table["layer"])]
-    if len(layers) != 2 or any(layer not in known for layer in layers):
+    two = isinstance(layers, Sequence) and not isinstance(layers, str) and len(layers) == 2
+    if not two or any(layer not in known for layer in layers):
         raise OptionError(
             f"Found layers={layers!r}, expected two of {some(known)}. Pass a model to {AWARENESS} for 'full', pca=True "
             "for 'pca'."

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 import numpy as np
 import pandas as pd
 
-from sivae._checks import door
+from sivae._checks import check_adata, check_model, door, frames
 from sivae._errors import GeneMismatchError, SetupError, some
 from sivae._space import read_space
 from sivae.graph._attribution import attribution_loading, axis_agreement
@@ -111,6 +111,8 @@ def attributions(
     >>> found.shape, found.attrs["n_cells"]
     ((50, 3), 100)
     """
+    check_adata(adata)
+    check_model("model", model, "get_attributions")
     rows = sample_cells(adata, n_cells, groupby=groupby, seed=seed)
     started = time.perf_counter()
     each = model.get_attributions(
@@ -170,7 +172,7 @@ def attribution_agreement(
     >>> sivae.tl.attribution_agreement(adata, {"twice": twice}, use_rep="planted_v")["mean"].round(3).to_dict()
     {'twice': 1.0}
     """
-    space = read_space(adata, use_rep)
+    space, found = read_space(adata, use_rep), frames("found", found, of="sivae.tl.attributions")
     own = pd.DataFrame(space.v_gk, index=list(space.names), columns=list(space.axes))
     tables = _matched({OWN: own, **found})
     rows = {name: _row(tables[OWN], table, found[name].attrs) for name, table in tables.items() if name != OWN}
@@ -207,7 +209,7 @@ def attribution_similarity(
     >>> sivae.tl.attribution_similarity(adata, {"twice": twice}, use_rep="planted_v").shape
     (2, 2)
     """
-    space = read_space(adata, use_rep)
+    space, found = read_space(adata, use_rep), frames("found", found, of="sivae.tl.attributions")
     own = pd.DataFrame(space.v_gk, index=list(space.names))
     tables = _matched({OWN: own, **found})
     signed = {name: bool(frame.attrs.get("signed", True)) for name, frame in found.items()} | {OWN: True}

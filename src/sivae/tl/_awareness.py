@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from sivae import _keys
-from sivae._checks import check_adata, door, one_of
+from sivae._checks import check_adata, check_model, door, one_of
 from sivae._errors import SetupError
 from sivae._space import read_space
 from sivae._values import frame, has_values
@@ -137,6 +137,7 @@ def _rows(name: str, awareness_mg: Array, variance_mg: Array, groups: Groups, sp
 
 def _full(adata: AnnData, space: GeneSpace, model: Explainer) -> Layer:
     """Positions and joint layer side by side; NaN loadings where the model does not know a gene."""
+    check_model("model", model, "explain")
     explanation = model.explain(adata)
     z_nk, h_nd, v_gk, w_gd = explanation.layer()
     place = {name: position for position, name in enumerate(explanation.genes)}

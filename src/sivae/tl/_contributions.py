@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 import numpy as np
 import pandas as pd
 
-from sivae._checks import check_adata, door, names, number, one_of
+from sivae._checks import check_adata, check_model, door, names, number, one_of
 from sivae._errors import CellMismatchError, GeneMismatchError, OptionError, some
 from sivae._space import nearest_names
 from sivae._values import part_of
@@ -109,6 +109,7 @@ def contributions(
     True
     """
     check_adata(adata)
+    check_model("model", model, "explain")
     one_of("side", side, ("decoder", "encoder"))
     tolerance = number("tolerance", tolerance, allowed=lambda x: x > 0, expected="more than 0", hint="Take 0.001.")
     units = _units(adata, _listed("cells", cells), groupby)

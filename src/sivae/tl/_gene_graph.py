@@ -41,10 +41,10 @@ NODES: Final = {
 
 
 @overload
-@door
 def gene_graph(adata: AnnData, *, as_: Literal["edges"] = ..., use_rep: str | None = ...) -> pd.DataFrame: ...
 @overload
 def gene_graph(adata: AnnData, *, as_: Literal["networkx"], use_rep: str | None = ...) -> networkx.Graph: ...
+@door
 def gene_graph(
     adata: AnnData, *, as_: Literal["edges", "networkx"] = "edges", use_rep: str | None = None
 ) -> pd.DataFrame | networkx.Graph:

@@ -119,9 +119,10 @@ def as_sets(gene_sets: GeneSets) -> dict[str, list[str]]:
         )
     if not gene_sets:
         raise OptionError("Found no gene set, expected one or more: a mapping from names to genes.")
-    wrong = [name for name, genes in gene_sets.items() if isinstance(genes, str)]
+    wrong = [name for name, genes in gene_sets.items() if isinstance(genes, str) or not isinstance(genes, Iterable)]
     if wrong:
-        raise OptionError(f"The genes of {some(wrong)} are one text, expected a list of names.")
+        found = "one text" if isinstance(gene_sets[wrong[0]], str) else f"of type {type(gene_sets[wrong[0]]).__name__}"
+        raise OptionError(f"The genes of {some(wrong)} are {found}, expected a list of names. Write ['CD3D', 'CD3E'].")
     return {str(name): list(dict.fromkeys(str(gene) for gene in genes)) for name, genes in gene_sets.items()}
 
 

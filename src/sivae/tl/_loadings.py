@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from sivae._checks import check_adata, door, number, whole_number
+from sivae._checks import check_adata, check_model, door, number, whole_number
 from sivae._errors import OptionError, SetupError, some
 from sivae._space import read_space
 from sivae._values import part_of
@@ -254,6 +254,7 @@ def inferred_loadings(adata: AnnData, model: Explainer | None = None, *, n_point
 
 
 def _finite_differences(adata: AnnData, space: GeneSpace, model: Explainer, n_points: int) -> tuple[Any, Any]:
+    check_model("model", model, "explain")
     explanation, k = model.explain(part_of(adata, slice(0, 1))), space.v_gk.shape[1]
     if len(explanation.axes) != k:
         raise SetupError(
