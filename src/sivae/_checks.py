@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -258,8 +257,8 @@ def rows_of(n_cells: int, indices: object) -> NDArray[np.intp]:
 def door(function: Callable[P, R]) -> Callable[P, R]:
     """Check the arguments of a public function by how they are annotated, before it begins.
 
-    AnnData, numbers, flags, texts, lists of texts, paths, words of a `Literal` and axes of plots are checked; what the
-    function knows better (ranges, columns, genes) stays with it. Whatever equals the default as an object is taken.
+    AnnData, numbers, flags, texts, lists of texts, paths and axes of plots are checked; what the function knows better
+    (ranges, words, columns, genes) stays with it. Whatever equals the default as an object is taken.
 
     Raises
     ------
@@ -284,8 +283,7 @@ def door(function: Callable[P, R]) -> Callable[P, R]:
 def _kind(annotation: str) -> Callable[[str, Any, str], Any] | None:
     """What checks an argument that is annotated so, or None."""
     plain = annotation.strip("\"'").removesuffix(" | None")
-    words = re.findall(r"'([^']+)'", plain.replace('"', "'")) if plain.startswith("Literal[") else []
-    check = (lambda name, value, _: _word(name, value, words)) if words else KINDS.get(plain)
+    check = _text if plain.startswith("Literal[") else KINDS.get(plain)
     if check is None or plain == annotation.strip("\"'"):
         return check
     return lambda name, value, hint: None if value is None else check(name, value, hint)
@@ -295,11 +293,6 @@ def _hint(default: object) -> str:
     if default is inspect.Parameter.empty:
         return ""
     return "Leave it out to take the default." if default is None else f"{default!r} is the default."
-
-
-def _word(name: str, value: object, words: list[str]) -> str:
-    one_of(name, value, words)
-    return str(value)
 
 
 def _adata(name: str, value: object, _hint: str) -> object:
@@ -315,8 +308,9 @@ def _whole(name: str, value: object, hint: str) -> int:
     return found
 
 
-def _real(name: str, value: object, hint: str) -> float:
-    return number(name, value, allowed=lambda x: not np.isnan(x), expected="a number", hint=hint)
+def _real(name: str, value: object, hint: str) -> object:
+    number(name, value, allowed=lambda x: not np.isnan(x), expected="a number", hint=hint)
+    return value
 
 
 def _flag(name: str, value: object, hint: str) -> bool:

@@ -133,7 +133,7 @@ def _check_lists(*columns: object) -> None:
                 f"Found the text {listed!r} where columns of obs are listed, expected a list of names. "
                 f"Write [{listed!r}]."
             )
-        if listed is not None and not isinstance(listed, Iterable):
+        if listed is not None and (not isinstance(listed, Iterable) or hasattr(listed, "columns")):
             raise SetupError(f"Found {listed!r} where columns of obs are listed, expected a list of names. Write one.")
         for name in () if listed is None else listed:
             a_name("A covariate", name, "column of obs")

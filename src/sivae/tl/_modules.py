@@ -307,7 +307,7 @@ def _record(adata: AnnData, found: Communities | None, parameters: dict[str, Any
 
 
 def _check(resolution: float | str, *, fdr: float, min_size: int, min_stability: float, n_resamples: int) -> None:
-    if resolution != "auto":
+    if not (isinstance(resolution, str) and resolution == "auto"):
         number("resolution", resolution, allowed=lambda x: 0 < x < np.inf, expected='a positive number or "auto"')
     for name, share in {"fdr": fdr, "min_stability": min_stability}.items():
         number(name, share, allowed=lambda x: 0 <= x <= 1, expected="a number from 0 to 1")
