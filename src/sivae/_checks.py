@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 import numpy as np
 
+from sivae import _keys
 from sivae._errors import GeneMismatchError, OptionError, SetupError, some
 
 if TYPE_CHECKING:
@@ -48,12 +49,45 @@ def check_adata(adata: object) -> None:
     """
     anndata: Any = sys.modules.get("anndata")
     if anndata is not None and isinstance(adata, anndata.AnnData):
+        _check_records(adata)
+        _check_numbers(adata)
         return
     kind = type(adata).__name__
     known = "Path" if isinstance(adata, Path) else kind
     how = READ.get(known, MATRIX if hasattr(adata, "shape") else "Pass an AnnData.")
     found = f"{kind} {str(adata)!r}" if known in ("str", "Path") else kind
     raise SetupError(f"Found {found}, expected an AnnData (cells x genes). {how}")
+
+
+def _check_records(adata: AnnData) -> None:
+    """Refuse what is at the places of siVAE's records in `uns` and is no record."""
+    for key in (_keys.UNS, _keys.COHORT):
+        if key not in adata.uns:
+            continue
+        record = adata.uns[key]
+        parts = {part: record[part] for part in _keys.RECORDS if part in record} if isinstance(record, Mapping) else {}
+        wrong = [f"[{part!r}]" for part, value in parts.items() if not isinstance(value, Mapping)]
+        if not isinstance(record, Mapping) or wrong:
+            found = type(parts[wrong[0][2:-2]] if wrong else record).__name__
+            raise SetupError(
+                f"uns[{key!r}]{wrong[0] if wrong else ''} is a {found}, expected the record that siVAE writes there. "
+                f"Remove it (del adata.uns[{key!r}]) and make it again."
+            )
+
+
+def _check_numbers(adata: AnnData) -> None:
+    """Refuse texts and objects where siVAE writes numbers."""
+    for place, keys in _keys.NUMBERS.items():
+        held: Any = getattr(adata, place)
+        for key in keys:
+            if key not in held:
+                continue
+            kind = getattr(getattr(held[key], "dtype", None), "kind", "f")
+            if kind not in "biuf":
+                raise SetupError(
+                    f"{place}[{key!r}] holds values of type {held[key].dtype}, expected the numbers that siVAE writes "
+                    f"there. Remove it (del adata.{place}[{key!r}]) and make it again."
+                )
 
 
 def check_names(adata: AnnData, *axes: str) -> None:

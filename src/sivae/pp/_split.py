@@ -99,6 +99,8 @@ def _dealt(adata: AnnData, label_key: str | None, seed: int) -> tuple[NDArray[np
     check_names(adata, "obs_names")
     whole_number("seed", seed, least=0, hint="0 is the default.")
     names = np.asarray(adata.obs_names, dtype=str)
+    if len(names) == 0:
+        raise SetupError("The AnnData has no cells; expected at least one. Check the filters before it.")
     labels = np.zeros(len(names), np.intp)
     if label_key is not None:
         obs = frame(adata.obs)
