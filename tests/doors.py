@@ -81,7 +81,7 @@ def published():
     """A model of the published recipe, trained in its three phases."""
     adata = cells()
     SiVAE.setup_anndata(adata, batch_key="batch")
-    small = PublishedOptions(encoder=(8,), decoder=(8,), iterations=4, batch_size=32, kl_warmup=2)
+    small = PublishedOptions(encoder=(8,), decoder=(8, 8), iterations=4, batch_size=32, kl_warmup=2)
     model = SiVAE(adata, n_latent=2, recipe="choi2023", published=small)
     train(model, max_steps=None, checks=2)
     return model
@@ -297,3 +297,26 @@ CALLS = {
     "tl.recoded_loadings": lambda w: (tl.recoded_loadings, {"adata": w.adata, "groupby": "kind", "n_components": 1}),
     "tl.write_graph": lambda w: (tl.write_graph, {"adata": w.adata, "path": w.folder / "graph.csv"}),
 }  # fmt: skip
+
+
+def fingerprint(adata):
+    """Everything that an AnnData holds, as text: equal before and after what must not change it."""
+    parts = [str(adata.shape), _text_of(adata.X), _text_of(adata.obs), _text_of(adata.var), _text_of(dict(adata.uns))]
+    for place in ("layers", "obsm", "varm", "obsp", "varp"):
+        parts += [f"{place}/{key}: {_text_of(value)}" for key, value in sorted(dict(getattr(adata, place)).items())]
+    return "\n".join(parts)
+
+
+def _text_of(value):
+    if isinstance(value, pd.DataFrame):
+        return f"{list(value.columns)} {list(value.index)} {value.to_dict('list')}"
+    if hasattr(value, "toarray"):
+        return f"{value.format} {value.data.tobytes()} {value.indices.tobytes()} {value.indptr.tobytes()}"
+    if isinstance(value, dict):
+        return str({str(key): _text_of(entry) for key, entry in sorted(value.items(), key=lambda pair: str(pair[0]))})
+    return f"{value.dtype} {value.tobytes()}" if isinstance(value, np.ndarray) else repr(value)
+
+
+def files(folder):
+    """What is in a folder: names, sizes and times."""
+    return sorted((str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in Path(folder).rglob("*"))

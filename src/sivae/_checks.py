@@ -347,7 +347,14 @@ def _real(name: str, value: object, hint: str) -> object:
     return value
 
 
-def _flag(name: str, value: object, hint: str) -> bool:
+def flag(name: str, value: object, hint: str) -> bool:
+    """The value as True or False.
+
+    Raises
+    ------
+    OptionError
+        If it is something else, for example a word.
+    """
     if not isinstance(value, bool | np.bool_):
         raise OptionError(_words(name, value, "expected True or False", hint))
     return bool(value)
@@ -371,7 +378,7 @@ KINDS: Final[dict[str, Callable[[str, Any, str], Any]]] = {
     "AnnData": _adata,
     "int": _whole,
     "float": _real,
-    "bool": _flag,
+    "bool": flag,
     "str": _text,
     "str | Path": lambda name, value, _: a_path(name, value),
     "Sequence[str]": lambda name, value, _: names(name, value),

@@ -136,7 +136,8 @@ def _check_lists(*columns: object) -> None:
         if listed is not None and (not isinstance(listed, Iterable) or hasattr(listed, "columns")):
             raise SetupError(f"Found {listed!r} where columns of obs are listed, expected a list of names. Write one.")
         for name in () if listed is None else listed:
-            a_name("A covariate", name, "column of obs")
+            if not isinstance(name, str):
+                raise SetupError(f"A covariate is {name!r}; expected the name of one column of obs. Give it as text.")
 
 
 def _chosen(adata: AnnData, layer: str | None, found: Survey) -> str:
