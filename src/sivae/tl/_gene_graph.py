@@ -17,6 +17,7 @@ from sivae._checks import check_adata, door
 from sivae._errors import ArtefactError, OptionError, SetupError
 from sivae._extras import require
 from sivae._space import read_space
+from sivae._whole import check_place
 from sivae.graph._edges import edge_pvalues, pair_correlations
 from sivae.stats._fdr import adjust
 from sivae.tl._similarity import correlation_of
@@ -142,6 +143,7 @@ def write_graph(adata: AnnData, path: str | Path, *, use_rep: str | None = None,
         raise OptionError(f"Found the name {path.name!r}, expected one that ends in .graphml or .csv.")
     if path.exists() and not overwrite:
         raise ArtefactError(f"{path} exists, expected a new name. Choose another, or pass overwrite=True.")
+    check_place(path, what="The graph", example="genes.csv")
     if path.suffix == ".csv":
         edges = gene_graph(adata, use_rep=use_rep)
         with _whole(path) as temporary:
