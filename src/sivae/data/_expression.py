@@ -288,7 +288,7 @@ def size_factor_unit(values_ng: Rows, adata: AnnData, setup: Setup) -> float:
         return 1.0
     factors = np.asarray(frame(adata.obs)[setup.size_factor_key], np.float64)
     total = sum(float(values_cg.sum(dtype=np.float64)) for _, values_cg in values_ng.blocks())
-    return float(total / factors.sum())
+    return float(total / factors.sum()) if total > 0 else 1.0
 
 
 def library_size(values_ng: Rows, adata: AnnData, setup: Setup, *, unit: float) -> NDArray[np.float32]:

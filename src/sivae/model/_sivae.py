@@ -484,7 +484,8 @@ class SiVAE:
     def get_elbo(self, adata: AnnData | None = None) -> float:
         """Evidence lower bound per cell (kl_scale "bound" and gamma 0), with one draw of z and v per cell and gene.
 
-        Higher is better. The gene posterior's share is its divergence divided by the number of training cells.
+        Higher is better. The gene posterior's share is its divergence divided by the number of training cells. The
+        draws are the same each time, and go by the order of the cells: in another order it is another estimate.
         """
         module, expression = self._module_(), self._read(adata)
         settings = self.options.published
