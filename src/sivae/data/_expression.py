@@ -86,7 +86,8 @@ def _raw_design(adata: AnnData, setup: Setup) -> NDArray[np.float32]:
 
 def _numbers(obs: pd.DataFrame, key: str, *, positive: bool = False) -> NDArray[np.float32]:
     try:
-        values = obs[key].to_numpy(np.float32)
+        with np.errstate(over="ignore"):  # what is beyond 32 bits is refused as infinite
+            values = obs[key].to_numpy(np.float32)
     except (TypeError, ValueError):
         raise SetupError(
             f"obs[{key!r}] is not numeric ({obs[key].dtype}), expected numbers as in the training cells. "

@@ -240,12 +240,15 @@ def refuse_wrong(values: NDArray[Any], obs: pd.DataFrame, key: str, *, positive:
     SetupError
         Naming the column and the first of the cells.
     """
-    wrong = ~np.isfinite(values) | (values <= 0 if positive else np.zeros(len(values), bool))
+    with np.errstate(over="ignore", under="ignore"):
+        held = values.astype(np.float32)
+    wrong = ~np.isfinite(held) | (held <= 0 if positive else np.zeros(len(values), bool))
     if wrong.any():
         at = int(np.argmax(wrong))
+        beyond = " as 32 bits hold it" if np.isfinite(values[at]) and (values[at] > 0 or not positive) else ""
         raise SetupError(
-            f"obs[{key!r}] must be {'positive' if positive else 'finite'}; it is not for cell {obs.index[at]!r} "
-            f"({values[at]:g}). Fill it in or drop the cell."
+            f"obs[{key!r}] must be {'positive' if positive else 'finite'}{beyond}; it is not for cell "
+            f"{obs.index[at]!r} ({values[at]:g}). Fill it in or drop the cell."
         )
 
 
