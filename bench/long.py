@@ -60,7 +60,7 @@ def trained(likelihood: str, n_steps: int, *, every: int | None = None) -> dict[
     return record(np.array(notes, float), n_steps) | {
         "steps": steps,
         "ms_per_step": round(1000 * (time.perf_counter() - start) / n_steps, 2),
-        "finite": all(bool(np.isfinite(end).all()) for end in ends),
+        "finite": all(bool(np.isfinite(np.asarray(end)).all()) for end in ends),
     }
 
 
