@@ -74,6 +74,8 @@ DATA = [
     ("gene_neighbors", "facts", put("uns", "sivae", {"facts": 3}), SetupError, "['facts'] is a int", "make it again"),
     ("gene_neighbors", "covariance", put("uns", "sivae", {"joint_covariance": np.eye(1)}), SetupError, "(1, 1)"),
     ("gene_neighbors", "covariance text", put("uns", "sivae", {"joint_covariance": "x"}), SetupError, "table of"),
+    ("gene_neighbors", "covariance NaN", put("uns", "sivae", {"joint_covariance": np.full((8, 8), np.nan)}), SetupError,
+     "not finite", "finite numbers", "Annotate"),
     ("gene_neighbors", "noise", put("var", "sivae_noise_variance", "x"), SetupError, "sivae_noise_variance", "again"),
     ("neighbors_of", "none found", gone("varp", "sivae_distances"), SetupError, "gene_neighbors(adata) first"),
     ("neighbors_of", "no record", put("uns", "sivae", {}), SetupError, "expected the neighbors", "gene_neighbors"),
