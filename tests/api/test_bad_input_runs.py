@@ -151,7 +151,7 @@ WORDS = {
     "explore: nowhere": (["explore", "run", "-o", "no/x.html"], "no folder no", "Make it first"),
     "info: empty": (["info", ""], "no run.json", "expected the folder of a run"),
     "info: newline": (["info", "a\nb"], "no run.json in a\\nb", "expected the folder of a run"),
-    "info: long": (["info", LONG], "xpected"),
+    "info: long": (["info", LONG], "File name too long", "Nothing was written"),
     "report: no run": (["report", "good.h5ad"], "no run.json in good.h5ad", "expected the folder of a run"),
     "fit: long name": (["fit", LONG, "-o", "o"], "xpected"),
     "fit: long place": (["fit", "good.h5ad", "-o", LONG], "xpected"),

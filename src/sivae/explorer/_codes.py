@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final, final
 
 import numpy as np
 
-from sivae._errors import SetupError
 from sivae.stats import entries
 
 if TYPE_CHECKING:
@@ -75,12 +74,6 @@ def _entries(values: Standardised) -> Iterator[tuple[NDArray[np.int64], NDArray[
             seen = value > 0
             yield cell[seen], gene[seen], np.ones(int(seen.sum()))
         else:
-            wrong = ~np.isfinite(value) if values.factor_n is None else ~(np.isfinite(value) & (value >= 0))
-            if wrong.any():
-                raise SetupError(
-                    f"{values.values.where} holds {value[wrong][0]:g}; expected the values that the model read. "
-                    "Mend or drop it first."
-                )
             yield cell, gene, value if values.factor_n is None else np.log1p(value * values.factor_n[cell])
 
 
