@@ -13,7 +13,7 @@ from bench._common import HERE, RESULTS, table
 NAMES = (
     "cells", "hidden", "sizes", "gammas", "recipe", "profiles", "neighborhoods", "queries", "hubs", "gene_space",
     "attribution", "images", "logic", "batches", "null_hubs", "planted_hubs", "steps", "loss", "ldvae", "growth",
-    "step_limits", "out_of_core", "processes", "kills", "wide", "chromatin",
+    "step_limits", "out_of_core", "processes", "kills", "wide", "chromatin", "long",
     "individuals", "null_individuals", "individuals_time", "individuals_blood",
 )  # fmt: skip
 DOCS = HERE.parent / "docs"

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 import numpy as np
 
+from sivae import _keys
 from sivae._errors import GeneMismatchError, OptionError, SetupError, some
 
 if TYPE_CHECKING:
+    import pandas as pd
     from anndata import AnnData
     from numpy.typing import NDArray
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 READ: Final = {
     "str": "Read the file first: anndata.read_h5ad(path).",
@@ -25,6 +32,10 @@ READ: Final = {
     "NoneType": "Pass the cells, for example adata = anndata.read_h5ad(path).",
 }
 """How an AnnData is made of what is passed instead."""
+LONGEST_FILE_NAME: Final = 255
+"""Bytes; file systems take no longer name."""
+MOST_DRAWS: Final = 10**8
+"""Permutations or random draws that a number may ask for."""
 MATRIX: Final = "Make one of it: anndata.AnnData(matrix), with names of cells and genes."
 
 
@@ -38,12 +49,45 @@ def check_adata(adata: object) -> None:
     """
     anndata: Any = sys.modules.get("anndata")
     if anndata is not None and isinstance(adata, anndata.AnnData):
+        _check_records(adata)
+        _check_numbers(adata)
         return
     kind = type(adata).__name__
     known = "Path" if isinstance(adata, Path) else kind
     how = READ.get(known, MATRIX if hasattr(adata, "shape") else "Pass an AnnData.")
     found = f"{kind} {str(adata)!r}" if known in ("str", "Path") else kind
     raise SetupError(f"Found {found}, expected an AnnData (cells x genes). {how}")
+
+
+def _check_records(adata: AnnData) -> None:
+    """Refuse what is at the places of siVAE's records in `uns` and is no record."""
+    for key in (_keys.UNS, _keys.COHORT):
+        if key not in adata.uns:
+            continue
+        record = adata.uns[key]
+        parts = {part: record[part] for part in _keys.RECORDS if part in record} if isinstance(record, Mapping) else {}
+        wrong = [f"[{part!r}]" for part, value in parts.items() if not isinstance(value, Mapping)]
+        if not isinstance(record, Mapping) or wrong:
+            found = type(parts[wrong[0][2:-2]] if wrong else record).__name__
+            raise SetupError(
+                f"uns[{key!r}]{wrong[0] if wrong else ''} is a {found}, expected the record that siVAE writes there. "
+                f"Remove it (del adata.uns[{key!r}]) and make it again."
+            )
+
+
+def _check_numbers(adata: AnnData) -> None:
+    """Refuse texts and objects where siVAE writes numbers."""
+    for place, keys in _keys.NUMBERS.items():
+        held: Any = getattr(adata, place)
+        for key in keys:
+            if key not in held:
+                continue
+            kind = getattr(getattr(held[key], "dtype", None), "kind", "f")
+            if kind not in "biuf":
+                raise SetupError(
+                    f"{place}[{key!r}] holds values of type {held[key].dtype}, expected the numbers that siVAE writes "
+                    f"there. Remove it (del adata.{place}[{key!r}]) and make it again."
+                )
 
 
 def check_names(adata: AnnData, *axes: str) -> None:
@@ -126,7 +170,13 @@ def a_path(name: str, value: object) -> Path:
     """
     if not isinstance(value, str | Path) or not str(value):
         raise OptionError(f"{name} is {value!r}; expected a path. Give its name as text or as a pathlib.Path.")
-    return Path(value)
+    path = Path(value)
+    if "\0" in str(path) or any(len(part.encode(errors="replace")) > LONGEST_FILE_NAME for part in path.parts):
+        raise OptionError(
+            f"{name} is {str(path)!r}; expected names of at most {LONGEST_FILE_NAME} bytes without NUL. "
+            "Choose another name."
+        )
+    return path
 
 
 def a_name(name: str, value: object, of: str) -> str | None:
@@ -177,6 +227,38 @@ def check_genes(adata: AnnData, genes: Iterable[str]) -> None:
         )
 
 
+def check_model(name: str, value: object, method: str) -> None:
+    """Refuse what is no model: what lacks a method that is needed.
+
+    Raises
+    ------
+    OptionError
+        Naming what was passed instead.
+    """
+    if isinstance(value, type) or not callable(getattr(value, method, None)):
+        raise OptionError(
+            f"{name} is a {type(value).__name__}; expected a trained sivae.SiVAE, or what has its method {method}(). "
+            "Pass the model."
+        )
+
+
+def frames(name: str, value: object, *, of: str) -> dict[str, pd.DataFrame]:
+    """Frames by name, as a dictionary.
+
+    Raises
+    ------
+    OptionError
+        If they are something else.
+    """
+    import pandas as pd
+
+    if not isinstance(value, Mapping) or not all(isinstance(entry, pd.DataFrame) for entry in value.values()):
+        raise OptionError(
+            f"{name} is a {type(value).__name__}; expected frames by name, of {of}. Write {{'a': frame}}."
+        )
+    return {str(key): entry for key, entry in value.items()}
+
+
 def rows_of(n_cells: int, indices: object) -> NDArray[np.intp]:
     """Row numbers from row numbers or a mask.
 
@@ -201,3 +283,108 @@ def rows_of(n_cells: int, indices: object) -> NDArray[np.intp]:
             "cells. Leave out what is beyond."
         )
     return rows.astype(np.intp)
+
+
+# ------------------------------------------------------------------------------------------------- whole signatures
+
+
+def door(function: Callable[P, R]) -> Callable[P, R]:
+    """Check the arguments of a public function by how they are annotated, before it begins.
+
+    AnnData, numbers, flags, texts, lists of texts, paths and axes of plots are checked; what the function knows better
+    (ranges, words, columns, genes) stays with it. Whatever equals the default as an object is taken.
+
+    Raises
+    ------
+    SetupError, OptionError
+        When the function is called, naming the argument.
+    """
+    signature = inspect.signature(function)
+    kinds = {name: _kind(str(parameter.annotation)) for name, parameter in signature.parameters.items()}
+
+    @functools.wraps(function)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+        given = signature.bind(*args, **kwargs)
+        for name, value in given.arguments.items():
+            kind, default = kinds[name], signature.parameters[name].default
+            if kind is not None and value is not default:
+                given.arguments[name] = kind(name, value, _hint(default))
+        return function(*given.args, **given.kwargs)
+
+    return checked
+
+
+def _kind(annotation: str) -> Callable[[str, Any, str], Any] | None:
+    """What checks an argument that is annotated so, or None."""
+    plain = annotation.strip("\"'").removesuffix(" | None")
+    check = _text if plain.startswith("Literal[") else KINDS.get(plain)
+    if check is None or plain == annotation.strip("\"'"):
+        return check
+    return lambda name, value, hint: None if value is None else check(name, value, hint)
+
+
+def _hint(default: object) -> str:
+    if default is inspect.Parameter.empty:
+        return ""
+    return "Leave it out to take the default." if default is None else f"{default!r} is the default."
+
+
+def _adata(name: str, value: object, _hint: str) -> object:
+    check_adata(value)
+    return value
+
+
+def _whole(name: str, value: object, hint: str) -> int:
+    least = 0 if name == "seed" else -sys.maxsize
+    found = whole_number(name, value, least=least, hint=hint)
+    if name in ("n_permutations", "n_draws", "n_resamples", "n_repeats", "n_subsets") and found > MOST_DRAWS:
+        raise OptionError(_words(name, value, f"expected at most {MOST_DRAWS}", hint))
+    return found
+
+
+def _real(name: str, value: object, hint: str) -> object:
+    number(name, value, allowed=lambda x: not np.isnan(x), expected="a number", hint=hint)
+    return value
+
+
+def flag(name: str, value: object, hint: str) -> bool:
+    """The value as True or False.
+
+    Raises
+    ------
+    OptionError
+        If it is something else, for example a word.
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise OptionError(_words(name, value, "expected True or False", hint))
+    return bool(value)
+
+
+def _text(name: str, value: object, hint: str) -> str:
+    if not isinstance(value, str):
+        raise OptionError(_words(name, value, "expected one name, as text", hint))
+    if name == "key_added" and (not value or "/" in value or "\0" in value):
+        raise OptionError(_words(name, value, "expected a key that a file can hold: text without / and NUL", hint))
+    return value
+
+
+def _axes(name: str, value: object, hint: str) -> object:
+    if not hasattr(value, "get_xlim"):
+        raise OptionError(_words(name, value, "expected axes of matplotlib", hint))
+    return value
+
+
+KINDS: Final[dict[str, Callable[[str, Any, str], Any]]] = {
+    "AnnData": _adata,
+    "int": _whole,
+    "float": _real,
+    "bool": flag,
+    "str": _text,
+    "str | Path": lambda name, value, _: a_path(name, value),
+    "Sequence[str]": lambda name, value, _: names(name, value),
+    "Iterable[str]": lambda name, value, _: names(name, value),
+    "Axes": _axes,
+}
+"""What checks an argument of each annotation; "... | None" as well."""
+for _alias in ("Baseline", "Metric", "Mode", "Model", "Of", "Score", "Side", "Test", "Weights", "Method"):
+    KINDS[_alias] = _text

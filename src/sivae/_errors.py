@@ -15,7 +15,15 @@ SiVAEWarning              (a UserWarning)
 
 from __future__ import annotations
 
+import re
+import sys
 import warnings
+from pathlib import Path
+from typing import Final
+
+PACKAGE: Final = str(Path(__file__).parent)
+LONGEST_WORD: Final = 250
+"""Letters of a name that a message shows in full: names come from data."""
 
 
 class SiVAEError(Exception):
@@ -26,7 +34,7 @@ class SiVAEError(Exception):
 
     def __str__(self) -> str:
         # KeyError would print the repr of its message.
-        return str(self.args[0]) if self.args else ""
+        return one_line(str(self.args[0])) if self.args else ""
 
 
 class SetupError(SiVAEError, ValueError):
@@ -70,8 +78,17 @@ class SiVAEWarning(UserWarning):
 
 
 def warn(message: str) -> None:
-    """Issue a `SiVAEWarning` that points at the caller of the public function."""
-    warnings.warn(message, SiVAEWarning, stacklevel=3)
+    """Issue a `SiVAEWarning` that points at the first line outside of the package."""
+    level, frame = 2, sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(one_line(message), SiVAEWarning, stacklevel=level)
+
+
+def one_line(text: str) -> str:
+    """Text that holds names from data, as one line: what is no letter is written out, endless words are cut."""
+    text = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+    return re.sub(rf"\S{{{LONGEST_WORD + 1},}}", lambda word: f"{word[0][:100]}...{word[0][-50:]}", text)
 
 
 def some(names: object, limit: int = 5) -> str:

@@ -102,3 +102,23 @@ MEAN_EXPRESSION: Final = "mean_expression"
 """Layer of individuals x genes: log1p of the mean of counts per 10,000; the mean value where there are no counts."""
 DETECTION: Final = "detection"
 """Layer of individuals x genes: share of cells in which the gene is not zero."""
+
+LAYERS: Final = (
+    PROJECTION, EXPLAINED_VARIANCE, NORM, DEGREE, STRENGTH, MEAN_EXPRESSION,
+    DETECTION,
+)  # fmt: skip
+NUMBERS: Final = {
+    "obs": (N_CELLS, DEPTH),
+    "var": (
+        R2, NOISE, NOISE_VARIANCE, HUB_SCORE, CONNECTED_P, CONNECTED_Q,
+        MODULE_STABILITY, STABILITY, SCALE, BIAS, MODELLED, HUB, CONNECTED,
+    ),
+    "obsm": (CELLS, POSITIONS, EDGES, EDGE_STRENGTH, MATCHED, MAP),
+    "varm": (GENES, GENES_VAR, JOINT, ENCODER, CONSENSUS),
+    "layers": (*LAYERS, *(layer + SE_SUFFIX for layer in LAYERS)),
+}  # fmt: skip
+"""What siVAE writes as numbers."""
+RECORDS: Final = (
+    "setup", "options", "facts", "rotation", "neighbors", "hubs", "modules", "run", "failed", "similarity", "map",
+)  # fmt: skip
+"""Parts of the records in `uns` that are records themselves."""

@@ -142,7 +142,7 @@ def read_space(adata: AnnData, use_rep: str | None = None) -> GeneSpace:
     space = GeneSpace(
         tuple(str(n) for n in adata.var_names[rows]), rows, adata.n_vars, rep, position_gk[rows], modelled
     )
-    return replace(space, **_knowledge(adata, rows)) if own else space
+    return replace(space, **_knowledge(adata, rows, position_gk.shape[1])) if own else space
 
 
 def made_of_loadings(adata: AnnData) -> list[tuple[str, str]]:
@@ -172,20 +172,53 @@ def _positions(adata: AnnData, rep: str) -> Array:
     return values
 
 
-def _knowledge(adata: AnnData, rows: Positions) -> dict[str, Any]:
+def _knowledge(adata: AnnData, rows: Positions, n_axes: int) -> dict[str, Any]:
     """What `annotate` wrote beside the positions, where it is there."""
     found: dict[str, Any] = {}
     arrays = {"variance_gk": _keys.GENES_VAR, "w_gd": _keys.JOINT, "encoder_gk": _keys.ENCODER}
     columns = {"noise_g": _keys.NOISE_VARIANCE, "r2_g": _keys.R2, "pvalue_g": _keys.CONNECTED_P}
     for name, key in arrays.items():
         if key in adata.varm:
-            found[name] = np.asarray(adata.varm[key], dtype=np.float64)[rows]
+            found[name] = _table(adata.varm[key], f"varm[{key!r}]")[rows]
     for name, key in columns.items():
         if key in adata.var:
-            found[name] = adata.var[key].to_numpy(dtype=np.float64)[rows]
+            found[name] = _column(adata, key)[rows]
     record = dict(adata.uns.get(_keys.UNS, {}))
     if "joint_covariance" in record:
-        found["covariance"] = np.asarray(record["joint_covariance"], dtype=np.float64)
+        found["covariance"] = _covariance(record["joint_covariance"], n_axes, found.get("w_gd"))
     if "n_training_cells" in dict(record.get("facts", {})):
         found["n_cells"] = int(record["facts"]["n_training_cells"])
+    return found
+
+
+def _table(values: Any, where: str) -> Array:
+    """A table of numbers, genes x axes or of a covariance."""
+    try:
+        table = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        table = np.empty(0)
+    if table.ndim != 2:
+        raise SetupError(f"{where} is not a table of numbers as annotate writes it. Annotate this AnnData again.")
+    return table
+
+
+def _column(adata: AnnData, key: str) -> Array:
+    try:
+        return np.asarray(adata.var[key].to_numpy(dtype=np.float64, na_value=np.nan))
+    except (TypeError, ValueError):
+        raise SetupError(
+            f"var[{key!r}] is not numeric ({adata.var[key].dtype}), expected numbers as annotate writes them. "
+            "Annotate this AnnData again."
+        ) from None
+
+
+def _covariance(values: Any, n_axes: int, w_gd: Array | None) -> Array:
+    """Covariance of (z, h), or of z where no joint layer is known."""
+    where = f"uns[{_keys.UNS!r}]['joint_covariance']"
+    found, width = _table(values, where), n_axes + (0 if w_gd is None else w_gd.shape[1])
+    if found.shape[0] != found.shape[1] or found.shape[0] < width or not np.isfinite(found).all():
+        raise SetupError(
+            f"{where} has shape {found.shape}{'' if np.isfinite(found).all() else ' and is not finite'}, expected "
+            f"({width}, {width}) of finite numbers as annotate writes it. Annotate this AnnData again."
+        )
     return found

@@ -439,7 +439,7 @@ ARGUMENTS = {
     "plot one axis": (lambda m: sivae.pl.genes(annotated(), 0), "Found axes [0]", "expected 2 different"),
     "plot fraction": (lambda m: sivae.pl.cells(annotated(), (0, 1.5)), "[0, 1.5]", "expected 2 different"),
     "plot labels": (lambda m: sivae.pl.genes(annotated(), n_labels="x"), "n_labels is 'x'", "whole number"),
-    "loadings": (lambda m: sivae.pl.loadings(annotated(), "x"), "Found axes ['x']", "expected 1 different"),
+    "loadings": (lambda m: sivae.pl.loadings(annotated(), "x"), "axis is 'x'", "expected a whole number"),
     "report path": (lambda m: sivae.report.build(annotated(), None), "path is None", "expected a path"),
     "report label": (lambda m: sivae.report.build(annotated(), "x", label="no"), "no column 'no'", "expected one of"),
 }  # fmt: skip

@@ -294,7 +294,7 @@ def test_no_module_at_all(adata, sets):
         ({"gene": "G000"}, OptionError, "Name a gene"),
         ({"n_top": 0}, OptionError, "n_top is 0"),
         ({"of": "neighbors", "gene": "g001"}, GeneMismatchError, "Did you mean G001"),
-        ({"background": "G001"}, OptionError, "a list of genes"),
+        ({"background": "G001"}, OptionError, "expected a list of names"),
         ({"background": ["g001"]}, GeneMismatchError, "Did you mean G001"),
     ],
 )

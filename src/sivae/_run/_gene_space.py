@@ -98,7 +98,7 @@ def neighbors(run: Path, genes: Sequence[str], *, n_neighbors: int | None, metri
 
     adata = open_gene_space(run)
     read_space(adata).find(genes)
-    known = dict(adata.uns[_keys.UNS].get("neighbors", {}))
+    known = dict(dict(adata.uns.get(_keys.UNS, {})).get("neighbors", {}))
     number = int(known.get("n_neighbors", NEIGHBORS)) if n_neighbors is None else n_neighbors
     if not known or number > int(known["n_neighbors"]) or metric is not None:
         metric = str(known.get("metric", "auto")) if metric is None else metric
@@ -169,6 +169,9 @@ def module_members(adata: AnnData) -> pd.DataFrame:
     table = adata.var[[key for key in columns.values() if key in adata.var]].copy()
     table.columns = [name for name, key in columns.items() if key in adata.var]
     table.insert(1, "gene", adata.var_names.astype(str))
+    for name in ("stability", "score"):  # as modules alone, without hubs, leave them
+        if name not in table:
+            table[name] = float("nan")
     table["module"] = table["module"].astype(str)
     table = table[table["module"].str.startswith("module")]
     table["order"] = table["module"].str.removeprefix("module").astype(int)

@@ -163,6 +163,11 @@ def embed_genes(run: Path, data: Path, out: Path) -> AnnData:
     _check_embed(run, out)
     with whole_file(out) as temporary, open_cells(data) as cells, open_cells(run / CELLS) as trained:
         adata, known = cells.adata, trained.adata
+        if _keys.MODELLED not in known.var:
+            raise ArtefactError(
+                f"{run / CELLS} has no var[{_keys.MODELLED!r}], expected the cells of the run as it was written. The "
+                "run is damaged: copy or make it again."
+            )
         modelled = np.asarray(known.var[_keys.MODELLED], dtype=bool)
         model = SiVAE.load(run / MODEL, known[:, modelled])
         mean, variance = model.get_feature_representation(adata, return_dist=True)

@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from sivae import __version__, _launched
-from sivae._errors import OptionError, ProcessError, SiVAEError, SiVAEWarning
+from sivae._errors import OptionError, ProcessError, SiVAEError, SiVAEWarning, one_line
 
 app = typer.Typer(
     add_completion=False,
@@ -120,7 +120,7 @@ def fail(error: SiVAEError, more: str = "") -> NoReturn:
 
 
 def _fail_unforeseen(error: Exception) -> NoReturn:
-    words = (str(error).splitlines() or [""])[0]
+    words = one_line((str(error).splitlines() or [""])[0])
     found = f"{type(error).__name__}: {words}" if words else type(error).__name__
     advice = "Nothing was written. sivae --debug COMMAND shows where it arose"
     if not isinstance(error, OSError | MemoryError):

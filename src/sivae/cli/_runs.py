@@ -198,7 +198,7 @@ def info(run: Run) -> None:
 
     with plainly():
         record = _run.read_any_record(run)
-        for name, value in _cohort_rows(record) if "individuals" in record else _rows(record):
+        for name, value in _described(run, record):
             typer.echo(f"{name:<18} {value}")
         listed = sorted(entry.name + ("/" if entry.is_dir() else "") for entry in run.iterdir())
         typer.echo(f"{'files':<18} {', '.join(listed)}")
@@ -258,6 +258,18 @@ def explore(
 
     with plainly():
         typer.echo(f"Wrote {_run.rebuild_explorer(run, out=output, label=label)}")
+
+
+def _described(run: Path, record: dict[str, Any]) -> list[tuple[str, str]]:
+    from sivae._errors import ArtefactError
+
+    try:
+        return _cohort_rows(record) if "individuals" in record else _rows(record)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ArtefactError(
+            f"{run / 'run.json'} does not describe a run ({error}), expected what sivae wrote there. The run is "
+            "damaged: copy or make it again."
+        ) from error
 
 
 def _cohort_rows(record: dict[str, Any]) -> list[tuple[str, str]]:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from sivae._checks import whole_number
+from sivae._checks import door, whole_number
 from sivae._errors import OptionError
 from sivae.cohort._phenotype import read_layer
 from sivae.cohort._samples import check_samples
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
+@door
 def central_genes(
     samples: AnnData, *, n_top: int = 100, layer: str | None = None, min_individuals: int = 1
 ) -> pd.DataFrame:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from sivae._checks import whole_number
+from sivae._checks import door, whole_number
 from sivae._errors import warn
 from sivae.cohort._phenotype import read_design
 from sivae.cohort._samples import check_samples, read_edges, read_labels
@@ -30,6 +30,7 @@ CLASSES: Final = "sivae.cohort.gene_classes(samples.var_names) makes classes of 
 """What to do for want of a column."""
 
 
+@door
 def gene_classes(names: Iterable[str]) -> pd.Series[str]:
     """Class of each gene by its name: "MT" (mitochondrial genome), "RP" (ribosomal proteins) or "other".
 
@@ -56,6 +57,7 @@ def gene_classes(names: Iterable[str]) -> pd.Series[str]:
     return pd.Series(found, index=pd.Index(listed, name="gene"), name="class", dtype=object)
 
 
+@door
 def edge_classes(
     samples: AnnData,
     classes: Labels,

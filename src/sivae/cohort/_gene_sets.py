@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from sivae._checks import number, whole_number
+from sivae._checks import door, number, whole_number
 from sivae._errors import OptionError, warn
 from sivae._rng import numpy_generator
 from sivae.cohort._phenotype import read_design, read_layer
@@ -32,6 +32,7 @@ LARGEST: Final = 1e6
 """A perfect fit has an infinite t; a running sum needs a number."""
 
 
+@door
 def gene_sets(
     samples: AnnData,
     phenotype: str,

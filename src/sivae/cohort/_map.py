@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from sivae import _keys
-from sivae._checks import whole_number
+from sivae._checks import door, whole_number
 from sivae._errors import OptionError, SetupError, warn
 from sivae._rng import numpy_generator
 from sivae._values import frame
@@ -31,6 +31,7 @@ CONTROLS: Final = {"p_given_depth": _keys.DEPTH, "p_given_cells": _keys.N_CELLS}
 """Columns of the table, and what each takes off."""
 
 
+@door
 def individuals_map(samples: AnnData, n_components: int = 2) -> None:
     """Place individuals on a map, the more alike the closer, by classical multidimensional scaling.
 
@@ -77,6 +78,7 @@ def individuals_map(samples: AnnData, n_components: int = 2) -> None:
     samples.uns[_keys.COHORT] = {**read_record(samples), "map": {"share": share_k}}
 
 
+@door
 def associate_map(
     samples: AnnData,
     phenotype: str,

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from sivae import _keys
-from sivae._checks import whole_number
+from sivae._checks import door, whole_number
 from sivae._errors import OptionError, warn
 from sivae.cohort._phenotype import read_design
 from sivae.cohort._samples import check_samples, lacking, read_labels, read_positions
@@ -29,6 +29,7 @@ MODULES: Final = "Call sivae.tl.modules on the cells first and take over its col
 """What to do for want of a column."""
 
 
+@door
 def modules(
     samples: AnnData,
     phenotype: str | None = None,

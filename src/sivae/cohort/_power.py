@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any, Final, final
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 import numpy as np
 import pandas as pd
 
-from sivae._checks import number, whole_number
+from sivae._checks import door, number, whole_number
 from sivae._errors import OptionError, SetupError, some
 from sivae._rng import name_fractions, numpy_generator
 from sivae._values import frame
@@ -36,6 +37,7 @@ BINARY: Final = "binary"
 COLUMNS: Final = ("individuals", "cells", "effect", "power", "power_low", "power_high", "type1", "extrapolated")
 
 
+@door
 def power(
     adata: AnnData,
     sample_key: str,
@@ -191,7 +193,12 @@ def _listed(name: str, values: object) -> list[Any]:
     """Different values, in the order given."""
     if isinstance(values, str) or not hasattr(values, "__iter__"):
         raise OptionError(f"{name} is {values!r}; expected a list of numbers. Write {name}=[{values}].")
-    listed = list(dict.fromkeys(values))
+    listed = list(values)
+    if any(isinstance(value, Iterable) for value in listed):
+        raise OptionError(
+            f"{name} is {values!r}; expected a list of numbers, one beside the other. Write {name}=[1, 2]."
+        )
+    listed = list(dict.fromkeys(listed))
     if not listed:
         raise OptionError(f"{name} is empty; expected at least one number. Name some, or leave it out.")
     return listed

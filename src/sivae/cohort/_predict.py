@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from sivae._checks import one_of, whole_number
+from sivae._checks import door, one_of, whole_number
 from sivae._errors import OptionError, warn
 from sivae._rng import numpy_generator
 from sivae.cohort._folds import Model, fitted, inverse_sd, out_of_fold, permuted_phenotypes, r_squared
@@ -58,6 +58,7 @@ class Prediction:
     """Phenotype, covariates, layer, model, folds, permutations, who was left out."""
 
 
+@door
 def predict(
     samples: AnnData,
     phenotype: str,

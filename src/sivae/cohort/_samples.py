@@ -62,6 +62,8 @@ def read_edges(samples: AnnData) -> tuple[pd.DataFrame, sparse.csr_matrix]:
             f"Found no edges (uns[{_keys.COHORT!r}]['edges'] and obsm[{_keys.EDGES!r}]), expected a graph of genes "
             f"for each individual. {MADE_BY}"
         )
+    if not {"gene_a", "gene_b"} <= set(getattr(record["edges"], "columns", ())):
+        raise SetupError(f"uns[{_keys.COHORT!r}]['edges'] is no frame of gene_a and gene_b. {MADE_BY}")
     frame = pd.DataFrame(record["edges"])[["gene_a", "gene_b"]].astype(str).reset_index(drop=True)
     return frame, sparse.csr_matrix(samples.obsm[_keys.EDGES], dtype=np.float64)
 

@@ -9,8 +9,9 @@ import pandas as pd
 from scipy import sparse
 
 from sivae import _keys
-from sivae._checks import check_adata, check_names, names, one_of, whole_number
+from sivae._checks import check_adata, check_names, door, names, one_of, whole_number
 from sivae._errors import GeneMismatchError, OptionError, SetupError, some, warn
+from sivae.cohort._phenotype import dense
 from sivae.cohort._samples import read_positions
 from sivae.graph import _graph_kernels as kernels
 
@@ -27,6 +28,7 @@ METHODS: Final[tuple[str, ...]] = get_args(Method)
 KERNELS: Final = ("vertex", "weisfeiler-lehman")
 
 
+@door
 def similarity(
     samples: AnnData,
     *,
@@ -155,7 +157,13 @@ def read_similarity(samples: AnnData) -> Array:
             f"obsp has no {_keys.SIMILARITY!r}; expected the similarity of individuals. Call "
             "cohort.similarity(samples) first."
         )
-    return np.asarray(samples.obsp[_keys.SIMILARITY], np.float64)
+    similarity_ss = dense(samples.obsp[_keys.SIMILARITY])
+    if not np.isfinite(similarity_ss).all():
+        raise SetupError(
+            f"obsp[{_keys.SIMILARITY!r}] holds values that are not finite; expected the similarity of individuals. "
+            "Call cohort.similarity(samples) again."
+        )
+    return similarity_ss
 
 
 def _check_options(samples: AnnData, method: str, *, iterations: int, by_name: bool, noise_layer: str | None) -> None:
@@ -207,10 +215,10 @@ def _chosen(samples: AnnData, genes: Sequence[str] | None, leave_out: Sequence[s
 def _graphs(samples: AnnData, rows: NDArray[np.intp]) -> tuple[sparse.csr_matrix, NDArray[np.intp]]:
     """Edges among the chosen genes, (s, e), and their ends as places among these, (2, e)."""
     table = read_record(samples).get("edges")
-    if _keys.EDGES not in samples.obsm or table is None:
+    if _keys.EDGES not in samples.obsm or not {"gene_a", "gene_b"} <= set(getattr(table, "columns", ())):
         raise SetupError(
-            f"obsm[{_keys.EDGES!r}] or uns[{_keys.COHORT!r}]['edges'] is missing; expected the gene graphs of the "
-            "individuals. Make them with cohort.connectivity, or take method='positions'."
+            f"obsm[{_keys.EDGES!r}] or uns[{_keys.COHORT!r}]['edges'] is missing or is no table; expected the gene "
+            "graphs of the individuals. Make them with cohort.connectivity, or take method='positions'."
         )
     place_g = np.full(samples.n_vars + 1, -1, np.intp)  # the last is of genes that are not there
     place_g[rows] = np.arange(len(rows))

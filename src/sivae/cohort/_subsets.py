@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import pandas as pd
 
-from sivae._checks import a_name, check_names, whole_number
+from sivae._checks import a_name, check_names, door, whole_number
 from sivae._errors import OptionError, SetupError, some, warn
 from sivae._rng import name_fractions
 from sivae._values import frame, refuse_view
@@ -21,6 +21,7 @@ SUBSET: Final = "sivae_subset"
 """Column that `subsets` writes where no other is named."""
 
 
+@door
 def subsets(
     adata: AnnData,
     sample_key: str,
@@ -111,6 +112,7 @@ def subsets(
         )
 
 
+@door
 def yardstick(samples: AnnData, individual_key: str) -> pd.DataFrame:
     """Compare subsets of one individual with subsets of different individuals.
 

@@ -9,7 +9,7 @@ from scipy.stats import rankdata
 from scipy.stats import t as student
 
 from sivae import _keys
-from sivae._checks import check_adata, check_names, number
+from sivae._checks import check_adata, check_names, door, number
 from sivae._errors import SetupError, warn
 from sivae.cohort._phenotype import read_design
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 
+@door
 def expression_tracking(samples: AnnData, phenotype: str, *, alpha: float | None = None) -> list[str]:
     """List the genes whose mean expression goes with a phenotype, by Spearman correlation.
 
@@ -76,7 +77,7 @@ def expression_tracking(samples: AnnData, phenotype: str, *, alpha: float | None
     with np.errstate(divide="ignore"):
         t_g = rho_g * np.sqrt((n_s - 2) / np.maximum(1 - rho_g**2, 0.0))
     p_g = 2 * student.sf(np.abs(t_g), n_s - 2)
-    cut = 0.05 / samples.n_vars if alpha is None else alpha
+    cut = 0.05 / max(samples.n_vars, 1) if alpha is None else alpha
     return [str(name) for name in samples.var_names[p_g < cut]]
 
 

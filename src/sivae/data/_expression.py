@@ -86,7 +86,8 @@ def _raw_design(adata: AnnData, setup: Setup) -> NDArray[np.float32]:
 
 def _numbers(obs: pd.DataFrame, key: str, *, positive: bool = False) -> NDArray[np.float32]:
     try:
-        values = obs[key].to_numpy(np.float32)
+        with np.errstate(over="ignore"):  # what is beyond 32 bits is refused as infinite
+            values = obs[key].to_numpy(np.float32)
     except (TypeError, ValueError):
         raise SetupError(
             f"obs[{key!r}] is not numeric ({obs[key].dtype}), expected numbers as in the training cells. "
@@ -288,7 +289,7 @@ def size_factor_unit(values_ng: Rows, adata: AnnData, setup: Setup) -> float:
         return 1.0
     factors = np.asarray(frame(adata.obs)[setup.size_factor_key], np.float64)
     total = sum(float(values_cg.sum(dtype=np.float64)) for _, values_cg in values_ng.blocks())
-    return float(total / factors.sum())
+    return float(total / factors.sum()) if total > 0 else 1.0
 
 
 def library_size(values_ng: Rows, adata: AnnData, setup: Setup, *, unit: float) -> NDArray[np.float32]:

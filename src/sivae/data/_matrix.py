@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from anndata import AnnData
@@ -14,6 +14,7 @@ from scipy import sparse
 from sivae._errors import SetupError
 from sivae._values import Values, first, values_of
 
+LARGEST: Final = float(np.finfo(np.float32).max)
 Matrix: TypeAlias = NDArray[np.float32] | sparse.csr_matrix
 """Cells x genes, float32; CSR has sorted indices and no stored zeros."""
 
@@ -40,16 +41,16 @@ def survey(adata: AnnData, layer: str | None) -> Survey:
     Raises
     ------
     SetupError
-        If a value is not finite; names cell and gene.
+        If a value is not finite, or beyond what 32 bits hold; names cell and gene.
     """
     smallest, largest, whole = np.inf, -np.inf, True
     values = values_of(adata, layer)
     for _, _, block in values.pieces():
         found: Any = block if isinstance(block, np.ndarray) else block.data
-        if found.dtype.kind == "f" and not np.isfinite(found).all():
+        if found.dtype.kind == "f" and not (np.abs(found) <= LARGEST).all():
             raise SetupError(
-                f"{first(adata, values, lambda part: ~np.isfinite(part))}; expected finite numbers. "
-                "Mend or drop it first."
+                f"{first(adata, values, lambda part: ~(np.abs(part) <= LARGEST))}; expected finite numbers"
+                f"{' of at most 3.4e38' if np.isfinite(found).all() else ''}. Mend or drop it first."
             )
         smallest = min(smallest, float(found.min()) if found.size else np.inf)
         largest = max(largest, float(found.max()) if found.size else -np.inf)
@@ -82,7 +83,8 @@ def matrix_of(values: Values, genes: NDArray[np.intp]) -> Matrix:
             continue
         if dense_ng is None:  # chunks of a Dask array can be of both kinds
             dense_ng = _join(parts, shape).toarray() if parts else np.zeros(shape, np.float32)
-        dense_ng[np.ix_(rows, place[columns])] = block if isinstance(block, np.ndarray) else block.toarray()
+        with np.errstate(over="ignore"):
+            dense_ng[np.ix_(rows, place[columns])] = block if isinstance(block, np.ndarray) else block.toarray()
     return _join(parts, shape) if dense_ng is None else dense_ng
 
 
@@ -109,7 +111,8 @@ def _strip(
     if all(isinstance(block, np.ndarray) for _, block in found):
         dense = np.zeros((len(rows), n_genes), np.float32)
         for columns, block in found:
-            dense[:, columns] = block
+            with np.errstate(over="ignore"):  # what is beyond 32 bits is refused as infinite
+                dense[:, columns] = block
         return rows, dense
     parts = [_part(np.arange(len(rows)), columns, block) for columns, block in found]
     return rows, _join(parts, (len(rows), n_genes))
@@ -126,7 +129,8 @@ class _Part:
 
 
 def _part(rows: NDArray[np.intp], columns: NDArray[np.intp], block: Any) -> _Part:
-    csr = sparse.csr_matrix(block, dtype=np.float32, copy=True)  # a slice of the user's matrix shares its memory
+    with np.errstate(over="ignore"):  # what is beyond 32 bits is refused as infinite
+        csr = sparse.csr_matrix(block, dtype=np.float32, copy=True)  # a slice of the user's matrix shares its memory
     csr.sum_duplicates()
     csr.eliminate_zeros()
     return _Part(rows, np.diff(csr.indptr).astype(np.int64), columns[csr.indices].astype(np.int32), csr.data)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -97,7 +97,7 @@ def setup(
     normalize: str,
 ) -> Setup:
     """Check the AnnData and make its record (see `SiVAE.setup_anndata`)."""
-    if normalize not in ("auto", "log1p", "none"):
+    if not isinstance(normalize, str) or normalize not in ("auto", "log1p", "none"):
         raise SetupError(
             f"normalize is {normalize!r}; expected 'auto', 'log1p' or 'none'. 'auto' lets the values decide."
         )
@@ -133,8 +133,11 @@ def _check_lists(*columns: object) -> None:
                 f"Found the text {listed!r} where columns of obs are listed, expected a list of names. "
                 f"Write [{listed!r}]."
             )
-        for name in listed or ():  # type: ignore[attr-defined]
-            a_name("A covariate", name, "column of obs")
+        if listed is not None and (not isinstance(listed, Iterable) or hasattr(listed, "columns")):
+            raise SetupError(f"Found {listed!r} where columns of obs are listed, expected a list of names. Write one.")
+        for name in () if listed is None else listed:
+            if not isinstance(name, str):
+                raise SetupError(f"A covariate is {name!r}; expected the name of one column of obs. Give it as text.")
 
 
 def _chosen(adata: AnnData, layer: str | None, found: Survey) -> str:
@@ -237,12 +240,15 @@ def refuse_wrong(values: NDArray[Any], obs: pd.DataFrame, key: str, *, positive:
     SetupError
         Naming the column and the first of the cells.
     """
-    wrong = ~np.isfinite(values) | (values <= 0 if positive else np.zeros(len(values), bool))
+    with np.errstate(over="ignore", under="ignore"):
+        held = values.astype(np.float32)
+    wrong = ~np.isfinite(held) | (held <= 0 if positive else np.zeros(len(values), bool))
     if wrong.any():
         at = int(np.argmax(wrong))
+        beyond = " as 32 bits hold it" if np.isfinite(values[at]) and (values[at] > 0 or not positive) else ""
         raise SetupError(
-            f"obs[{key!r}] must be {'positive' if positive else 'finite'}; it is not for cell {obs.index[at]!r} "
-            f"({values[at]:g}). Fill it in or drop the cell."
+            f"obs[{key!r}] must be {'positive' if positive else 'finite'}{beyond}; it is not for cell "
+            f"{obs.index[at]!r} ({values[at]:g}). Fill it in or drop the cell."
         )
 
 

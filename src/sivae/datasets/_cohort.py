@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from sivae._checks import number, one_of, whole_number
+from sivae._checks import door, number, one_of, whole_number
 from sivae._errors import OptionError
 from sivae._rng import numpy_generator
 
@@ -66,6 +66,7 @@ class _Person:
     share_t: NDArray[np.float64]
 
 
+@door
 def planted_cohort(
     n_individuals: int = 16,
     n_cells: int = 300,

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from sivae._checks import door
 from sivae._errors import SiVAEError
 from sivae._extras import require
 
@@ -22,6 +23,7 @@ TOLERANCE: Final = 0.25
 """Largest distance from a whole number: the file's values are rounded to three decimals, which leaves up to 0.082."""
 
 
+@door
 def pbmc700() -> AnnData:
     """Load counts of 700 blood cells and 765 genes.
 

@@ -8,6 +8,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
+from sivae._checks import door
 from sivae._errors import OptionError
 from sivae._rng import numpy_generator
 
@@ -25,6 +26,7 @@ DEPTH_SD: Final = 0.35
 """Standard deviation of the log sequencing depth."""
 
 
+@door
 def eight_genes(n_cells: int = 1000, *, counts: bool = False, seed: int = 0) -> AnnData:
     """Make the matrix of the paper's Fig. 1: four genes that one hidden factor moves, four that follow nothing.
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from sivae._checks import door
 from sivae._errors import OptionError
 from sivae._rng import numpy_generator
 
@@ -47,6 +48,7 @@ class _Truth:
     abundance_g: NDArray[np.float64]
 
 
+@door
 def planted(
     n_cells: int = 2000,
     n_genes: int = 500,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
-from sivae._checks import a_path, names
+from sivae._checks import a_path, door, names
 from sivae._errors import SetupError, some
 from sivae._values import frame
 from sivae._whole import check_place, whole_file
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 WHAT = "The blocks"
 
 
+@door
 def write_blocks(
     path: str | Path,
     blocks: Iterable[Any],

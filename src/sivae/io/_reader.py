@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 import numpy as np
 from scipy import sparse
 
-from sivae._checks import names, whole_number
+from sivae._checks import door, names, whole_number
 from sivae._errors import OptionError, SetupError
 from sivae._extras import require
 from sivae.io._blocks import refuse_twice
@@ -27,6 +27,7 @@ Read = Callable[[int, int], Any]
 _NUMBER: Final = count()
 
 
+@door
 def from_reader(
     read: Read,
     *,

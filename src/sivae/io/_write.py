@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sivae._checks import a_path, check_adata
+from sivae._checks import a_path, check_adata, door
 from sivae._damage import Damaged
 from sivae._errors import ArtefactError, SiVAEError
 from sivae._stored import path_of, reads
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 WHAT = "The AnnData"
 
 
+@door
 def write_h5ad(adata: AnnData, path: str | Path, *, as_csr: bool = False) -> Path:
     """An h5ad file with all that the AnnData holds; values outside memory are copied a part at a time.
 

@@ -60,6 +60,11 @@ def resolve(
             "Write architecture=sivae.Architecture(n_joint=32), for example."
         )
     hint = "Leave it out to have it chosen."
+    if not isinstance(profiles, str):
+        raise OptionError(
+            f"profiles is {profiles!r}; expected 'principal', 'cells' or the name of an array in varm. "
+            "Name one of these."
+        )
     n_profile = default_width(profiles, n_latent) if n_profile is None else n_profile
     n_profile = whole_number("n_profile", n_profile, least=-(2**31), hint=hint)
     if n_profile < 1 or (profiles == "principal" and n_profile < n_latent):
@@ -88,11 +93,6 @@ def _check_words(options: Options) -> None:
     one_of("dispersion", options.dispersion, DISPERSIONS)
     one_of("decoder", options.decoder, ("residual", "published"))
     one_of("kl_scale", options.kl_scale, ("bound", "published"))
-    if not isinstance(options.profiles, str):
-        raise OptionError(
-            f"profiles is {options.profiles!r}; expected 'principal', 'cells' or the name of an array in varm. "
-            "Name one of these."
-        )
 
 
 def _check_noise(options: Options, setup: Setup, adata: AnnData) -> None:

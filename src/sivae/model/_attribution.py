@@ -29,6 +29,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from sivae._checks import whole_number
 from sivae._errors import OptionError
 from sivae._extras import require
 from sivae._rng import torch_generator
@@ -68,11 +69,10 @@ class Options:
 
     def __post_init__(self) -> None:
         for name, value, known in (("method", self.method, METHODS), ("baseline", self.baseline, BASELINES)):
-            if value not in known:
+            if not isinstance(value, str) or value not in known:
                 raise OptionError(f"{name} is {value!r}; expected one of: {', '.join(known)}.")
         for name, number in (("n_steps", self.n_steps), ("n_permutations", self.n_permutations)):
-            if number < 1:
-                raise OptionError(f"{name} is {number}; expected at least 1.")
+            whole_number(name, number, least=1, hint="Leave it out to take the default.")
 
     @property
     def derivative(self) -> bool:

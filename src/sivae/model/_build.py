@@ -99,7 +99,9 @@ def make_profiles(
 
 def default_width(profiles: str, n_latent: int) -> int:
     """Columns of a profile: principal axes, or cells at most."""
-    return max(PRINCIPAL_WIDTH, n_latent) if profiles == "principal" else MOST_PROFILE_CELLS
+    return (
+        max(PRINCIPAL_WIDTH, n_latent) if isinstance(profiles, str) and profiles == "principal" else MOST_PROFILE_CELLS
+    )
 
 
 def build_module(

@@ -13,7 +13,7 @@ import pandas as pd
 from anndata import AnnData
 from numpy.typing import NDArray
 
-from sivae._checks import a_path, check_adata, check_names, number, rows_of, whole_number
+from sivae._checks import a_path, check_adata, check_names, door, number, rows_of, whole_number
 from sivae._errors import ArtefactError, CellMismatchError, NotTrainedError, OptionError, some, warn
 from sivae._rng import torch_generator
 from sivae._values import frame, part_of, refuse_view
@@ -220,6 +220,7 @@ class SiVAE:
         )
         _setup.write_record(adata, record)
 
+    @door
     def train(
         self,
         max_epochs: int | None = None,
@@ -323,6 +324,7 @@ class SiVAE:
         frame.attrs = {name: state.facts[name] for name in names if name in state.facts}
         return frame
 
+    @door
     def get_latent_representation(
         self, adata: AnnData | None = None, indices: Sequence[int] | None = None, *, return_dist: bool = False
     ) -> Array | tuple[Array, Array]:
@@ -360,6 +362,7 @@ class SiVAE:
             return mean, np.square(sd, out=sd) @ rotation**2
         return mean
 
+    @door
     def get_feature_representation(
         self, adata: AnnData | None = None, *, return_dist: bool = False
     ) -> pd.DataFrame | tuple[pd.DataFrame, pd.DataFrame]:
@@ -411,6 +414,7 @@ class SiVAE:
             mean, variance = mean.loc[list(self._names)], variance.loc[list(self._names)]
         return (mean, variance) if return_dist else mean
 
+    @door
     def get_normalized_expression(
         self,
         adata: AnnData | None = None,
@@ -465,6 +469,7 @@ class SiVAE:
             result *= library_size
         return pd.DataFrame(result, index=cells.obs_names, columns=pd.Index(wanted, name="gene"))
 
+    @door
     def get_attributions(
         self,
         adata: AnnData | None = None,
@@ -538,10 +543,12 @@ class SiVAE:
         columns = pd.Index(state.reader.genes, name="gene")
         return ((f"axis{k + 1}", pd.DataFrame(a, index=names, columns=columns)[list(self._names)]) for k, a in each)
 
+    @door
     def get_elbo(self, adata: AnnData | None = None) -> float:
         """Evidence lower bound per cell (kl_scale "bound" and gamma 0), with one draw of z and v per cell and gene.
 
-        Higher is better. The gene posterior's share is its divergence divided by the number of training cells.
+        Higher is better. The gene posterior's share is its divergence divided by the number of training cells. The
+        draws are the same each time, and go by the order of the cells: in another order it is another estimate.
 
         Examples
         --------
@@ -566,6 +573,7 @@ class SiVAE:
         share = expression.shape[1] / int(self._trained().facts["n_training_cells"])
         return -(terms.nll + terms.kl_cells + share * terms.kl_features)
 
+    @door
     def get_reconstruction_error(
         self, adata: AnnData | None = None, *, per_feature: bool = False
     ) -> float | pd.Series[float]:
@@ -587,6 +595,7 @@ class SiVAE:
             return float(total_g.sum())
         return pd.Series(total_g, index=pd.Index(state.reader.genes, name="gene")).loc[list(self._names)]
 
+    @door
     def get_pretrained_representation(
         self, adata: AnnData | None = None, *, side: Literal["cells", "genes"] = "cells", return_dist: bool = False
     ) -> Array | pd.DataFrame | tuple[Array, Array] | tuple[pd.DataFrame, pd.DataFrame]:
@@ -645,6 +654,7 @@ class SiVAE:
         ]
         return (frames[0], frames[1]) if return_dist else frames[0]
 
+    @door
     def get_decoder_layer(
         self, layer: int, adata: AnnData | None = None, *, side: Literal["cells", "genes"] = "cells"
     ) -> Array | pd.DataFrame:
@@ -691,6 +701,7 @@ class SiVAE:
         columns = [f"unit{unit + 1}" for unit in range(values_gd.shape[1])]
         return pd.DataFrame(values_gd, pd.Index(state.reader.genes, name="gene"), columns).loc[list(self._names)]
 
+    @door
     def sample(
         self, n_cells: int, *, library_size: float = 1e4, seed: int = 0, return_latent: bool = False
     ) -> pd.DataFrame | tuple[pd.DataFrame, Array]:
@@ -749,6 +760,7 @@ class SiVAE:
         """Whether `train` has been called (or a trained model loaded)."""
         return self._state is not None
 
+    @door
     def explain(self, adata: AnnData | None = None) -> Explanation:
         """What the model does with some cells, taken apart; `sivae.tl.contributions` makes tables of it.
 
@@ -775,6 +787,7 @@ class SiVAE:
         """
         return Explanation(self._module_(), self._trained(), self._read(adata), self._names)
 
+    @door
     def rotate(self, kind: Literal["variance", "varimax", "none"] = "variance") -> None:
         """Turn the axes of both maps together; predictions do not change.
 
@@ -805,6 +818,7 @@ class SiVAE:
 
     # ------------------------------------------------------------------------------------- writing and keeping
 
+    @door
     def annotate(self, adata: AnnData, *, project: bool = False) -> None:
         """Write both maps and what later tools need into an AnnData, matched by name.
 
@@ -871,6 +885,7 @@ class SiVAE:
         _annotate.write_uns(adata, state, self.options, variance_nk=np.asarray(variance_nk))
         _annotate.warn_of_older(adata, before_g)
 
+    @door
     def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
         """Write the trained model as safetensors and JSON, with a model card and checksums.
 
@@ -911,6 +926,7 @@ class SiVAE:
         _artefact.write(a_path("folder", folder), config, weights, tables, card=card, overwrite=overwrite)
 
     @classmethod
+    @door
     def load(cls, folder: str | Path, adata: AnnData | None = None) -> SiVAE:
         """Read a saved model.
 

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from sivae._block import Block
-from sivae._checks import number, whole_number
+from sivae._checks import flag, number, whole_number
 from sivae._errors import OptionError
 from sivae.nn._dispersion import make_dispersion
 from sivae.nn._likelihoods import Likelihood, ZeroInflatedNegativeBinomial
@@ -93,6 +93,8 @@ class Architecture:
             for width in widths:
                 whole_number(f"Architecture.{name}", width, least=1, hint="Give widths of at least 1.")
         whole_number("Architecture.n_joint", self.n_joint, least=1, hint="64 is the default.")
+        for name in ("linear_features", "layer_norm", "encode_covariates", "decode_covariates"):
+            flag(f"Architecture.{name}", getattr(self, name), "Leave it out to take the default.")
         number(
             "Architecture.input_dropout",
             self.input_dropout,

@@ -119,6 +119,9 @@ class PublishedOptions:
                 "PublishedOptions.variational is False with model='sivae'; expected model='vae', because only a cell "
                 "autoencoder can be deterministic. Write PublishedOptions(model='vae', variational=False)."
             )
+        for name in ("feature_label_key", "feature_label"):
+            if getattr(self, name) is not None and not isinstance(getattr(self, name), str):
+                raise OptionError(f"PublishedOptions.{name} is {getattr(self, name)!r}; expected one name. Give text.")
         if self.feature_label is not None and self.feature_label_key is None:
             raise OptionError(
                 f"PublishedOptions.feature_label is {self.feature_label!r}, but feature_label_key is not given; "

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from scipy.cluster import hierarchy
 
+from sivae._checks import door
 from sivae._errors import SetupError
 from sivae.graph._graph_kernels import classical_scaling, distance_of
 from sivae.pl import _heat, _labels, _points, _style
@@ -28,6 +29,7 @@ NUMBER: Final = 0.24
 AGREEMENT: Final = "sivae.tl.attribution_agreement"
 
 
+@door
 def attribution_similarity(table: pd.DataFrame, *, ax: Axes | None = None) -> NDArray[Any]:
     """Draw how well methods of attribution and the loadings agree with each other, as a clustered heat map.
 
@@ -73,6 +75,7 @@ def attribution_similarity(table: pd.DataFrame, *, ax: Axes | None = None) -> ND
     return np.array([ax, top])
 
 
+@door
 def attribution_map(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """Draw methods of attribution and the loadings as points, the closer the better they agree.
 
@@ -118,6 +121,7 @@ def attribution_map(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     return ax
 
 
+@door
 def attribution_agreement(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """Draw how well each method of attribution agrees with the loadings on each axis.
 

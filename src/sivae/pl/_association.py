@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from sivae._checks import number, one_of, whole_number
+from sivae._checks import door, number, one_of, whole_number
 from sivae._errors import SetupError
 from sivae.pl import _labels, _points, _style
 from sivae.pl._tables import check_table
@@ -35,6 +35,7 @@ LEAST_P: Final = 1e-50
 """Smaller p-values are drawn here."""
 
 
+@door
 def association(
     table: pd.DataFrame, *, effect: str = "effect", fdr: float | None = None, n_labels: int = 12, ax: Axes | None = None
 ) -> Axes:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from sivae._checks import whole_number
+from sivae._checks import door, whole_number
 from sivae._errors import OptionError
 from sivae._extras import require
 from sivae.pl import _labels, _read, _style
@@ -29,6 +29,7 @@ KEY: Final = 0.5
 """The key's arrow, as a share of the longest, about."""
 
 
+@door
 def biplot(
     adata: AnnData,
     axes: tuple[int, int] = (0, 1),

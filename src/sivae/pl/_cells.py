@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sivae._checks import door
 from sivae._values import frame
 from sivae.pl import _points, _read, _style
 from sivae.pl._look import Look
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+@door
 def cells(
     adata: AnnData,
     axes: tuple[int, int] = (0, 1),

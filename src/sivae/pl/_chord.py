@@ -8,6 +8,7 @@ import numpy as np
 from scipy import sparse
 
 from sivae import _keys
+from sivae._checks import door
 from sivae._errors import OptionError, some
 from sivae._extras import require
 from sivae.pl import _labels, _points, _style
@@ -24,6 +25,7 @@ GAP: Final = 0.06
 """Between two classes, in radians."""
 
 
+@door
 def chord(adata: AnnData, groupby: str = _keys.MODULE, *, within: bool = False, ax: Axes | None = None) -> Axes:
     """Draw how many edges of the graph of genes run between classes of genes, as ribbons in a circle.
 

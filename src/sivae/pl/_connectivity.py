@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from sivae._checks import names, one_of
+from sivae._checks import door, names, one_of
 from sivae._errors import OptionError
 from sivae.pl import _heat, _samples, _strip, _style
 
@@ -20,6 +20,7 @@ LIMIT: Final = 3.0
 """Standardized values are drawn up to so many standard deviations."""
 
 
+@door
 def connectivity(
     samples: AnnData,
     genes: Sequence[str],

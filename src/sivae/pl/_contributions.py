@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from sivae._checks import whole_number
+from sivae._checks import door, whole_number
 from sivae._errors import OptionError
 from sivae.pl import _style
 from sivae.pl._tables import check_table, one
@@ -19,6 +19,7 @@ CALL: Final = "sivae.tl.contributions"
 SPECIAL: Final = ("(baseline)", "(other genes)")
 
 
+@door
 def contributions(
     table: pd.DataFrame,
     unit: str | None = None,

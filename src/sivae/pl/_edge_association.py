@@ -8,7 +8,7 @@ import numpy as np
 from scipy import sparse
 
 from sivae import _keys
-from sivae._checks import number, one_of, whole_number
+from sivae._checks import door, number, one_of, whole_number
 from sivae._errors import OptionError, SetupError, some
 from sivae._extras import require
 from sivae.pl import _chord, _heat, _samples, _strip, _style
@@ -24,6 +24,7 @@ CALL: Final = "sivae.cohort.edges(samples, phenotype)"
 ABSENT: Final = "#EEEEEE"
 
 
+@door
 def edge_association(
     samples: AnnData,
     edges: pd.DataFrame,
@@ -96,6 +97,7 @@ def edge_association(
     return ax
 
 
+@door
 def edge_classes(
     samples: AnnData,
     edges: pd.DataFrame,

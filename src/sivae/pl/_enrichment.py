@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from sivae._checks import number, whole_number
+from sivae._checks import door, number, whole_number
 from sivae._errors import OptionError, some
 from sivae.pl import _style
 from sivae.pl._tables import check_table
@@ -19,6 +19,7 @@ CALL: Final = "sivae.tl.enrich"
 LEAST_P: Final = 1e-50
 
 
+@door
 def enrichment(
     table: pd.DataFrame, group: str | None = None, *, n_sets: int = 10, fdr: float = 0.05, ax: Axes | None = None
 ) -> Axes:

@@ -9,6 +9,7 @@ import numpy as np
 from scipy import stats
 
 from sivae import _keys
+from sivae._checks import door
 from sivae._errors import OptionError
 from sivae.pl import _labels, _samples, _style
 from sivae.pl._samples import Phenotype
@@ -28,6 +29,7 @@ ENOUGH: Final = 3
 """Individuals below which there is no line and no correlation."""
 
 
+@door
 def gene_association(
     samples: AnnData,
     gene: str,

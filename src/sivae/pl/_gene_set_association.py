@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from sivae._checks import number, whole_number
+from sivae._checks import door, number, whole_number
 from sivae._errors import SetupError
 from sivae.pl import _labels, _style
 from sivae.pl._tables import check_table
@@ -21,6 +21,7 @@ NUMBER: Final = 0.42
 """Inches for a q beside a bar."""
 
 
+@door
 def gene_set_association(table: pd.DataFrame, *, n_sets: int = 15, fdr: float = 0.05, ax: Axes | None = None) -> Axes:
     """Draw the gene sets whose connectivity goes with a phenotype, ranked by their normalized enrichment score.
 

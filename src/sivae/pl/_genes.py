@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import numpy as np
 
 from sivae import _keys
-from sivae._checks import whole_number
+from sivae._checks import door, whole_number
 from sivae._errors import GeneMismatchError, OptionError, some
 from sivae._extras import require
 from sivae._space import read_space
@@ -29,6 +29,7 @@ OTHERS: Final = "none"
 WORDS: Final = {_keys.HUB_SCORE: "hub score", _keys.MODULE_STABILITY: "stability"}
 
 
+@door
 def genes(
     adata: AnnData,
     axes: tuple[int, int] = (0, 1),
@@ -96,6 +97,7 @@ def genes(
     return ax
 
 
+@door
 def cells_and_genes(
     adata: AnnData, axes: tuple[int, int] = (0, 1), *, color: str | None = None, n_labels: int = 15
 ) -> tuple[Axes, Axes]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sivae import _keys
-from sivae._checks import whole_number
+from sivae._checks import door, whole_number
 from sivae._errors import OptionError
 from sivae._extras import require
 from sivae.pl import _heat, _read, _style
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+@door
 def loadings_heatmap(
     adata: AnnData,
     axes: Sequence[int] | None = None,
@@ -78,6 +79,7 @@ def loadings_heatmap(
     return ax
 
 
+@door
 def loading_images(
     adata: AnnData, shape: tuple[int, int], *, axes: Sequence[int] | None = None, n_columns: int = 5
 ) -> NDArray[Any]:

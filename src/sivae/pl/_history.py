@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from sivae import _keys
-from sivae._checks import check_adata
+from sivae._checks import check_adata, door
 from sivae._errors import SetupError
 from sivae.pl import _read, _style
 
@@ -54,6 +54,7 @@ class Phase:
         return bool(np.isfinite(self.start))
 
 
+@door
 def history(adata_or_frame: AnnData | pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """Draw the training and the validation loss by step, with the start and the best step.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from sivae import _keys
-from sivae._checks import check_adata, whole_number
+from sivae._checks import check_adata, door, whole_number
 from sivae._errors import SetupError
 from sivae.pl import _labels, _points, _style
 
@@ -23,6 +23,7 @@ LEAST_P: Final = 1e-50
 """Smaller p-values are drawn here."""
 
 
+@door
 def hubs(adata: AnnData, *, n_labels: int = 12, ax: Axes | None = None) -> Axes:
     """Draw how central each gene is, against the evidence that it follows anything at all.
 

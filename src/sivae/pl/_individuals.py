@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from sivae import _keys
-from sivae._checks import names
+from sivae._checks import door, names
 from sivae._errors import OptionError, SetupError, some
 from sivae._values import frame
 from sivae.pl import _heat, _labels, _samples, _strip, _style
@@ -25,6 +25,7 @@ NAMED: Final = 30
 """Individuals are named where there are at most so many."""
 
 
+@door
 def individuals(
     samples: AnnData,
     color: str | None = None,
@@ -132,6 +133,7 @@ def _look(samples: AnnData, color: str | None, layer: str | None) -> Look:
     return Look(value_n=phenotype.value_s, title=color)
 
 
+@door
 def similarity(samples: AnnData, by: str | None = None, *, order: str | None = None, ax: Axes | None = None) -> Axes:
     """Draw how similar the graphs of genes of individuals are, as a heat map.
 

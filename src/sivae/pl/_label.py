@@ -54,4 +54,8 @@ def find_label(adata: AnnData) -> str | None:
 def _has_groups(column: pd.Series[Any]) -> bool:
     if column.dtype.kind in "fiubc":
         return False
-    return GROUPS[0] <= column.nunique() <= GROUPS[1] and column.nunique() < len(column) / 2
+    try:
+        n_groups = column.nunique()
+    except TypeError:  # lists and the like, which are no groups
+        return False
+    return GROUPS[0] <= n_groups <= GROUPS[1] and n_groups < len(column) / 2

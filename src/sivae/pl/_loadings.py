@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from sivae import _keys
-from sivae._checks import whole_number
+from sivae._checks import door, whole_number
 from sivae._errors import SetupError
 from sivae.pl import _read, _style
 
@@ -20,6 +20,7 @@ Z_90: Final = 1.6448536269514722
 """Half width of a central 90 % interval of a normal distribution, in standard deviations."""
 
 
+@door
 def loadings(adata: AnnData, axis: int = 0, *, n_genes: int = 10, ax: Axes | None = None) -> Axes:
     """Draw the genes at both ends of an axis, with 90 % intervals.
 

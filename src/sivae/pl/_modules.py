@@ -8,7 +8,7 @@ import numpy as np
 from scipy import sparse
 
 from sivae import _keys
-from sivae._checks import check_adata, whole_number
+from sivae._checks import check_adata, door, whole_number
 from sivae._errors import OptionError, SetupError, some
 from sivae._extras import require
 from sivae.graph._layout import spring_layout, strongest_edges
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 UNASSIGNED: Final = "unassigned"
 
 
+@door
 def modules(adata: AnnData, *, n_genes: int = 800, n_edges: int = 4, seed: int = 0, ax: Axes | None = None) -> Axes:
     """Draw the graph of the genes in modules, a color and a name for each module.
 
@@ -88,6 +89,7 @@ def modules(adata: AnnData, *, n_genes: int = 800, n_edges: int = 4, seed: int =
     return ax
 
 
+@door
 def module_network(adata: AnnData, *, ax: Axes | None = None) -> Axes:
     """Draw modules as discs, and lines between them as wide as they are tied.
 
@@ -138,6 +140,7 @@ def module_network(adata: AnnData, *, ax: Axes | None = None) -> Axes:
     return ax
 
 
+@door
 def module_sizes(adata: AnnData, *, ax: Axes | None = None) -> Axes:
     """Draw how many genes each module has, and how stable it is.
 
@@ -189,6 +192,7 @@ def module_sizes(adata: AnnData, *, ax: Axes | None = None) -> Axes:
     return ax
 
 
+@door
 def module_scores(adata: AnnData, groupby: str, *, ax: Axes | None = None) -> Axes:
     """Draw the mean score of each module in each group of cells.
 

@@ -9,7 +9,7 @@ from scipy import sparse
 from scipy.cluster import hierarchy
 
 from sivae import _keys
-from sivae._checks import whole_number
+from sivae._checks import door, whole_number
 from sivae._errors import OptionError, SetupError
 from sivae._extras import require
 from sivae._space import read_space
@@ -34,6 +34,7 @@ LIMIT: Final = 2.0
 """Expression is drawn up to so many standard deviations from a gene's mean."""
 
 
+@door
 def neighborhood(
     adata: AnnData,
     gene: str,

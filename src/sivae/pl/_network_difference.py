@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from scipy import sparse
 
-from sivae._checks import whole_number
+from sivae._checks import door, whole_number
 from sivae._errors import OptionError, some
 from sivae._extras import require
 from sivae.graph._layout import spring_layout
@@ -40,6 +40,7 @@ class Difference:
     high_e: Array
 
 
+@door
 def network_difference(
     samples: AnnData,
     low: Sequence[str] | None = None,

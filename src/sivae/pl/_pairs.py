@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from sivae._checks import one_of, whole_number
+from sivae._checks import door, one_of, whole_number
 from sivae._errors import OptionError
 from sivae._extras import require
 from sivae.pl import _read, _style
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+@door
 def pairs(
     adata: AnnData,
     axes: Sequence[int] | None = None,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.stats import chi2
 
-from sivae._checks import number
+from sivae._checks import door, number
 from sivae._errors import OptionError
 from sivae._extras import require
 from sivae.pl import _labels, _read, _style
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+@door
 def posteriors(
     adata: AnnData,
     genes: Sequence[str],

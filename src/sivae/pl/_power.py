@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from sivae._checks import number
+from sivae._checks import door, number
 from sivae._errors import OptionError, SetupError, some
 from sivae.pl import _style
 from sivae.pl._tables import check_table
@@ -19,6 +19,7 @@ CALL: Final = "sivae.cohort.power(adata, sample_key)"
 COLUMNS: Final = ("individuals", "cells", "effect", "power", "power_low", "power_high", "type1", "extrapolated")
 
 
+@door
 def power(table: pd.DataFrame, *, effect: float | None = None, target: float = 0.8, ax: Axes | None = None) -> Axes:
     """Draw the power to find an effect against the cells of each individual, a line for each number of individuals.
 

@@ -34,6 +34,8 @@ def cell_positions(adata: AnnData) -> NDArray[np.float64]:
             f"Found no obsm[{_keys.CELLS!r}], expected the cell embedding; "
             f"obsm has: {some(adata.obsm.keys()) or 'nothing'}. Call model.annotate(adata) first."
         )
+    if adata.n_obs == 0:
+        raise SetupError("The AnnData has no cells, expected some. Check the filters before it.")
     return np.asarray(adata.obsm[_keys.CELLS], dtype=np.float64)
 
 

@@ -11,7 +11,7 @@ from scipy.cluster import hierarchy
 from scipy.spatial.distance import pdist
 
 from sivae import _keys
-from sivae._checks import check_adata
+from sivae._checks import check_adata, check_names
 from sivae._errors import GeneMismatchError, OptionError, SetupError, some
 from sivae._values import frame
 
@@ -60,6 +60,9 @@ def check_samples(samples: AnnData) -> None:
         raise SetupError(
             f"Found no uns[{_keys.COHORT!r}], expected individuals x genes. Call {CALL} first, and pass samples."
         )
+    check_names(samples, "obs_names", "var_names")
+    if samples.n_obs == 0:
+        raise SetupError("samples holds no individual, expected some. Check the filters before it.")
 
 
 def phenotype_of(samples: AnnData, by: str, *, argument: str = "by") -> Phenotype:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from sivae._checks import a_path, number
+from sivae._checks import a_path, door, number
 from sivae._errors import ArtefactError, OptionError
 from sivae._extras import require
 from sivae._whole import whole_file
@@ -23,6 +23,7 @@ TEXT: Final = {"svg.fonttype": "none", "pdf.fonttype": 42, "ps.fonttype": 42, "s
 """Settings under which text stays text."""
 
 
+@door
 def save(
     drawn: Axes | Figure | NDArray[Any] | tuple[Axes, ...],
     path: str | Path,

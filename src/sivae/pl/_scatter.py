@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from scipy.stats import spearmanr
 
-from sivae._checks import check_adata, whole_number
+from sivae._checks import check_adata, door, whole_number
 from sivae._errors import OptionError, SetupError, some
 from sivae._space import read_space
 from sivae.pl import _labels, _points, _style
 from sivae.pl._tables import check_table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import pandas as pd
     from anndata import AnnData
     from matplotlib.axes import Axes
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 AWARENESS: Final = "sivae.tl.feature_awareness"
 
 
+@door
 def awareness(
     table: pd.DataFrame,
     layers: tuple[str, str] = ("latent", "full"),
@@ -76,7 +76,8 @@ def awareness(
             )
         table = table[table["group"].astype(str) == group]
     known = [str(name) for name in dict.fromkeys(table["layer"])]
-    if len(layers) != 2 or any(layer not in known for layer in layers):
+    two = isinstance(layers, Sequence) and not isinstance(layers, str) and len(layers) == 2
+    if not two or any(layer not in known for layer in layers):
         raise OptionError(
             f"Found layers={layers!r}, expected two of {some(known)}. Pass a model to {AWARENESS} for 'full', pca=True "
             "for 'pca'."
@@ -89,6 +90,7 @@ def awareness(
     return ax
 
 
+@door
 def loading_scatter(
     adata: AnnData,
     axis: int = 0,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from sivae._checks import whole_number
+from sivae._checks import check_model, door, whole_number
 from sivae._errors import GeneMismatchError, OptionError, SetupError, some
 from sivae._values import part_of
 from sivae.pl import _labels, _read, _style
@@ -28,6 +28,7 @@ SHARE: Final = (0.01, 0.99)
 """From the first to the last percent of the cells."""
 
 
+@door
 def traversal(
     adata: AnnData,
     axis: int = 0,
@@ -125,6 +126,7 @@ def _cells_below(ax: Axes, z_n: NDArray[np.float64], span: tuple[float, float]) 
 def _decoded(
     adata: AnnData, model: Decoder, grid_mk: NDArray[np.float64], rows: NDArray[np.intp]
 ) -> NDArray[np.float64]:
+    check_model("model", model, "explain")
     explanation = model.explain(part_of(adata, slice(0, 1)))
     if len(explanation.axes) != grid_mk.shape[1]:
         raise SetupError(

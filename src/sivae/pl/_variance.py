@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from sivae._checks import door
 from sivae.pl import _style
 from sivae.pl._tables import check_table
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 CALL: Final = "sivae.tl.explained_variance"
 
 
+@door
 def explained_variance(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """Draw the share of variance that axes, layers, or the model for each gene explain.
 

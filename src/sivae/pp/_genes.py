@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sivae._checks import a_name, whole_number
+from sivae._checks import a_name, door, whole_number
 from sivae._errors import SetupError, some
 from sivae._values import first, frame, refuse_view, values_of
 from sivae.stats import pearson_residual_variance, totals, value_variance
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("sivae")
 
 
+@door
 def select_genes(
     adata: AnnData,
     n_genes: int = 2000,

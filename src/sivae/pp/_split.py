@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from sivae._checks import check_adata, check_names, number, whole_number
+from sivae._checks import check_adata, check_names, door, number, whole_number
 from sivae._errors import OptionError, SetupError, some
 from sivae._rng import numpy_generator
 from sivae._values import frame
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+@door
 def split_cells(adata: AnnData, fraction: float = 0.2, *, label_key: str | None = None, seed: int = 0) -> list[str]:
     """Choose cells to hold out, the same share of each label.
 
@@ -56,6 +57,7 @@ def split_cells(adata: AnnData, fraction: float = 0.2, *, label_key: str | None 
     return sorted(names[order[places]].tolist())
 
 
+@door
 def k_folds(adata: AnnData, k: int = 5, *, label_key: str | None = None, seed: int = 0) -> list[list[str]]:
     """Deal all cells into k folds of equal size and equal shares of each label (both to one cell).
 
@@ -97,6 +99,8 @@ def _dealt(adata: AnnData, label_key: str | None, seed: int) -> tuple[NDArray[np
     check_names(adata, "obs_names")
     whole_number("seed", seed, least=0, hint="0 is the default.")
     names = np.asarray(adata.obs_names, dtype=str)
+    if len(names) == 0:
+        raise SetupError("The AnnData has no cells; expected at least one. Check the filters before it.")
     labels = np.zeros(len(names), np.intp)
     if label_key is not None:
         obs = frame(adata.obs)

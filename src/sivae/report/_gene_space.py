@@ -59,7 +59,7 @@ def describe(adata: AnnData, *, label: str | None, enrichment: pd.DataFrame | No
 
 def hubs(adata: AnnData) -> dict[str, Any] | None:
     """Numbers of connected genes and hubs, what was asked of `tl.hubs`, and the most central genes."""
-    if _keys.HUB not in adata.var or _keys.CONNECTED_Q not in adata.var:
+    if not {_keys.HUB, _keys.CONNECTED_Q, _keys.CONNECTED, _keys.HUB_SCORE} <= set(adata.var):
         return None
     q_g = adata.var[_keys.CONNECTED_Q].to_numpy(dtype=np.float64)
     connected_g, hub_g = (adata.var[key].to_numpy(dtype=bool) for key in (_keys.CONNECTED, _keys.HUB))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 import numpy as np
 import pandas as pd
 
+from sivae._checks import check_adata, check_model, door, frames
 from sivae._errors import GeneMismatchError, SetupError, some
 from sivae._space import read_space
 from sivae.graph._attribution import attribution_loading, axis_agreement
@@ -47,6 +48,7 @@ class Attributing(Protocol):
         ...
 
 
+@door
 def attributions(
     adata: AnnData,
     model: Attributing,
@@ -109,6 +111,8 @@ def attributions(
     >>> found.shape, found.attrs["n_cells"]
     ((50, 3), 100)
     """
+    check_adata(adata)
+    check_model("model", model, "get_attributions")
     rows = sample_cells(adata, n_cells, groupby=groupby, seed=seed)
     started = time.perf_counter()
     each = model.get_attributions(
@@ -126,6 +130,7 @@ def attributions(
     return found
 
 
+@door
 def attribution_agreement(
     adata: AnnData, found: Mapping[str, pd.DataFrame], *, use_rep: str | None = None
 ) -> pd.DataFrame:
@@ -167,13 +172,14 @@ def attribution_agreement(
     >>> sivae.tl.attribution_agreement(adata, {"twice": twice}, use_rep="planted_v")["mean"].round(3).to_dict()
     {'twice': 1.0}
     """
-    space = read_space(adata, use_rep)
+    space, found = read_space(adata, use_rep), frames("found", found, of="sivae.tl.attributions")
     own = pd.DataFrame(space.v_gk, index=list(space.names), columns=list(space.axes))
     tables = _matched({OWN: own, **found})
     rows = {name: _row(tables[OWN], table, found[name].attrs) for name, table in tables.items() if name != OWN}
     return pd.DataFrame.from_dict(rows, orient="index", columns=[*space.axes, "mean", "seconds"])
 
 
+@door
 def attribution_similarity(
     adata: AnnData, found: Mapping[str, pd.DataFrame], *, use_rep: str | None = None
 ) -> pd.DataFrame:
@@ -203,7 +209,7 @@ def attribution_similarity(
     >>> sivae.tl.attribution_similarity(adata, {"twice": twice}, use_rep="planted_v").shape
     (2, 2)
     """
-    space = read_space(adata, use_rep)
+    space, found = read_space(adata, use_rep), frames("found", found, of="sivae.tl.attributions")
     own = pd.DataFrame(space.v_gk, index=list(space.names))
     tables = _matched({OWN: own, **found})
     signed = {name: bool(frame.attrs.get("signed", True)) for name, frame in found.items()} | {OWN: True}

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from sivae import _keys
-from sivae._checks import check_adata, one_of
+from sivae._checks import check_adata, check_model, door, one_of
 from sivae._errors import OptionError, SetupError
 from sivae._space import read_space
 from sivae._values import frame, has_values
@@ -36,6 +36,7 @@ RIDGE: Final = 10.0
 """Penalty, in cells, of the regression of genes on a layer; as of neighbors (`neighbor_r2`)."""
 
 
+@door
 def feature_awareness(
     adata: AnnData,
     model: Explainer | None = None,
@@ -121,6 +122,7 @@ def feature_awareness(
     layers = {"latent": Layer(positions(adata, cells_rep, space.v_gk.shape[1]), space.v_gk)}
     x, design_nb = standardised(adata, space.rows, space.rows[space.modelled_g]), recorded.design(adata)
     if model is not None:
+        check_model("model", model, "explain")
         explanation = model.explain(adata)
         at_g = _places(space, explanation)
         if hidden == "product":

@@ -46,7 +46,10 @@ def positions(adata: AnnData, cells_rep: str | None, n_axes: int) -> Array:
             f"Found no obsm[{key!r}], expected positions of the cells; obsm has: "
             f"{some(adata.obsm.keys()) or 'nothing'}. {hint}"
         )
-    z_nk = np.asarray(adata.obsm[key], dtype=np.float64)
+    try:
+        z_nk = np.asarray(adata.obsm[key], dtype=np.float64)
+    except (TypeError, ValueError):
+        z_nk = np.empty(0)
     if z_nk.ndim != 2 or z_nk.shape[1] != n_axes:
         raise SetupError(
             f"obsm[{key!r}] has shape {z_nk.shape}, expected {n_axes} columns, as many as the genes have axes. "

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
 
 from sivae import _keys
-from sivae._checks import check_adata, one_of
+from sivae._checks import check_adata, door, one_of
 from sivae._errors import GeneMismatchError, OptionError, some
 from sivae._space import read_space
 from sivae._values import refuse_view
 from sivae.graph._align import align, principal_turn, stability, turn_onto
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from anndata import AnnData
     from numpy.typing import NDArray
 
     Array: TypeAlias = NDArray[np.float64]
 
 
+@door
 def consensus(
     adata: AnnData,
     embeddings: Sequence[str | pd.DataFrame],
@@ -81,7 +81,8 @@ def consensus(
     """
     check_adata(adata)
     one_of("axes", axes, ("first", "variance"))
-    if isinstance(embeddings, str | pd.DataFrame) or len(embeddings) < 2:
+    several = isinstance(embeddings, Sequence) and not isinstance(embeddings, str | bytes) and len(embeddings) > 1
+    if not several or not all(isinstance(embedding, str | pd.DataFrame) for embedding in embeddings):
         raise OptionError("Expected two or more embeddings, in a list: names of varm, or frames indexed by gene.")
     refuse_view(adata, "consensus")
     every = [_by_row(adata, embedding, number) for number, embedding in enumerate(embeddings, 1)]

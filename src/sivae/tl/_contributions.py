@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 import numpy as np
 import pandas as pd
 
-from sivae._checks import check_adata, names, number, one_of
+from sivae._checks import check_adata, check_model, check_names, door, names, number, one_of
 from sivae._errors import CellMismatchError, GeneMismatchError, OptionError, some
 from sivae._space import nearest_names
 from sivae._values import part_of
@@ -30,6 +30,7 @@ BASELINE: Final = "(baseline)"
 OTHERS: Final = "(other genes)"
 
 
+@door
 def contributions(
     adata: AnnData,
     model: Explainer,
@@ -108,6 +109,7 @@ def contributions(
     True
     """
     check_adata(adata)
+    check_model("model", model, "explain")
     one_of("side", side, ("decoder", "encoder"))
     tolerance = number("tolerance", tolerance, allowed=lambda x: x > 0, expected="more than 0", hint="Take 0.001.")
     units = _units(adata, _listed("cells", cells), groupby)
@@ -135,6 +137,7 @@ class _Units:
 
 def _units(adata: AnnData, cells: list[str] | None, groupby: str | None) -> _Units:
     if cells is not None:
+        check_names(adata, "obs_names")
         rows = adata.obs_names.get_indexer(pd.Index(cells))
         if (rows < 0).any():
             gone = [cell for cell, row in zip(cells, rows, strict=True) if row < 0]

@@ -9,7 +9,7 @@ import pandas as pd
 from scipy import sparse
 
 from sivae import _keys
-from sivae._checks import number, one_of, whole_number
+from sivae._checks import door, number, one_of, whole_number
 from sivae._errors import OptionError, SetupError, some
 from sivae._rng import numpy_generator
 from sivae._space import read_space
@@ -41,6 +41,7 @@ DEFAULT = {"axes": "rank", "modules": "ora", "hubs": "ora", "neighbors": "ora", 
 METHODS = ("auto", "ora", "rank", "gsea")
 
 
+@door
 def enrich(
     adata: AnnData,
     gene_sets: GeneSets,

@@ -103,6 +103,7 @@ class Standardised:
 
     def _transformed(self) -> Iterator[tuple[slice, Array]]:
         for rows, x_cg in _stored(self.values, binary=self.binary):
+            _refuse_wrong(x_cg, self.values, rows, positive=self.factor_n is not None)
             yield rows, x_cg if self.factor_n is None else np.log1p(x_cg * self.factor_n[rows, None])
 
     def fitted(self, training_n: NDArray[np.bool_]) -> Standardised:
@@ -175,6 +176,20 @@ def training_cells(adata: AnnData) -> NDArray[np.bool_]:
         return np.ones(adata.n_obs, bool)
     training_n: NDArray[np.bool_] = (split[_keys.SPLIT].astype(str) == "train").to_numpy()
     return training_n if training_n.any() else np.ones(adata.n_obs, bool)
+
+
+def _refuse_wrong(x_cg: Array, values: Values, rows: slice, *, positive: bool) -> None:
+    """Refuse what is not finite, or negative where a logarithm is taken; the cell and the gene are named."""
+    wrong_cg = ~np.isfinite(x_cg)
+    if positive:
+        wrong_cg |= x_cg < 0
+    if wrong_cg.any():
+        cell, gene = np.argwhere(wrong_cg)[0]
+        names = values.names[0][values.rows[rows][cell]], values.names[1][values.columns[gene]]
+        raise SetupError(
+            f"{values.where} holds {x_cg[cell, gene]:g} (cell {str(names[0])!r}, gene {str(names[1])!r}); expected "
+            f"{'counts of at least 0' if positive else 'finite numbers'}. Mend or drop it first."
+        )
 
 
 def are_counts(values: Values) -> bool:

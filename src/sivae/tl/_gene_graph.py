@@ -10,11 +10,11 @@ import pandas as pd
 from scipy import sparse
 
 from sivae import _keys
-from sivae._checks import check_adata
+from sivae._checks import check_adata, door
 from sivae._errors import ArtefactError, OptionError, SetupError
 from sivae._extras import require
 from sivae._space import read_space
-from sivae._whole import whole_file
+from sivae._whole import check_place, whole_file
 from sivae.graph._edges import edge_pvalues, pair_correlations
 from sivae.stats._fdr import adjust
 from sivae.tl._similarity import correlation_of
@@ -40,6 +40,7 @@ NODES: Final = {
 def gene_graph(adata: AnnData, *, as_: Literal["edges"] = ..., use_rep: str | None = ...) -> pd.DataFrame: ...
 @overload
 def gene_graph(adata: AnnData, *, as_: Literal["networkx"], use_rep: str | None = ...) -> networkx.Graph: ...
+@door
 def gene_graph(
     adata: AnnData, *, as_: Literal["edges", "networkx"] = "edges", use_rep: str | None = None
 ) -> pd.DataFrame | networkx.Graph:
@@ -93,6 +94,7 @@ def gene_graph(
     return edges if as_ == "edges" else _networkx(adata, space, edges)
 
 
+@door
 def write_graph(adata: AnnData, path: str | Path, *, use_rep: str | None = None, overwrite: bool = False) -> None:
     """Write the graph of genes to a file, whole or not at all.
 
@@ -136,6 +138,7 @@ def write_graph(adata: AnnData, path: str | Path, *, use_rep: str | None = None,
         raise OptionError(f"Found the name {path.name!r}, expected one that ends in .graphml or .csv.")
     if path.exists() and not overwrite:
         raise ArtefactError(f"{path} exists, expected a new name. Choose another, or pass overwrite=True.")
+    check_place(path, what="The graph", example="genes.csv")
     if path.suffix == ".csv":
         edges = gene_graph(adata, use_rep=use_rep)
         with whole_file(path, what="The graph") as temporary:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from sivae import _keys
-from sivae._checks import whole_number
+from sivae._checks import door, whole_number
 from sivae._rng import numpy_generator
 from sivae._space import read_space
 from sivae.graph._scores import coherence, coherence_null, directions, matching_strata
@@ -29,6 +29,7 @@ BINS_ALONE, BINS_WITH_LEVEL = 20, 10
 """Strata of the matched null: by the share of variance that is signal; and within each three by mean level."""
 
 
+@door
 def gene_set_coherence(
     adata: AnnData,
     gene_sets: GeneSets,
@@ -107,6 +108,7 @@ def gene_set_coherence(
     )
 
 
+@door
 def gene_set_scores(
     adata: AnnData, gene_sets: GeneSets, *, match_case: bool = True, key_added: str = _keys.GENE_SET_SCORES
 ) -> None:

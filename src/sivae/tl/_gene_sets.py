@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Final, TypeAlias
 import numpy as np
 from scipy import sparse
 
+from sivae._checks import door
 from sivae._errors import ArtefactError, GeneMismatchError, OptionError, some, warn
 from sivae._space import nearest_names
 
@@ -25,6 +26,7 @@ WEIGHT: Final = re.compile(r",-?\d+(\.\d+)?([eE]-?\d+)?$")
 """Some libraries write "GENE,1.0"."""
 
 
+@door
 def read_gmt(path: str | Path) -> dict[str, list[str]]:
     r"""Read gene sets from a GMT file: one set a line, name, description and genes separated by tabs.
 
@@ -118,9 +120,10 @@ def as_sets(gene_sets: GeneSets) -> dict[str, list[str]]:
         )
     if not gene_sets:
         raise OptionError("Found no gene set, expected one or more: a mapping from names to genes.")
-    wrong = [name for name, genes in gene_sets.items() if isinstance(genes, str)]
+    wrong = [name for name, genes in gene_sets.items() if isinstance(genes, str) or not isinstance(genes, Iterable)]
     if wrong:
-        raise OptionError(f"The genes of {some(wrong)} are one text, expected a list of names.")
+        found = "one text" if isinstance(gene_sets[wrong[0]], str) else f"of type {type(gene_sets[wrong[0]]).__name__}"
+        raise OptionError(f"The genes of {some(wrong)} are {found}, expected a list of names. Write ['CD3D', 'CD3E'].")
     return {str(name): list(dict.fromkeys(str(gene) for gene in genes)) for name, genes in gene_sets.items()}
 
 

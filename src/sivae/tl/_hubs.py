@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from sivae import _keys
-from sivae._checks import number
+from sivae._checks import door, number
 from sivae._errors import OptionError, SetupError
 from sivae._space import read_space
 from sivae._values import has_values
@@ -32,6 +32,7 @@ AUTO: Final = "strength"
 """Chosen by measurement: docs/defaults.md."""
 
 
+@door
 def hubs(
     adata: AnnData, score: Score = "auto", *, fdr: float = 0.05, top: float = 0.05, use_rep: str | None = None
 ) -> None:
@@ -111,6 +112,7 @@ def hubs(
     adata.uns[_keys.UNS] = {**dict(adata.uns.get(_keys.UNS, {})), "hubs": parameters}
 
 
+@door
 def hub_table(
     adata: AnnData,
     *,

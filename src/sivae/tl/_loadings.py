@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from sivae._checks import check_adata, number, whole_number
+from sivae._checks import check_adata, check_model, door, number, whole_number
 from sivae._errors import OptionError, SetupError, some
 from sivae._space import read_space
 from sivae._values import part_of
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sivae.tl._model import Explainer
 
 
+@door
 def rank_loadings(
     adata: AnnData,
     *,
@@ -109,6 +110,7 @@ def _ranked(space: GeneSpace, sd_gk: Any, axis: int, end: str, at: Any, level: f
     return pd.DataFrame(columns)
 
 
+@door
 def recoded_loadings(
     adata: AnnData,
     groupby: str,
@@ -186,6 +188,7 @@ def recoded_loadings(
     return pd.concat(parts, ignore_index=True)
 
 
+@door
 def inferred_loadings(adata: AnnData, model: Explainer | None = None, *, n_points: int = 21) -> pd.DataFrame:
     """Loadings found from what the model predicts, beside those that it has.
 
@@ -251,6 +254,7 @@ def inferred_loadings(adata: AnnData, model: Explainer | None = None, *, n_point
 
 
 def _finite_differences(adata: AnnData, space: GeneSpace, model: Explainer, n_points: int) -> tuple[Any, Any]:
+    check_model("model", model, "explain")
     explanation, k = model.explain(part_of(adata, slice(0, 1))), space.v_gk.shape[1]
     if len(explanation.axes) != k:
         raise SetupError(

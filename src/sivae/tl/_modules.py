@@ -10,7 +10,7 @@ import pandas as pd
 from scipy import sparse
 
 from sivae import _keys
-from sivae._checks import check_adata, number, whole_number
+from sivae._checks import check_adata, door, number, whole_number
 from sivae._errors import OptionError, SetupError
 from sivae._rng import numpy_generator
 from sivae._space import read_space
@@ -35,6 +35,7 @@ UNASSIGNED = "unassigned"
 """Value of `var["sivae_module"]` for a gene in no module."""
 
 
+@door
 def modules(
     adata: AnnData,
     resolution: float | Literal["auto"] = "auto",
@@ -145,6 +146,7 @@ def modules(
         module_scores(adata)
 
 
+@door
 def module_scores(adata: AnnData) -> None:
     """Score every module in every cell, from the positions of cells and genes.
 
@@ -305,7 +307,7 @@ def _record(adata: AnnData, found: Communities | None, parameters: dict[str, Any
 
 
 def _check(resolution: float | str, *, fdr: float, min_size: int, min_stability: float, n_resamples: int) -> None:
-    if resolution != "auto":
+    if not (isinstance(resolution, str) and resolution == "auto"):
         number("resolution", resolution, allowed=lambda x: 0 < x < np.inf, expected='a positive number or "auto"')
     for name, share in {"fdr": fdr, "min_stability": min_stability}.items():
         number(name, share, allowed=lambda x: 0 <= x <= 1, expected="a number from 0 to 1")

@@ -9,7 +9,7 @@ import pandas as pd
 from scipy import sparse
 
 from sivae import _keys
-from sivae._checks import check_adata, whole_number
+from sivae._checks import check_adata, door, whole_number
 from sivae._errors import OptionError, SetupError
 from sivae._space import read_space
 from sivae.graph._edges import edge_pvalues
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     Positions: TypeAlias = NDArray[np.intp]
 
 
+@door
 def gene_neighbors(
     adata: AnnData,
     n_neighbors: int = 20,
@@ -125,6 +126,7 @@ def gene_neighbors(
     }
 
 
+@door
 def neighbors_of(adata: AnnData, genes: str | Iterable[str], *, n_neighbors: int | None = None) -> pd.DataFrame:
     """List the neighbors of some genes, nearest first, with evidence, from what `gene_neighbors` wrote.
 

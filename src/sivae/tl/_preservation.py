@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
+from sivae._checks import door
 from sivae._errors import GeneMismatchError, OptionError, SetupError, some
 from sivae._rng import numpy_generator
 from sivae._space import read_space
@@ -23,6 +24,7 @@ LEAST_GENES = 3
 """Of a module, in both data sets."""
 
 
+@door
 def module_preservation(
     adata: AnnData,
     other: AnnData,
@@ -101,6 +103,11 @@ def module_preservation(
     found = np.bincount(label_g[label_g >= 0], minlength=len(names))
     _check(first.names, second.names, label_g)
     kept = np.flatnonzero(found >= LEAST_GENES)
+    if len(kept) == 0:
+        raise GeneMismatchError(
+            f"No module has {LEAST_GENES} genes in the other data set (at most {found.max()}), so that nothing can be "
+            "said of it. Embed more of the genes there."
+        )
     number = np.full(len(names) + 1, -1)
     number[kept] = np.arange(len(kept))
     first_gm, second_gm = (

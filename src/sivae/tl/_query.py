@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from sivae._checks import door
 from sivae._errors import OptionError
 from sivae._space import read_space
 from sivae.graph._compare import jaccard, pair_correlation
@@ -19,13 +21,12 @@ from sivae.tl._neighbors import neighbor_positions, rep_of_neighbors
 from sivae.tl._similarity import name_order, similarity_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from anndata import AnnData
 
     from sivae._space import GeneSpace
 
 
+@door
 def neighbor_r2(adata: AnnData, *, layer: str | None = None, ridge: float = 10.0, seed: int = 0) -> pd.DataFrame:
     """Tell how well each gene is predicted by its neighbors on held-out cells, by closed-form ridge regression.
 
@@ -81,6 +82,7 @@ def neighbor_r2(adata: AnnData, *, layer: str | None = None, ridge: float = 10.0
     return pd.DataFrame({"r2": r2_f, "neighbors": listed}, index=pd.Index(names[genes_f], name="gene"))
 
 
+@door
 def neighbor_overlap(
     adata: AnnData,
     metrics: Sequence[str] = ("correlation", "cosine", "euclidean"),
@@ -166,6 +168,11 @@ def _shared_spaces(
     adata: AnnData, metrics: Sequence[str], use_reps: Sequence[str | None], n_neighbors: int
 ) -> list[GeneSpace]:
     """The embeddings, each with the genes that have a position in all of them."""
+    if isinstance(use_reps, str) or not isinstance(use_reps, Sequence):
+        raise OptionError(f"use_reps is {use_reps!r}; expected a list of names of varm, or None in it. Write a list.")
+    for rep in use_reps:
+        if rep is not None and not isinstance(rep, str):
+            raise OptionError(f"use_reps holds {rep!r}; expected names of varm, or None. Give names as text.")
     if not metrics or not use_reps:
         raise OptionError("Found no metric or no embedding to compare, expected at least one of each. Name them.")
     spaces = [read_space(adata, rep) for rep in use_reps]

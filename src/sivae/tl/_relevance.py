@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from sivae import _keys
-from sivae._checks import check_adata
+from sivae._checks import check_adata, door
 from sivae._errors import OptionError, SetupError, some
 from sivae._values import values_of
 from sivae.graph._attribution import attribution_loading
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+@door
 def gene_relevance(
     adata: AnnData,
     *,
@@ -112,7 +113,10 @@ def _embedding(adata: AnnData, basis: str) -> NDArray[np.float64]:
             f"Found no obsm[{basis!r}], expected an embedding of cells; obsm has: "
             f"{some(adata.obsm.keys()) or 'nothing'}. Name one of these as basis."
         )
-    y_nk = np.asarray(adata.obsm[basis], dtype=np.float64)
+    try:
+        y_nk = np.asarray(adata.obsm[basis], dtype=np.float64)
+    except (TypeError, ValueError):
+        y_nk = np.empty(0)
     if y_nk.ndim != 2 or not np.isfinite(y_nk).all():
         raise SetupError(
             f"obsm[{basis!r}] is not a table of finite numbers, cells x axes. Drop the cells that have no position."

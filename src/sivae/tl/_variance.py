@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from sivae import _keys
-from sivae._checks import check_adata, one_of
+from sivae._checks import check_adata, door, one_of
 from sivae._errors import SetupError
 from sivae._space import read_space
 from sivae.graph._variance import Explained, explained
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sivae._space import GeneSpace
 
 
+@door
 def explained_variance(
     adata: AnnData, *, by: Literal["axis", "layer", "gene"] = "axis", use_rep: str | None = None
 ) -> pd.DataFrame:

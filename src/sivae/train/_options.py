@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from sivae._checks import a_path, names, number, one_of, whole_number
+from sivae._checks import a_path, flag, names, number, one_of, whole_number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +113,7 @@ class TrainOptions:
         for name in ("checks", "patience", "max_validation_cells", "max_steps"):
             if getattr(self, name) is not None or name != "max_steps":
                 whole_number(f"TrainOptions.{name}", getattr(self, name), least=1, hint=hint)
+        flag("TrainOptions.keep_checkpoint", self.keep_checkpoint, hint)
         for name in ("warmup_steps", "kl_warmup_steps"):
             whole_number(f"TrainOptions.{name}", getattr(self, name), least=0, hint=hint)
         for options, allowed, expected in RANGES:

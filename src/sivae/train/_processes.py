@@ -252,7 +252,7 @@ def make_accelerator(accelerator: str) -> Accelerator:
     OptionError
         If there is no such accelerator, or it is not here, or not for so many processes.
     """
-    if accelerator not in ("auto", "cpu", "gpu", "mps"):
+    if not isinstance(accelerator, str) or accelerator not in ("auto", "cpu", "gpu", "mps"):
         raise OptionError(f"accelerator is {accelerator!r}; expected 'auto', 'cpu', 'gpu' or 'mps'.")
     if accelerator == "gpu" and not torch.cuda.is_available():
         raise OptionError("accelerator='gpu', but torch finds no CUDA device. Use 'auto' or 'cpu'.")
