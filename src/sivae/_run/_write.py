@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sivae import __version__, _keys
 from sivae._run import _gene_space
 from sivae._run._files import CELLS, EXPLORER, FORMAT, MODEL, RECORD, REPORT, TABLES
+from sivae._spreadsheet import write_csv
 
 if TYPE_CHECKING:
     from sivae._run._cells import Cells
@@ -32,7 +33,7 @@ def write(cells: Cells, model: SiVAE, folder: Path, *, options: dict[str, Any], 
     gene_sets = options["gene_sets"]
     tables = _gene_space.tables(adata, gene_sets=None if gene_sets is None else Path(gene_sets))
     for name, table in tables.items():
-        table.to_csv(folder / TABLES / f"{name}.csv", index=False)
+        write_csv(table, folder / TABLES / f"{name}.csv")
     pictures = _figures.draw(adata, label=label)
     (folder / "figures").mkdir()
     for name, data in pictures.items():

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from sivae._errors import OptionError
-from sivae.cli._app import Data, Run, app, fail, plainly
+from sivae.cli._app import Data, Run, app, fail, plainly, tell
 
 Out = Annotated[Path, typer.Option("--output", "-o", metavar="RUN", help="Folder to make; it must not exist.")]
 Latent = Annotated[int, typer.Option(help="Number of axes.")]
@@ -104,7 +104,7 @@ def fit(
         gene_sets=None if gene_sets is None else str(gene_sets),
     )  # fmt: skip
     with plainly(checkpoint, together=True):
-        _run.fit_file(data, output, options, say=typer.echo, progress=sys.stderr.isatty(), checkpoint=checkpoint)
+        _run.fit_file(data, output, options, say=tell, progress=sys.stderr.isatty(), checkpoint=checkpoint)
 
 
 @app.command()
@@ -132,7 +132,7 @@ def demo(
         max_epochs=max_epochs, seed=seed, accelerator=accelerator, label="cell_type",
     )  # fmt: skip
     with plainly():
-        _run.fit_demo(output, options, say=typer.echo, progress=sys.stderr.isatty())
+        _run.fit_demo(output, options, say=tell, progress=sys.stderr.isatty())
 
 
 @app.command()
@@ -153,10 +153,10 @@ def embed(
     with plainly():
         if genes:
             adata = _run.embed_genes(run, data, output)
-            typer.echo(f"Placed {adata.n_vars:,} genes: varm['X_sivae'] and varm['X_sivae_var'] in {output}")
+            tell(f"Placed {adata.n_vars:,} genes: varm['X_sivae'] and varm['X_sivae_var'] in {output}")
         else:
             adata = _run.embed_cells(run, data, output)
-            typer.echo(f"Placed {adata.n_obs:,} cells: obsm['X_sivae'] in {output}")
+            tell(f"Placed {adata.n_obs:,} cells: obsm['X_sivae'] in {output}")
 
 
 @app.command()
@@ -167,9 +167,9 @@ def info(run: Run) -> None:
     with plainly():
         record = _run.read_any_record(run)
         for name, value in _cohort_rows(record) if "individuals" in record else _rows(record):
-            typer.echo(f"{name:<18} {value}")
+            tell(f"{name:<18} {value}")
         listed = sorted(entry.name + ("/" if entry.is_dir() else "") for entry in run.iterdir())
-        typer.echo(f"{'files':<18} {', '.join(listed)}")
+        tell(f"{'files':<18} {', '.join(listed)}")
 
 
 @app.command()
@@ -178,7 +178,7 @@ def report(run: Run) -> None:
     from sivae import _run
 
     with plainly():
-        typer.echo(f"Wrote {_run.rebuild_report(run)}")
+        tell(f"Wrote {_run.rebuild_report(run)}")
 
 
 @app.command()
@@ -197,7 +197,7 @@ def explore(
     from sivae import _run
 
     with plainly():
-        typer.echo(f"Wrote {_run.rebuild_explorer(run, out=output, label=label)}")
+        tell(f"Wrote {_run.rebuild_explorer(run, out=output, label=label)}")
 
 
 def _cohort_rows(record: dict[str, Any]) -> list[tuple[str, str]]:

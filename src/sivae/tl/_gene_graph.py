@@ -17,6 +17,7 @@ from sivae._checks import check_adata
 from sivae._errors import ArtefactError, OptionError, SetupError
 from sivae._extras import require
 from sivae._space import read_space
+from sivae._spreadsheet import write_csv
 from sivae.graph._edges import edge_pvalues, pair_correlations
 from sivae.stats._fdr import adjust
 from sivae.tl._similarity import correlation_of
@@ -101,7 +102,8 @@ def write_graph(adata: AnnData, path: str | Path, *, use_rep: str | None = None,
     """Write the graph of genes to a file, whole or not at all.
 
     `.graphml` (extra `graph`) is read by Cytoscape, Gephi, igraph and networkx and holds genes and edges with all that
-    `gene_graph` gives; `.csv` is the table of edges.
+    `gene_graph` gives; `.csv` is the table of edges, in which a name that a spreadsheet would take for a formula has an
+    apostrophe before it.
 
     Parameters
     ----------
@@ -143,7 +145,7 @@ def write_graph(adata: AnnData, path: str | Path, *, use_rep: str | None = None,
     if path.suffix == ".csv":
         edges = gene_graph(adata, use_rep=use_rep)
         with _whole(path) as temporary:
-            edges.to_csv(temporary, index=False)
+            write_csv(edges, temporary)
     else:
         graph = gene_graph(adata, as_="networkx", use_rep=use_rep)
         with _whole(path) as temporary:
