@@ -16,11 +16,9 @@ HELD = "torch"
 
 def bounds(project: dict) -> dict[str, str]:
     """The oldest version of every package that the package, its extras or its tests ask for."""
-    listed = [
-        *project["project"]["dependencies"],
-        *(one for name, extra in project["project"]["optional-dependencies"].items() if name != "compare" for one in extra),
-        *project["dependency-groups"]["test"],
-    ]  # fmt: skip
+    extras = project["project"]["optional-dependencies"]
+    listed = [*project["project"]["dependencies"], *project["dependency-groups"]["test"]]
+    listed += [one for name, extra in extras.items() if name != "compare" for one in extra]
     found: dict[str, str] = {}
     for one in listed:
         if one.startswith(f"{project['project']['name']}["):

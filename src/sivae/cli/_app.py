@@ -85,7 +85,7 @@ def tell(text: object, *, err: bool = False) -> None:
 
 
 def visible(text: str) -> str:
-    """The text with every sign that is not printed, but line ends, written as an escape such as \\x1b."""
+    """The text with every sign that is not printed, except line ends, written as an escape."""
     return "".join(s if s.isprintable() or s == "\n" else s.encode("unicode_escape").decode() for s in text)
 
 
