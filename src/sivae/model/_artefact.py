@@ -77,7 +77,10 @@ def _move(made: Path, folder: Path) -> None:
     except BaseException:
         aside.rename(folder)
         raise
-    shutil.rmtree(aside, ignore_errors=True)
+    if aside.is_symlink():
+        aside.unlink()
+    else:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def read(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor], dict[str, NDArray[Any]]]:
