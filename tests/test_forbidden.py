@@ -11,9 +11,10 @@ FILES = sorted(SOURCE.rglob("*.py"))
 
 MODULES = {
     "pickle", "cPickle", "_pickle", "cloudpickle", "dill", "marshal", "shelve", "jsonpickle", "subprocess", "pty",
-    "code", "codeop", "runpy", "socket", "ssl", "socketserver", "asyncio", "http", "urllib", "urllib3", "requests", "httpx",
-    "aiohttp", "ftplib", "smtplib", "poplib", "imaplib", "telnetlib", "xmlrpc", "webbrowser", "pooch", "fsspec",
-    "tarfile", "zipfile", "yaml", "ctypes", "cffi", "multiprocessing", "xml", "lxml", "huggingface_hub", "torch.hub",
+    "code", "codeop", "runpy", "socket", "ssl", "socketserver", "asyncio", "http", "urllib", "urllib3", "requests",
+    "httpx", "aiohttp", "ftplib", "smtplib", "poplib", "imaplib", "telnetlib", "xmlrpc", "webbrowser", "pooch",
+    "fsspec", "tarfile", "zipfile", "yaml", "ctypes", "cffi", "multiprocessing", "xml", "lxml", "huggingface_hub",
+    "torch.hub",
 }  # fmt: skip
 """Modules that run, unpickle, unpack, load libraries or speak with other machines."""
 CALLS = {
@@ -27,8 +28,8 @@ CALLS = {
 """Functions by the name under which they are called."""
 METHODS = {
     "to_pickle", "to_hdf", "read_pickle", "query", "extractall", "all_gather_object", "gather_object",
-    "broadcast_object_list", "broadcast_object", "scatter_object_list", "send_object_list", "recv_object_list", "register_for_checkpointing",
-    "load_state", "save_state", "load_module", "render_template_string", "from_string",
+    "broadcast_object_list", "broadcast_object", "scatter_object_list", "send_object_list",
+    "recv_object_list", "register_for_checkpointing", "load_state", "save_state", "load_module", "render_template_string", "from_string",
 }  # fmt: skip
 """Methods of whatever object: they pickle, evaluate text, unpack, or fill in templates that are not files of ours."""
 STARTS = re.compile(r"os\.(exec|spawn|posix_spawn)\w*")
@@ -38,7 +39,7 @@ WORDS = {"allow_pickle", "shell", "weights_only", "trust_remote_code", "autoesca
 ALLOWED = {
     ("_memory.py", "ctypes"): "gives freed memory back (malloc_trim of the C library of the process); loads no file",
     ("cohort/_engine.py", "multiprocessing"): "the name of an error of joblib's back end; starts nothing",
-    ("graph/_relevance.py", "query"): "of scikit-learn's trees: nearest points, no text",
+    ("graph/_relevance.py", "query"): "of a tree of SciPy: nearest points, no text",
     ("report/_page.py", "autoescape"): "True: the value is tested below",
 }
 """File and what it does, with the reason."""
