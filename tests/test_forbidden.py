@@ -29,7 +29,7 @@ CALLS = {
 METHODS = {
     "to_pickle", "to_hdf", "read_pickle", "query", "extractall", "all_gather_object", "gather_object",
     "broadcast_object_list", "broadcast_object", "scatter_object_list", "send_object_list",
-    "recv_object_list", "register_for_checkpointing", "load_state", "save_state", "load_module", "render_template_string", "from_string",
+    "recv_object_list", "register_for_checkpointing", "load_state", "save_state", "load_module", "from_string",
 }  # fmt: skip
 """Methods of whatever object: they pickle, evaluate text, unpack, or fill in templates that are not files of ours."""
 STARTS = re.compile(r"os\.(exec|spawn|posix_spawn)\w*")
