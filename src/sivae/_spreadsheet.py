@@ -89,7 +89,8 @@ def _safe_table(table: pd.DataFrame) -> pd.DataFrame:
     shown = table.rename(columns=_made_safe)
     for place, kind in enumerate(table.dtypes):
         if not (pd.api.types.is_numeric_dtype(kind) or pd.api.types.is_datetime64_any_dtype(kind)):
-            shown.isetitem(place, table.iloc[:, place].astype(object).map(_made_safe))
+            column = table.iloc[:, place].astype(object).map(_made_safe)
+            shown.isetitem(place, column.to_numpy())
     shown.index = table.index.map(_made_safe) if len(table) else table.index
     shown.index.name = _made_safe(table.index.name)
     return shown
