@@ -9,10 +9,10 @@ WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-fast lint docs bench fuzz clean
+.PHONY: help env demo test test-fast lint docs bench fuzz build try-wheel audit test-oldest test-newest clean
 
 help:  ## this list
-	@awk -F ':.*## *' '/^[a-z-]+:.*##/ { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## *' '/^[a-z-]+:.*##/ { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 env: $(READY)  ## the environment in .venv, with the versions of constraints.txt
 
@@ -37,11 +37,12 @@ test: lint docs  ## lint, types, import direction, the site, then every test
 test-fast: lint  ## the same without the slow tests
 	$(PYTEST) -m "not slow"
 
-lint: $(READY)  ## lint, format, types, import direction
+lint: $(READY)  ## lint, format, types, import direction, licenses of what is brought
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python scripts/licenses.py
 
 docs: $(READY)  ## the site, in docs/_build/index.html
 	$(BIN)/python -m sphinx -W --keep-going -q -j $(WORKERS) -b html docs docs/_build
@@ -55,5 +56,32 @@ fuzz: $(READY)  ## readers of saved models and of gene sets, SECONDS each; needs
 	$(BIN)/python scripts/fuzz.py gmt $(or $(SECONDS),300)
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/fuzz.py artefact $(or $(SECONDS),300)
 
-clean:  ## remove the environment and everything built
-	rm -rf $(VENV) demo-run docs/_build docs/generated .mypy_cache .ruff_cache .pytest_cache
+# Without isolation, so that nothing is fetched: hatchling is in the environment.
+build: $(READY)  ## wheel and sdist, in dist/
+	@left=$$(git ls-files --others --exclude-standard 2>/dev/null); test -z "$$left" || \
+	  { echo "These files are not tracked, and would be built in: $$left. Add, ignore or remove them."; exit 1; }
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
+
+try-wheel: build  ## the wheel in empty environments: bare, and with its extra demo
+	PYTHON=$(PYTHON) scripts/try_wheel.sh dist/*.whl
+
+audit: $(READY)  ## known vulnerabilities of what constraints.txt names; needs a network
+	$(PIP) --group audit
+	$(BIN)/python scripts/audit.py
+
+# Both keep torch at the build of constraints.txt. Deprecations between old and new packages are theirs.
+FAST := OMP_NUM_THREADS=1 PYTHONPATH=src
+CALM := -m "not slow" -p no:cacheprovider -W ignore::DeprecationWarning -W ignore::FutureWarning
+ONLY ?= tests
+
+test-oldest:  ## fast tests with the oldest versions that pyproject.toml allows, in .venv-oldest; ONLY=FILES for some
+	scripts/other_versions.sh oldest .venv-oldest $(PYTHON)
+	$(FAST) .venv-oldest/bin/python -m pytest $(CALM) $(ONLY)
+
+test-newest:  ## the same with the newest versions, in .venv-newest
+	scripts/other_versions.sh newest .venv-newest $(PYTHON)
+	$(FAST) .venv-newest/bin/python -m pytest $(CALM) $(ONLY)
+
+clean:  ## remove the environments and everything built
+	rm -rf $(VENV) .venv-oldest .venv-newest dist demo-run docs/_build docs/generated .mypy_cache .ruff_cache .pytest_cache

@@ -216,6 +216,10 @@ def test_what_is_missing_is_said(found, monkeypatch):
     monkeypatch.setitem(sys.modules, "graspologic_native", None)
     with pytest.raises(MissingExtraError, match=r"sivae-tools\[modules\]"):
         tl.modules(planted_space())
+    nothing = planted_space(n_modules=0, n_null=30)
+    nothing.var["sivae_connected_pvalue"] = 1.0
+    with pytest.raises(MissingExtraError, match=r"sivae-tools\[modules\]"):
+        tl.modules(nothing)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 from sivae import _damage
 from sivae._errors import SetupError, SiVAEError, some
 from sivae._memory import available
+from sivae._run._links import check_links
 from sivae._values import damage, frame
 
 if TYPE_CHECKING:
@@ -147,7 +148,13 @@ def _open(path: Path) -> Any:
     if path.suffix == ".h5ad":
         import h5py
 
-        return h5py.File(path, "r")
+        file = h5py.File(path, "r")
+        try:
+            check_links(file, path)
+        except BaseException:
+            file.close()
+            raise
+        return file
     import zarr
 
     return zarr.open_group(path, mode="r")

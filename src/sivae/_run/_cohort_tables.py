@@ -11,6 +11,7 @@ import pandas as pd
 from sivae import _keys
 from sivae._errors import OptionError, SetupError
 from sivae._run._cohort_checks import BY_NAME, MITO
+from sivae._spreadsheet import write_csv
 from sivae._values import frame
 from sivae.report._cohort_words import found_words, in_order, rows_in_order
 
@@ -130,7 +131,7 @@ def write(found: Tables, folder: Path) -> None:
         if table is not None:
             indexed = {"similarity": "individual", "map": "what"}
             plain = table.rename_axis(indexed[name]) if name in indexed else table
-            plain.to_csv(folder / f"{name}.csv", index=name in named or name in indexed)
+            write_csv(plain, folder / f"{name}.csv", index=name in named or name in indexed)
 
 
 def words(samples: AnnData, found: Tables) -> list[str]:

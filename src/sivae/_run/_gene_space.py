@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sivae import _keys
 from sivae._errors import ArtefactError, OptionError, SetupError
 from sivae._run._files import CELLS
+from sivae._run._links import check_links
 from sivae._run._use import read_record
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ def open_gene_space(run: Path) -> AnnData:
     read_record(run)
     try:
         with h5py.File(run / CELLS, "r") as file:
+            check_links(file, run / CELLS)
             names = ("obs", "var", "uns", "obsm", "varm", "varp")
             held: dict[str, Any] = {name: read_elem(file[name]) for name in names if name in file}
         return AnnData(**held)

@@ -22,6 +22,7 @@ from sivae._run._files import (
     refuse_existing,
     whole_file,
 )
+from sivae._spreadsheet import read_csv
 from sivae._whole import SUMS, read_sums, renew_sums
 
 if TYPE_CHECKING:
@@ -127,14 +128,10 @@ def rebuild_explorer(run: Path, *, out: Path | None, label: str | None) -> Path:
 
 
 def _enrichment(run: Path) -> dict[str, pd.DataFrame]:
-    import pandas as pd
-
     found = {}
     for path in sorted((run / TABLES).glob("enrichment_*.csv")):
         try:
-            found[path.stem] = pd.read_csv(
-                path, keep_default_na=False, na_values={"effect": [""], "p": [""], "q": [""]}
-            )
+            found[path.stem] = read_csv(path, numbers=("effect", "p", "q"))
         except (OSError, ValueError) as error:
             raise ArtefactError(
                 f"{path} cannot be read: {error}. The run is damaged: copy or make it again."

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sivae import __version__, _keys
 from sivae._run import _gene_space, _machine, _results
 from sivae._run._files import CELLS, EXPLORER, FIGURES, FORMAT, MODEL, RECORD, REPORT, TABLES
+from sivae._spreadsheet import write_csv
 from sivae._whole import write_sums
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def write(
     gene_sets = options["gene_sets"]
     tables = _gene_space.tables(adata, gene_sets=None if gene_sets is None else Path(gene_sets))
     for name, table in tables.items():
-        table.to_csv(folder / TABLES / f"{name}.csv", index=False)
+        write_csv(table, folder / TABLES / f"{name}.csv")
     pictures = _figures.draw(adata, label=label)
     (folder / FIGURES).mkdir()
     for name, data in pictures.items():

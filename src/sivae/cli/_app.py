@@ -79,6 +79,16 @@ def plainly(checkpoint: Path | None = None, *, together: bool = False) -> Iterat
         signal.signal(signal.SIGTERM, before)
 
 
+def tell(text: object, *, err: bool = False) -> None:
+    """Print a line; names in it cannot move the cursor, color the terminal or turn the text around."""
+    typer.echo(visible(str(text)), err=err)
+
+
+def visible(text: str) -> str:
+    """The text with every sign that is not printed, except line ends, written as an escape."""
+    return "".join(s if s.isprintable() or s == "\n" else s.encode("unicode_escape").decode() for s in text)
+
+
 def _refuse_several() -> None:
     if _launched.world() > 1:
         error = OptionError(
@@ -91,7 +101,7 @@ def _refuse_several() -> None:
 
 def _note(message: object) -> None:
     if _launched.rank() == 0:
-        typer.echo(f"Note: {message}", err=True)
+        tell(f"Note: {message}", err=True)
 
 
 def _say_stopped(checkpoint: Path | None) -> None:
@@ -115,7 +125,7 @@ def _which() -> str:
 
 
 def fail(error: SiVAEError, more: str = "") -> NoReturn:
-    typer.echo(f"Error: {_which()}{error}{more}", err=True)
+    tell(f"Error: {_which()}{error}{more}", err=True)
     raise typer.Exit(1) from error
 
 
@@ -125,7 +135,7 @@ def _fail_unforeseen(error: Exception) -> NoReturn:
     advice = "Nothing was written. sivae --debug COMMAND shows where it arose"
     if not isinstance(error, OSError | MemoryError):
         advice += "; this may be a defect of siVAE, please report it"
-    typer.echo(f"Error: {_which()}{found}. {advice}.", err=True)
+    tell(f"Error: {_which()}{found}. {advice}.", err=True)
     raise typer.Exit(1) from error
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from sivae.cli._app import Data, app, plainly
+from sivae.cli._app import Data, app, plainly, tell
 from sivae.cli._runs import Accelerator, Genes, Latent, Out, Seed, _number_of_genes
 
 
@@ -97,7 +97,7 @@ def cohort(
         work=None if work is None else str(work),
     )  # fmt: skip
     with plainly():
-        cohort_file(data, output, options, say=typer.echo, progress=sys.stderr.isatty())
+        cohort_file(data, output, options, say=tell, progress=sys.stderr.isatty())
 
 
 def _listed(text: str | None) -> tuple[str, ...]:

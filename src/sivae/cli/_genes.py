@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sivae.cli._app import Run, app, plainly
+from sivae.cli._app import Run, app, plainly, visible
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -117,7 +117,9 @@ def enrich(
 def _show(table: pd.DataFrame, *, csv: bool, json: bool) -> None:
     """Print a table for people, or as CSV or JSON for programs, with every digit."""
     if csv:
-        typer.echo(table.to_csv(index=False), nl=False)
+        from sivae._spreadsheet import csv_text
+
+        typer.echo(csv_text(table), nl=False)
     elif json:
         typer.echo(_json(table))
     else:
@@ -144,7 +146,7 @@ def _for_people(table: pd.DataFrame) -> str:
     def word(value: object) -> str:
         if isinstance(value, float):
             return "" if value != value else f"{value:.3g}"
-        text = str(value)
+        text = visible(str(value)).replace("\n", "\\n")
         return text if len(text) <= 60 else f"{text[:57]}..."
 
     shown = table.apply(lambda column: column.map(word))

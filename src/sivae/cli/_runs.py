@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sivae._errors import ArtefactError, OptionError, some
-from sivae.cli._app import Data, Run, app, fail, plainly
+from sivae.cli._app import Data, Run, app, fail, plainly, tell
 
 if TYPE_CHECKING:
     from sivae._run import Again, FitOptions
@@ -119,7 +119,7 @@ def fit(
     with plainly(checkpoint, together=True):
         again, options = _again(context, options, from_)
         _run.fit_file(
-            data, output, options, say=typer.echo, progress=sys.stderr.isatty(), checkpoint=checkpoint, again=again
+            data, output, options, say=tell, progress=sys.stderr.isatty(), checkpoint=checkpoint, again=again
         )
 
 
@@ -164,7 +164,7 @@ def demo(
     )  # fmt: skip
     with plainly():
         again, options = _again(context, options, from_)
-        _run.fit_demo(output, options, say=typer.echo, progress=sys.stderr.isatty(), again=again)
+        _run.fit_demo(output, options, say=tell, progress=sys.stderr.isatty(), again=again)
 
 
 @app.command()
@@ -185,10 +185,10 @@ def embed(
     with plainly():
         if genes:
             adata = _run.embed_genes(run, data, output)
-            typer.echo(f"Placed {adata.n_vars:,} genes: varm['X_sivae'] and varm['X_sivae_var'] in {output}")
+            tell(f"Placed {adata.n_vars:,} genes: varm['X_sivae'] and varm['X_sivae_var'] in {output}")
         else:
             adata = _run.embed_cells(run, data, output)
-            typer.echo(f"Placed {adata.n_obs:,} cells: obsm['X_sivae'] in {output}")
+            tell(f"Placed {adata.n_obs:,} cells: obsm['X_sivae'] in {output}")
 
 
 @app.command()
@@ -199,9 +199,9 @@ def info(run: Run) -> None:
     with plainly():
         record = _run.read_any_record(run)
         for name, value in _described(run, record):
-            typer.echo(f"{name:<18} {value}")
+            tell(f"{name:<18} {value}")
         listed = sorted(entry.name + ("/" if entry.is_dir() else "") for entry in run.iterdir())
-        typer.echo(f"{'files':<18} {', '.join(listed)}")
+        tell(f"{'files':<18} {', '.join(listed)}")
 
 
 @app.command()
@@ -238,7 +238,7 @@ def report(run: Run) -> None:
     from sivae import _run
 
     with plainly():
-        typer.echo(f"Wrote {_run.rebuild_report(run)}")
+        tell(f"Wrote {_run.rebuild_report(run)}")
 
 
 @app.command()
@@ -257,7 +257,7 @@ def explore(
     from sivae import _run
 
     with plainly():
-        typer.echo(f"Wrote {_run.rebuild_explorer(run, out=output, label=label)}")
+        tell(f"Wrote {_run.rebuild_explorer(run, out=output, label=label)}")
 
 
 def _described(run: Path, record: dict[str, Any]) -> list[tuple[str, str]]:

@@ -63,7 +63,7 @@ def fingerprint(identity: Mapping[str, Any]) -> str:
 
 def place(folder: Path, name: str) -> Path:
     """The file of an individual, whatever its name is made of."""
-    readable = re.sub(r"[^A-Za-z0-9_.-]+", "_", name)[:60].lstrip(".")
+    readable = re.sub(r"[^A-Za-z0-9_-]+", "_", name)[:60]
     return folder / f"{readable}-{hashlib.sha256(name.encode()).hexdigest()[:8]}.safetensors"
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from sivae import _keys
+from sivae._spreadsheet import write_csv
 from sivae.pl import _history, _loadings, _read
 
 if TYPE_CHECKING:
@@ -22,10 +23,10 @@ N_GENES: Final = 20
 def write(adata: AnnData, folder: Path, *, label: str | None) -> None:
     """Write cells.csv, genes.csv, axes.csv and history.csv into a new folder."""
     folder.mkdir()
-    cells(adata, label).to_csv(folder / "cells.csv", index=False)
-    genes(adata).to_csv(folder / "genes.csv", index=False)
-    axes(adata).to_csv(folder / "axes.csv", index=False)
-    pd.DataFrame(_history.read_history(adata)).to_csv(folder / "history.csv", index=False)
+    write_csv(cells(adata, label), folder / "cells.csv")
+    write_csv(genes(adata), folder / "genes.csv")
+    write_csv(axes(adata), folder / "axes.csv")
+    write_csv(pd.DataFrame(_history.read_history(adata)), folder / "history.csv")
 
 
 def cells(adata: AnnData, label: str | None) -> pd.DataFrame:

@@ -14,6 +14,7 @@ from sivae._checks import check_adata, door
 from sivae._errors import ArtefactError, OptionError, SetupError
 from sivae._extras import require
 from sivae._space import read_space
+from sivae._spreadsheet import write_csv
 from sivae._whole import check_place, whole_file
 from sivae.graph._edges import edge_pvalues, pair_correlations
 from sivae.stats._fdr import adjust
@@ -99,7 +100,8 @@ def write_graph(adata: AnnData, path: str | Path, *, use_rep: str | None = None,
     """Write the graph of genes to a file, whole or not at all.
 
     `.graphml` (extra `graph`) is read by Cytoscape, Gephi, igraph and networkx and holds genes and edges with all that
-    `gene_graph` gives; `.csv` is the table of edges.
+    `gene_graph` gives; `.csv` is the table of edges, in which a name that a spreadsheet would take for a formula has an
+    apostrophe before it.
 
     Parameters
     ----------
@@ -142,7 +144,7 @@ def write_graph(adata: AnnData, path: str | Path, *, use_rep: str | None = None,
     if path.suffix == ".csv":
         edges = gene_graph(adata, use_rep=use_rep)
         with whole_file(path, what="The graph") as temporary:
-            edges.to_csv(temporary, index=False)
+            write_csv(edges, temporary)
     else:
         graph = gene_graph(adata, as_="networkx", use_rep=use_rep)
         with whole_file(path, what="The graph") as temporary:

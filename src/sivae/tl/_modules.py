@@ -12,6 +12,7 @@ from scipy import sparse
 from sivae import _keys
 from sivae._checks import check_adata, door, number, whole_number
 from sivae._errors import OptionError, SetupError
+from sivae._extras import require
 from sivae._rng import numpy_generator
 from sivae._space import read_space
 from sivae.graph._communities import find_communities
@@ -117,6 +118,7 @@ def modules(
     check_adata(adata)
     _check(resolution, fdr=fdr, min_size=min_size, min_stability=min_stability, n_resamples=n_resamples)
     seed = whole_number("seed", seed, least=0, hint="0 is the default.")
+    require("graspologic_native", extra="modules")
     graph, choices = _graph(adata)
     space = by_name(read_space(adata, choices.get("use_rep") if use_rep is None else use_rep))
     space = space.take(connected(space, fdr))

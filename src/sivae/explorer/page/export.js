@@ -1,10 +1,12 @@
 // Tables as CSV, and both maps as a picture or a drawing.
 
-/** A cell of a table: a text that a spreadsheet would take for a formula is made a text; numbers stay numbers. */
+/** A cell of a table: what a spreadsheet would take for a formula is made a text, by the rule of sivae/_spreadsheet.py. */
 function csvCell(value) {
   if (typeof value === "number") return Number.isFinite(value) ? String(value) : "";
   let text = String(value);
-  if (/^\s*[=+\-@\t\r\n]/.test(text) && !/^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(text)) text = `'${text}`;
+  const bare = text.replace(/^'+/, "");
+  const formula = /^(?:[\s\x00-\x20\x85\ufeff]*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n])/;
+  if (formula.test(bare) && !/^[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?$/i.test(bare)) text = `'${text}`;
   return /[",\n\r]/.test(text) ? `"${text.replace(/"/g, '""')}"` : text;
 }
 
