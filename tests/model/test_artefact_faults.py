@@ -59,11 +59,16 @@ def test_bytes_of_a_small_file(folder, name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
 def test_every_byte_of_a_small_file(folder, name):
+    config = json.loads((folder / "config.json").read_text())
+    config["history"] = {column: values[:2] for column, values in config["history"].items()}
+    (folder / "config.json").write_text(json.dumps(config))
+    write_again(folder)
     raw = (folder / name).read_bytes()
     for at in range(len(raw)):
         flip(folder / name, at)
         refused(folder, name)
         (folder / name).write_bytes(raw)
+    assert SiVAE.load(folder).genes
 
 
 @pytest.mark.parametrize("name", LARGE)
