@@ -250,9 +250,7 @@ def frames(name: str, value: object, *, of: str) -> dict[str, pd.DataFrame]:
     OptionError
         If they are something else.
     """
-    import pandas as pd
-
-    if not isinstance(value, Mapping) or not all(isinstance(entry, pd.DataFrame) for entry in value.values()):
+    if not isinstance(value, Mapping) or not all(hasattr(entry, "columns") for entry in value.values()):
         raise OptionError(
             f"{name} is a {type(value).__name__}; expected frames by name, of {of}. Write {{'a': frame}}."
         )

@@ -201,6 +201,9 @@ SETUP = {
     "bare text": (
         lambda: set_up(categorical_covariate_keys="batch"), SetupError, "'batch'", "expected a list", "['batch']"
     ),
+    "a frame": (
+        lambda: set_up(categorical_covariate_keys=pd.DataFrame()), SetupError, "expected a list of names", "Write one"
+    ),
     "size factor": (
         lambda: set_up(column("depth", [1.0] * 59 + [0.0]), size_factor_key="depth"),
         SetupError, "obs['depth'] must be positive", "'cell_60'", "drop the cell",

@@ -57,7 +57,13 @@ def empty(_world, table):
     return table.iloc[:0]
 
 
+def genes_twice(samples):
+    samples.var_names = ["twice", "twice", *samples.var_names[2:]]
+    return samples
+
+
 DATA = [
+    ("pl.connectivity", "genes twice", genes_twice, SetupError, "not unique: twice", "var_names_make_unique"),
     ("pl.biplot", "no cells", no_cells, SetupError, "no cells", "expected some", "Check the filters"),
     ("pl.biplot", "no genes' map", gone("varm", "X_sivae"), SetupError, "no varm['X_sivae']", "annotate(adata)"),
     ("pl.cells", "no map", gone("obsm", "X_sivae"), SetupError, "no obsm['X_sivae']", "annotate(adata)"),

@@ -187,7 +187,7 @@ def test_hostile_names_are_drawn_literally(adata):
         (lambda a: pl.pairs(a, (0,)), OptionError, "two or more"),
         (lambda a: pl.pairs(a, of="modules"), OptionError, "of"),
         (lambda a: pl.traversal(a, 5), OptionError, r"axes \[5\]"),
-        (lambda a: pl.posteriors(a, "GENE1"), OptionError, "list of one or more names"),
+        (lambda a: pl.posteriors(a, "GENE1"), OptionError, "expected a list of names"),
         (lambda a: pl.posteriors(a, ["GENE1"], level=2), OptionError, "level is 2"),
     ],
 )
