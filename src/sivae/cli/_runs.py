@@ -118,9 +118,7 @@ def fit(
     )  # fmt: skip
     with plainly(checkpoint, together=True):
         again, options = _again(context, options, from_)
-        _run.fit_file(
-            data, output, options, say=tell, progress=sys.stderr.isatty(), checkpoint=checkpoint, again=again
-        )
+        _run.fit_file(data, output, options, say=tell, progress=sys.stderr.isatty(), checkpoint=checkpoint, again=again)
 
 
 def _again(context: typer.Context, options: FitOptions, path: Path | None) -> tuple[Again | None, FitOptions]:

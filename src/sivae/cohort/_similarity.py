@@ -214,7 +214,8 @@ def _chosen(samples: AnnData, genes: Sequence[str] | None, leave_out: Sequence[s
 
 def _graphs(samples: AnnData, rows: NDArray[np.intp]) -> tuple[sparse.csr_matrix, NDArray[np.intp]]:
     """Edges among the chosen genes, (s, e), and their ends as places among these, (2, e)."""
-    table: Any = read_record(samples).get("edges")
+    record = read_record(samples)
+    table: Any = record["edges"] if "edges" in record else None
     if _keys.EDGES not in samples.obsm or not {"gene_a", "gene_b"} <= set(getattr(table, "columns", ())):
         raise SetupError(
             f"obsm[{_keys.EDGES!r}] or uns[{_keys.COHORT!r}]['edges'] is missing or is no table; expected the gene "
