@@ -74,6 +74,7 @@ def findings(text):
     modules = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     modules |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module}
     found |= {m for m in MODULES for name in [*modules, *names.values()] if name == m or name.startswith(f"{m}.")}
+    found |= CALLS & set(names.values())
     for node in ast.walk(tree):
         name = dotted(node) if isinstance(node, ast.Attribute | ast.Name) else ""
         first, _, rest = name.partition(".")
