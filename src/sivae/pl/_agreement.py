@@ -107,7 +107,7 @@ def attribution_map(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     >>> import sivae
     >>> table = pd.DataFrame([[1, 0.2, 0.9], [0.2, 1, 0.1], [0.9, 0.1, 1]], index=list("abc"), columns=list("abc"))
     >>> sivae.pl.attribution_map(table).get_xlabel()
-    'map of methods 1 (91 %)'
+    'map of methods 1 (92 %)'
     """
     similarity_mm = np.nan_to_num(_square(table), nan=0.0)
     np.fill_diagonal(similarity_mm, 1.0)

@@ -48,7 +48,7 @@ def loadings(adata: AnnData, axis: int = 0, *, n_genes: int = 10, ax: Axes | Non
     Examples
     --------
     >>> import sivae
-    >>> adata = sivae.datasets.planted(n_cells=200, n_genes=50)
+    >>> adata = sivae.datasets.planted(n_cells=300, n_genes=50)
     >>> sivae.SiVAE.setup_anndata(adata)
     >>> model = sivae.SiVAE(adata, n_latent=3)
     >>> history = model.train(max_epochs=2, progress=False)
