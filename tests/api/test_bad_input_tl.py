@@ -172,7 +172,7 @@ ASKED = [
     ("recoded_loadings", {"groupby": "nope"}, OptionError, "groupby='nope'", "expected a column of obs"),
     ("recoded_loadings", {"n_components": 0}, OptionError, "n_components is 0", "expected at least 1"),
     ("inferred_loadings", {"model": 3}, OptionError, "model is a int", "expected a trained sivae.SiVAE", "Pass the"),
-    ("attributions", {"model": object()}, OptionError, "model is a object", "get_attributions()", "Pass the model"),
+    ("attributions", {"model": 3.5}, OptionError, "model is a float", "get_attributions()", "Pass the model"),
     ("attributions", {"groupby": "nope"}, SetupError, "no column 'nope'", "expected one of", "Name one as groupby"),
     ("attributions", {"method": "lime"}, OptionError, "method is 'lime'", "expected one of"),
     ("attributions", {"n_steps": 0}, OptionError, "n_steps is 0", "expected at least 1", "default"),
