@@ -33,7 +33,7 @@ COUNTS = ("x", "counts")
 
 def cells(n=60, g=24):
     """Counts in two batches, dense, no cell empty, as nobody has set them up."""
-    adata = planted(n, g, n_factors=2, genes_per_factor=8, n_batches=2, signed=True, seed=1)
+    adata = planted(n, g, n_factors=2, genes_per_factor=8, n_batches=2, signed=True, seed=3)
     adata.X = adata.X.toarray() + (np.arange(g) == 0)
     adata.obs["kind"] = pd.Categorical(np.where(np.arange(n) % 3 == 0, "a", "b"))
     adata.obs["depth"] = np.linspace(1.0, 2.0, n)
@@ -156,6 +156,7 @@ CALLS = {
         lambda **k: list(w.model.get_attributions(**k)),
         {"adata": w.cells, "indices": [0, 1], "method": "saliency", "n_steps": 3},
     ),
+    "SiVAE.get_decoder_layer": lambda w: (w.model.get_decoder_layer, {"layer": 1, "adata": w.cells}),
     "SiVAE.get_elbo": lambda w: (w.model.get_elbo, {"adata": w.cells}),
     "SiVAE.get_reconstruction_error": lambda w: (w.model.get_reconstruction_error, {"adata": w.cells}),
     "SiVAE.get_pretrained_representation": lambda w: (published().get_pretrained_representation, {"adata": w.cells}),
@@ -220,6 +221,7 @@ CALLS = {
     "io.write_h5ad": lambda w: (io.write_h5ad, {"adata": w.cells, "path": w.folder / "cells.h5ad"}),
     "pl.association": lambda w: (pl.association, {"table": w.association}),
     "pl.attribution_agreement": lambda w: (pl.attribution_agreement, {"table": w.tables["agreement"]}),
+    "pl.attribution_map": lambda w: (pl.attribution_map, {"table": w.tables["alike"]}),
     "pl.attribution_similarity": lambda w: (pl.attribution_similarity, {"table": w.tables["alike"]}),
     "pl.awareness": lambda w: (pl.awareness, {"table": w.tables["awareness"]}),
     "pl.biplot": lambda w: (pl.biplot, {"adata": w.adata}),
@@ -284,6 +286,7 @@ CALLS = {
     "tl.hub_table": lambda w: (tl.hub_table, {"adata": w.adata}),
     "tl.hubs": lambda w: (tl.hubs, {"adata": w.adata}),
     "tl.inferred_loadings": lambda w: (tl.inferred_loadings, {"adata": w.adata, "n_points": 3}),
+    "tl.mixture_likelihood": lambda w: (tl.mixture_likelihood, {"adata": w.adata}),
     "tl.module_preservation": lambda w: (
         tl.module_preservation, {"adata": w.adata, "other": w.adata.copy(), "n_permutations": 99}
     ),

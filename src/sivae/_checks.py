@@ -78,16 +78,22 @@ def _check_records(adata: AnnData) -> None:
 def _check_numbers(adata: AnnData) -> None:
     """Refuse texts and objects where siVAE writes numbers."""
     for place, keys in _keys.NUMBERS.items():
-        held: Any = getattr(adata, place)
         for key in keys:
-            if key not in held:
-                continue
-            kind = getattr(getattr(held[key], "dtype", None), "kind", "f")
-            if kind not in "biuf":
+            found = _type_of(adata, place, key)
+            if getattr(found, "kind", "f") not in "biuf":
                 raise SetupError(
-                    f"{place}[{key!r}] holds values of type {held[key].dtype}, expected the numbers that siVAE writes "
+                    f"{place}[{key!r}] holds values of type {found}, expected the numbers that siVAE writes "
                     f"there. Remove it (del adata.{place}[{key!r}]) and make it again."
                 )
+
+
+def _type_of(adata: AnnData, place: str, key: str) -> object:
+    """Type of the values of a field; None where there is none, or its file was closed (said where it is read)."""
+    try:
+        held: Any = getattr(adata, place)
+        return getattr(held[key], "dtype", None) if key in held else None
+    except RuntimeError:
+        return None
 
 
 def check_names(adata: AnnData, *axes: str) -> None:

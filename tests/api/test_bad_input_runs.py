@@ -27,7 +27,8 @@ COMMANDS = {
     "embed": ["embed", "run", "good.h5ad", "-o", OUT],
     "embed --genes": ["embed", "run", "good.h5ad", "-o", OUT, "--genes"],
 }
-ELSEWHERE = {"fit": "test_bad_input_cli.py", "demo": "test_bad_input_cli.py", "cohort": "tests/test_cli_cohort.py"}
+ELSEWHERE = {"fit": "test_bad_input_cli.py", "demo": "test_bad_input_cli.py", "cohort": "tests/test_cli_cohort.py",
+             "verify": "tests/test_verify.py"}  # fmt: skip
 """Commands that make a run; they are tried there, and with the words below."""
 
 
@@ -82,13 +83,17 @@ def without(place, key):
 
 
 def record(text):
-    return lambda: Path("run/run.json").write_text(text)
+    def damage():
+        Path("run/run.json").write_text(text)
+        Path("run/checksums.sha256").unlink()  # which would say so before it is read
+
+    return damage
 
 
 def parts(value):
     def damage():
         found = json.loads(Path("run/run.json").read_text())
-        Path("run/run.json").write_text(json.dumps(dict.fromkeys(found, value) | {"format": found["format"]}))
+        record(json.dumps(dict.fromkeys(found, value) | {"format": found["format"]}))()
 
     return damage
 
@@ -144,14 +149,15 @@ WORDS = {
     "enrich: no file": (["enrich", "run", "nope.gmt"], "nope.gmt cannot be read", "Name a .gmt"),
     "enrich: a folder": (["enrich", "run", "."], "cannot be read as gene sets", "Name a .gmt"),
     "enrich: no text": (["enrich", "run", "good.h5ad"], "good.h5ad, line 1", "UTF-8"),
-    "enrich: of": (["enrich", "run", "sets.gmt", "--of", "x"], "of='x'", "expected one of axes"),
+    "enrich: of": (["enrich", "run", "sets.gmt", "--of", "x"], "of is 'x'", "expected one of 'axes'"),
     "enrich: no gene": (["enrich", "run", "sets.gmt", "--of", "neighbors"], "gene=None", "Name a gene"),
-    "enrich: method": (["enrich", "run", "sets.gmt", "--method", "x"], "method='x'", "expected"),
+    "enrich: method": (["enrich", "run", "sets.gmt", "--method", "x"], "method is 'x'", "expected"),
     "explore: label": (["explore", "run", "--label", "x"], "no column 'x'", "expected one of"),
     "explore: nowhere": (["explore", "run", "-o", "no/x.html"], "no folder no", "Make it first"),
     "info: empty": (["info", ""], "no run.json", "expected the folder of a run"),
     "info: newline": (["info", "a\nb"], "no run.json in a\\nb", "expected the folder of a run"),
     "info: long": (["info", LONG], "File name too long", "Nothing was written"),
+    "verify: no run": (["verify", "nope"], "no checksums.sha256 in nope", "Check the path"),
     "report: no run": (["report", "good.h5ad"], "no run.json in good.h5ad", "expected the folder of a run"),
     "fit: long name": (["fit", LONG, "-o", "o"], "xpected"),
     "fit: long place": (["fit", "good.h5ad", "-o", LONG], "xpected"),

@@ -112,7 +112,7 @@ def test_a_shuffled_array_loses(seed):
     loss = {key: model.history["validation_loss"].min() for key, model in models.items()}
     r2 = {key: float(model._state.table.r2_g[:60].mean()) for key, model in models.items()}
     assert loss["text"] < loss["shuffled"] - 1.0, loss
-    assert r2["text"] > 1.5 * max(r2["shuffled"], 0.02), r2
+    assert r2["text"] > 1.4 * max(r2["shuffled"], 0.02), r2
 
 
 @pytest.mark.parametrize("storage", ["array", "frame", "sparse"])

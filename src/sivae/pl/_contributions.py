@@ -22,7 +22,7 @@ SPECIAL: Final = ("(baseline)", "(other genes)")
 @door
 def contributions(
     table: pd.DataFrame,
-    unit: str | None = None,
+    unit: str | int | None = None,
     *,
     gene: str | None = None,
     axis: str | None = None,
