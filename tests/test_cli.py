@@ -216,6 +216,7 @@ LONG = [*FIT, "--max-epochs", "60"]
 WEIGHTS = "model/weights.safetensors"
 
 
+@pytest.mark.slow
 def test_a_killed_fit_goes_on_and_ends_as_if_undisturbed(made, tmp_path, monkeypatch):
     cells, state = made[0] / "cells.h5ad", tmp_path / "state"
     assert sivae("fit", cells, "-o", tmp_path / "whole", *LONG).exit_code == 0
@@ -240,6 +241,7 @@ def test_a_killed_fit_goes_on_and_ends_as_if_undisturbed(made, tmp_path, monkeyp
     assert records[0]["training"]["resumed_at"] > 7 and records[1]["training"]["resumed_at"] is None
 
 
+@pytest.mark.slow
 def test_an_interrupted_fit_writes_the_best_so_far(made, tmp_path, monkeypatch):
     cells, state = made[0] / "cells.h5ad", tmp_path / "state"
     with monkeypatch.context() as patch:

@@ -164,6 +164,7 @@ def test_the_demo_takes_them(tmp_path, monkeypatch):
 # ------------------------------------------------------------------------------------------- checkpoints, interruptions
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("stage", "step"), [("cells", 3), ("genes", 2), ("joint", 3)])
 def test_a_killed_fit_goes_on_and_ends_as_if_undisturbed(made, tmp_path, monkeypatch, stage, step):
     words = ["fit", made[0] / "cells.h5ad", *FIT, "--batch-key", "batch", "--label", "group"]
@@ -181,6 +182,7 @@ def test_a_killed_fit_goes_on_and_ends_as_if_undisturbed(made, tmp_path, monkeyp
     assert not list(state.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("stage", "place"), [("cells", "1 (cell tower)"), ("genes", "2 (gene tower)")])
 def test_an_interrupted_fit_says_in_which_phase(made, tmp_path, monkeypatch, stage, place):
     at_stage(monkeypatch, stage, 2, KeyboardInterrupt())

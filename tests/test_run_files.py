@@ -155,6 +155,7 @@ def _hash(path):
     return file_hash(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["h5ad", pytest.param("zarr", marks=slow)])
 @pytest.mark.parametrize("genes", [False, True])
 def test_embedding_is_the_same_when_values_stay_in_the_file(tmp_path, kind, genes):
