@@ -45,7 +45,7 @@ lint: $(READY)  ## lint, format, types, import direction, licenses of what is br
 	$(BIN)/python scripts/licenses.py
 
 docs: $(READY)  ## the site, in docs/_build/index.html
-	$(BIN)/python -m sphinx -W --keep-going -q -j $(WORKERS) -b html docs docs/_build
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build
 	@echo "Open $(CURDIR)/docs/_build/index.html"
 
 bench: $(READY)  ## every number that README.md quotes
