@@ -90,7 +90,7 @@ def main() -> int:
     if "--markdown" in sys.argv[1:]:
         sys.stdout.write(markdown(found))
     elif not lines:
-        sys.stdout.write(f"Licenses: {len(set().union(*found.values()))} packages, none of them copyleft\n")
+        sys.stdout.write(f"Licenses: {len(set().union(*found.values()))} packages, none under the GPL\n")
     sys.stderr.write("".join(f"Found {line}.\n" for line in lines))
     return 1 if lines else 0
 

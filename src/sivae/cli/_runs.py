@@ -208,7 +208,7 @@ def verify(
     *,
     json: Annotated[bool, typer.Option("--json", help="Print JSON: a list of rows, one for each file.")] = False,
 ) -> None:
-    """Check the SHA-256 of every file: say which are missing, changed, or not listed; exit code 1 for the first two."""
+    """Check the SHA-256 of every file: missing, changed, a link out of the folder (exit code 1), or not listed."""
     import json as text
 
     from sivae import _run
