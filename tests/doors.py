@@ -192,7 +192,7 @@ CALLS = {
     "cohort.power": lambda w: (
         cohort.power,
         {
-            "adata": w.adata, "sample_key": "batch", "model": w.model, "cells": (20,), "individuals": (4,),
+            "adata": w.many, "sample_key": "donor", "cells": (20,), "individuals": (4,),
             "effects": (0.5,), "n_repeats": 2,
         },
     ),

@@ -55,7 +55,7 @@ def test_names_of_files_in_a_run_are_ours(made):
     _, run, individuals, *_ = made
     for folder in (run, individuals):
         listed = [path.relative_to(folder).as_posix() for path in folder.rglob("*")]
-        assert len(listed) > 15 and all(re.fullmatch(r"[a-z0-9_./]+", name) for name in listed)
+        assert len(listed) > 15 and all(re.fullmatch(r"[a-z0-9_./]+|(.*/)?README.md", name) for name in listed)
         assert not any(path.is_symlink() for path in folder.rglob("*"))
     beside = {path.name for path in run.parent.iterdir()}
     assert beside == {run.name, individuals.name, "=1+1<b>.gmt", f"<img src=x onerror={hostile.RUN}>.h5ad"}

@@ -263,6 +263,7 @@ def test_a_dask_cluster_that_loses_a_worker(cluster, tmp_path, marks):
         write(path, result, print_of_inputs)
         if not victims:  # once the first result is in and both are at work on others
             victims.append(result.facts["pid"])
+            time.sleep(0.3)  # by then it is at its next, which takes 0.7 seconds
             os.kill(victims[0], signal.SIGKILL)
 
     with pytest.MonkeyPatch.context() as patch, joblib.parallel_config(backend="dask"):
