@@ -107,7 +107,7 @@ DATA = [
     ("connectivity", "few", some(12), SetupError, "xpected", "cells"),
     ("connectivity", "no batch", gone("obs", "batch"), SetupError, "no column 'batch'", "Name the column"),
     ("connectivity", "missing", column("batch", None), SetupError, "batch", "xpected"),
-    ("power", "no batch", gone("obs", "batch"), SetupError, "no column 'batch'", "Name the column"),
+    ("power", "no donor", gone("obs", "donor"), SetupError, "no column 'donor'", "Name the column"),
     ("subsets", "missing", gone("obs", "batch"), SetupError, "no such column", "Name one of these"),
     ("subsets", "few cells", some(4), OptionError, "n_cells is 5", "the 10 cells of two subsets"),
 ]  # fmt: skip
