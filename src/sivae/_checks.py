@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -18,9 +16,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
     from numpy.typing import NDArray
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 READ: Final = {
     "str": "Read the file first: anndata.read_h5ad(path).",
@@ -34,8 +29,6 @@ READ: Final = {
 """How an AnnData is made of what is passed instead."""
 LONGEST_FILE_NAME: Final = 255
 """Bytes; file systems take no longer name."""
-MOST_DRAWS: Final = 10**8
-"""Permutations or random draws that a number may ask for."""
 MATRIX: Final = "Make one of it: anndata.AnnData(matrix), with names of cells and genes."
 
 
@@ -126,10 +119,10 @@ def whole_number(name: str, value: object, *, least: int, hint: str = "") -> int
         isinstance(value, float | np.floating) and float(value).is_integer()
     )
     if isinstance(value, bool | np.bool_) or not whole:
-        raise OptionError(_words(name, value, "expected a whole number", hint))
+        raise OptionError(refusal(name, value, "expected a whole number", hint))
     result = int(value)  # type: ignore[call-overload]
     if result < least:
-        raise OptionError(_words(name, value, f"expected at least {least}", hint))
+        raise OptionError(refusal(name, value, f"expected at least {least}", hint))
     return int(result)
 
 
@@ -143,14 +136,27 @@ def number(name: str, value: object, *, allowed: Callable[[float], bool], expect
     """
     wrong = isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating)
     if wrong or not allowed(float(value)):  # type: ignore[arg-type]
-        raise OptionError(_words(name, value, f"expected {expected}", hint))
+        raise OptionError(refusal(name, value, f"expected {expected}", hint))
     return float(value)  # type: ignore[arg-type]
 
 
-def _words(name: str, value: object, expected: str, hint: str) -> str:
+def refusal(name: str, value: object, expected: str, hint: str) -> str:
     is_number = isinstance(value, int | float | np.integer | np.floating)
     found = str(value) if is_number else f"{value!r} ({type(value).__name__})"
     return f"{name} is {found}; {expected}.{' ' if hint else ''}{hint}"
+
+
+def flag(name: str, value: object, hint: str) -> bool:
+    """The value as True or False.
+
+    Raises
+    ------
+    OptionError
+        If it is something else, for example a word.
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise OptionError(refusal(name, value, "expected True or False", hint))
+    return bool(value)
 
 
 def one_of(name: str, value: object, allowed: Iterable[str]) -> None:
@@ -287,108 +293,3 @@ def rows_of(n_cells: int, indices: object) -> NDArray[np.intp]:
             "cells. Leave out what is beyond."
         )
     return rows.astype(np.intp)
-
-
-# ------------------------------------------------------------------------------------------------- whole signatures
-
-
-def door(function: Callable[P, R]) -> Callable[P, R]:
-    """Check the arguments of a public function by how they are annotated, before it begins.
-
-    AnnData, numbers, flags, texts, lists of texts, paths and axes of plots are checked; what the function knows better
-    (ranges, words, columns, genes) stays with it. Whatever equals the default as an object is taken.
-
-    Raises
-    ------
-    SetupError, OptionError
-        When the function is called, naming the argument.
-    """
-    signature = inspect.signature(function)
-    kinds = {name: _kind(str(parameter.annotation)) for name, parameter in signature.parameters.items()}
-
-    @functools.wraps(function)
-    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
-        given = signature.bind(*args, **kwargs)
-        for name, value in given.arguments.items():
-            kind, default = kinds[name], signature.parameters[name].default
-            if kind is not None and value is not default:
-                given.arguments[name] = kind(name, value, _hint(default))
-        return function(*given.args, **given.kwargs)
-
-    return checked
-
-
-def _kind(annotation: str) -> Callable[[str, Any, str], Any] | None:
-    """What checks an argument that is annotated so, or None."""
-    plain = annotation.strip("\"'").removesuffix(" | None")
-    check = _text if plain.startswith("Literal[") else KINDS.get(plain)
-    if check is None or plain == annotation.strip("\"'"):
-        return check
-    return lambda name, value, hint: None if value is None else check(name, value, hint)
-
-
-def _hint(default: object) -> str:
-    if default is inspect.Parameter.empty:
-        return ""
-    return "Leave it out to take the default." if default is None else f"{default!r} is the default."
-
-
-def _adata(name: str, value: object, _hint: str) -> object:
-    check_adata(value)
-    return value
-
-
-def _whole(name: str, value: object, hint: str) -> int:
-    least = 0 if name == "seed" else -sys.maxsize
-    found = whole_number(name, value, least=least, hint=hint)
-    if name in ("n_permutations", "n_draws", "n_resamples", "n_repeats", "n_subsets") and found > MOST_DRAWS:
-        raise OptionError(_words(name, value, f"expected at most {MOST_DRAWS}", hint))
-    return found
-
-
-def _real(name: str, value: object, hint: str) -> object:
-    number(name, value, allowed=lambda x: not np.isnan(x), expected="a number", hint=hint)
-    return value
-
-
-def flag(name: str, value: object, hint: str) -> bool:
-    """The value as True or False.
-
-    Raises
-    ------
-    OptionError
-        If it is something else, for example a word.
-    """
-    if not isinstance(value, bool | np.bool_):
-        raise OptionError(_words(name, value, "expected True or False", hint))
-    return bool(value)
-
-
-def _text(name: str, value: object, hint: str) -> str:
-    if not isinstance(value, str):
-        raise OptionError(_words(name, value, "expected one name, as text", hint))
-    if name == "key_added" and (not value or "/" in value or "\0" in value):
-        raise OptionError(_words(name, value, "expected a key that a file can hold: text without / and NUL", hint))
-    return value
-
-
-def _axes(name: str, value: object, hint: str) -> object:
-    if not hasattr(value, "get_xlim"):
-        raise OptionError(_words(name, value, "expected axes of matplotlib", hint))
-    return value
-
-
-KINDS: Final[dict[str, Callable[[str, Any, str], Any]]] = {
-    "AnnData": _adata,
-    "int": _whole,
-    "float": _real,
-    "bool": flag,
-    "str": _text,
-    "str | Path": lambda name, value, _: a_path(name, value),
-    "Sequence[str]": lambda name, value, _: names(name, value),
-    "Iterable[str]": lambda name, value, _: names(name, value),
-    "Axes": _axes,
-}
-"""What checks an argument of each annotation; "... | None" as well."""
-for _alias in ("Baseline", "Metric", "Mode", "Model", "Of", "Score", "Side", "Test", "Weights", "Method"):
-    KINDS[_alias] = _text

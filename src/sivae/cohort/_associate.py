@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from sivae import _keys
-from sivae._checks import check_names, door, number, one_of, whole_number
+from sivae._checks import check_names, number, one_of, whole_number
+from sivae._door import door
 from sivae._errors import warn
 from sivae.cohort._controls import CONTROLS, NOMINAL, read_controls, read_draws, verdicts
 from sivae.cohort._phenotype import dense, read_design, read_layer

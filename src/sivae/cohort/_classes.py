@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from sivae._checks import door, whole_number
+from sivae._checks import whole_number
+from sivae._door import door
 from sivae._errors import warn
 from sivae.cohort._phenotype import read_design
 from sivae.cohort._samples import check_samples, read_edges, read_labels

@@ -10,7 +10,8 @@ import pandas as pd
 
 import sivae
 from sivae import _keys
-from sivae._checks import a_name, a_path, check_adata, check_names, door, number, one_of, whole_number
+from sivae._checks import a_name, a_path, check_adata, check_names, number, one_of, whole_number
+from sivae._door import door
 from sivae._errors import OptionError, some, warn
 from sivae._values import frame, part_of
 from sivae.cohort._apart import fit_spaces

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from sivae._checks import door, number, one_of, whole_number
+from sivae._checks import number, one_of, whole_number
+from sivae._door import door
 from sivae._errors import OptionError, warn
 from sivae.cohort._phenotype import read_design
 from sivae.cohort._samples import check_samples, find_genes, lacking, read_edges, read_strength, relative_noise

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from sivae._checks import door, number, whole_number
+from sivae._checks import number, whole_number
+from sivae._door import door
 from sivae._errors import OptionError, warn
 from sivae._rng import numpy_generator
 from sivae.cohort._phenotype import read_design, read_layer

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from sivae import _keys
-from sivae._checks import door, whole_number
+from sivae._checks import whole_number
+from sivae._door import door
 from sivae._errors import OptionError, warn
 from sivae.cohort._phenotype import read_design
 from sivae.cohort._samples import check_samples, lacking, read_labels, read_positions

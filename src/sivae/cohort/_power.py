@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, final
 import numpy as np
 import pandas as pd
 
-from sivae._checks import door, number, whole_number
+from sivae._checks import number, whole_number
+from sivae._door import door
 from sivae._errors import OptionError, SetupError, some
 from sivae._rng import name_fractions, numpy_generator
 from sivae._values import frame

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from sivae._checks import door, one_of, whole_number
+from sivae._checks import one_of, whole_number
+from sivae._door import door
 from sivae._errors import OptionError, warn
 from sivae._rng import numpy_generator
 from sivae.cohort._folds import Model, fitted, inverse_sd, out_of_fold, permuted_phenotypes, r_squared

@@ -9,7 +9,8 @@ import pandas as pd
 from scipy import sparse
 
 from sivae import _keys
-from sivae._checks import check_adata, check_names, door, names, one_of, whole_number
+from sivae._checks import check_adata, check_names, names, one_of, whole_number
+from sivae._door import door
 from sivae._errors import GeneMismatchError, OptionError, SetupError, some, warn
 from sivae.cohort._phenotype import dense
 from sivae.cohort._samples import read_positions

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import pandas as pd
 
-from sivae._checks import a_name, check_names, door, whole_number
+from sivae._checks import a_name, check_names, whole_number
+from sivae._door import door
 from sivae._errors import OptionError, SetupError, some, warn
 from sivae._rng import name_fractions
 from sivae._values import frame, refuse_view

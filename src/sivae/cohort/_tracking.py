@@ -9,7 +9,8 @@ from scipy.stats import rankdata
 from scipy.stats import t as student
 
 from sivae import _keys
-from sivae._checks import check_adata, check_names, door, number
+from sivae._checks import check_adata, check_names, number
+from sivae._door import door
 from sivae._errors import SetupError, warn
 from sivae.cohort._phenotype import read_design
 

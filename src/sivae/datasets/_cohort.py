@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from sivae._checks import door, number, one_of, whole_number
+from sivae._checks import number, one_of, whole_number
+from sivae._door import door
 from sivae._errors import OptionError
 from sivae._rng import numpy_generator
 

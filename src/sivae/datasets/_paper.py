@@ -8,7 +8,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
-from sivae._checks import door
+from sivae._door import door
 from sivae._errors import OptionError
 from sivae._rng import numpy_generator
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from sivae._checks import a_path, door, whole_number
+from sivae._checks import a_path, whole_number
+from sivae._door import door
 from sivae._whole import check_place, write_text
 from sivae.explorer import _page, _payload
 from sivae.pl._label import check_label

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
-from sivae._checks import a_path, door, names
+from sivae._checks import a_path, names
+from sivae._door import door
 from sivae._errors import SetupError, some
 from sivae._values import frame
 from sivae._whole import check_place, whole_file

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, final
 import numpy as np
 from scipy import sparse
 
-from sivae._checks import door, names, whole_number
+from sivae._checks import names, whole_number
+from sivae._door import door
 from sivae._errors import OptionError, SetupError
 from sivae._extras import require
 from sivae.io._blocks import refuse_twice

@@ -6,8 +6,9 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sivae._checks import a_path, check_adata, door
+from sivae._checks import a_path, check_adata
 from sivae._damage import Damaged
+from sivae._door import door
 from sivae._errors import ArtefactError, SiVAEError
 from sivae._stored import path_of, reads
 from sivae._values import behind, frame

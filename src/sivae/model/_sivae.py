@@ -13,7 +13,8 @@ import pandas as pd
 from anndata import AnnData
 from numpy.typing import NDArray
 
-from sivae._checks import a_path, check_adata, check_names, door, number, rows_of, whole_number
+from sivae._checks import a_path, check_adata, check_names, number, rows_of, whole_number
+from sivae._door import door
 from sivae._errors import ArtefactError, CellMismatchError, NotTrainedError, OptionError, some, warn
 from sivae._rng import torch_generator
 from sivae._values import frame, part_of, refuse_view

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from scipy.cluster import hierarchy
 
-from sivae._checks import door
+from sivae._door import door
 from sivae._errors import SetupError
 from sivae.graph._graph_kernels import classical_scaling, distance_of
 from sivae.pl import _heat, _labels, _points, _style

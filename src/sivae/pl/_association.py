@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from sivae._checks import door, number, one_of, whole_number
+from sivae._checks import number, one_of, whole_number
+from sivae._door import door
 from sivae._errors import SetupError
 from sivae.pl import _labels, _points, _style
 from sivae.pl._tables import check_table

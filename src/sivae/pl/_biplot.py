@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from sivae._checks import door, whole_number
+from sivae._checks import whole_number
+from sivae._door import door
 from sivae._errors import OptionError
 from sivae._extras import require
 from sivae.pl import _labels, _read, _style

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sivae._checks import door
+from sivae._door import door
 from sivae._values import frame
 from sivae.pl import _points, _read, _style
 from sivae.pl._look import Look

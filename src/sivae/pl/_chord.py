@@ -8,7 +8,7 @@ import numpy as np
 from scipy import sparse
 
 from sivae import _keys
-from sivae._checks import door
+from sivae._door import door
 from sivae._errors import OptionError, some
 from sivae._extras import require
 from sivae.pl import _labels, _points, _style

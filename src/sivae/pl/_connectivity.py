@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from sivae._checks import door, names, one_of
+from sivae._checks import names, one_of
+from sivae._door import door
 from sivae._errors import OptionError
 from sivae.pl import _heat, _samples, _strip, _style
 

@@ -8,7 +8,8 @@ import numpy as np
 from scipy import sparse
 
 from sivae import _keys
-from sivae._checks import door, number, one_of, whole_number
+from sivae._checks import number, one_of, whole_number
+from sivae._door import door
 from sivae._errors import OptionError, SetupError, some
 from sivae._extras import require
 from sivae.pl import _chord, _heat, _samples, _strip, _style

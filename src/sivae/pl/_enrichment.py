@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from sivae._checks import door, number, whole_number
+from sivae._checks import number, whole_number
+from sivae._door import door
 from sivae._errors import OptionError, some
 from sivae.pl import _style
 from sivae.pl._tables import check_table

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import stats
 
 from sivae import _keys
-from sivae._checks import door
+from sivae._door import door
 from sivae._errors import OptionError
 from sivae.pl import _labels, _samples, _style
 from sivae.pl._samples import Phenotype

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import numpy as np
 
 from sivae import _keys
-from sivae._checks import door, whole_number
+from sivae._checks import whole_number
+from sivae._door import door
 from sivae._errors import GeneMismatchError, OptionError, some
 from sivae._extras import require
 from sivae._space import read_space

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from sivae import _keys
-from sivae._checks import check_adata, door
+from sivae._checks import check_adata
+from sivae._door import door
 from sivae._errors import SetupError
 from sivae.pl import _read, _style
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from sivae import _keys
-from sivae._checks import check_adata, door, whole_number
+from sivae._checks import check_adata, whole_number
+from sivae._door import door
 from sivae._errors import SetupError
 from sivae.pl import _labels, _points, _style
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from sivae import _keys
-from sivae._checks import door, names
+from sivae._checks import names
+from sivae._door import door
 from sivae._errors import OptionError, SetupError, some
 from sivae._values import frame
 from sivae.pl import _heat, _labels, _samples, _strip, _style

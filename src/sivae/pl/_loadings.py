@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from sivae import _keys
-from sivae._checks import door, whole_number
+from sivae._checks import whole_number
+from sivae._door import door
 from sivae._errors import SetupError
 from sivae.pl import _read, _style
 

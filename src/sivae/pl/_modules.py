@@ -8,7 +8,8 @@ import numpy as np
 from scipy import sparse
 
 from sivae import _keys
-from sivae._checks import check_adata, door, whole_number
+from sivae._checks import check_adata, whole_number
+from sivae._door import door
 from sivae._errors import OptionError, SetupError, some
 from sivae._extras import require
 from sivae.graph._layout import spring_layout, strongest_edges

@@ -9,7 +9,8 @@ from scipy import sparse
 from scipy.cluster import hierarchy
 
 from sivae import _keys
-from sivae._checks import door, whole_number
+from sivae._checks import whole_number
+from sivae._door import door
 from sivae._errors import OptionError, SetupError
 from sivae._extras import require
 from sivae._space import read_space

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from sivae._checks import door, one_of, whole_number
+from sivae._checks import one_of, whole_number
+from sivae._door import door
 from sivae._errors import OptionError
 from sivae._extras import require
 from sivae.pl import _read, _style

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.stats import chi2
 
-from sivae._checks import door, number
+from sivae._checks import number
+from sivae._door import door
 from sivae._errors import OptionError
 from sivae._extras import require
 from sivae.pl import _labels, _read, _style

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from sivae._checks import a_path, door, number
+from sivae._checks import a_path, number
+from sivae._door import door
 from sivae._errors import ArtefactError, OptionError
 from sivae._extras import require
 from sivae._whole import whole_file

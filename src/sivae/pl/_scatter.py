@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from scipy.stats import spearmanr
 
-from sivae._checks import check_adata, door, whole_number
+from sivae._checks import check_adata, whole_number
+from sivae._door import door
 from sivae._errors import OptionError, SetupError, some
 from sivae._space import read_space
 from sivae.pl import _labels, _points, _style

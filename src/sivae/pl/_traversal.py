@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from sivae._checks import check_model, door, whole_number
+from sivae._checks import check_model, whole_number
+from sivae._door import door
 from sivae._errors import GeneMismatchError, OptionError, SetupError, some
 from sivae._values import part_of
 from sivae.pl import _labels, _read, _style

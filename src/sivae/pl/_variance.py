@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from sivae._checks import door
+from sivae._door import door
 from sivae.pl import _style
 from sivae.pl._tables import check_table
 

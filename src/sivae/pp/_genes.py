@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sivae._checks import a_name, door, whole_number
+from sivae._checks import a_name, whole_number
+from sivae._door import door
 from sivae._errors import SetupError, some
 from sivae._values import first, frame, refuse_view, values_of
 from sivae.stats import pearson_residual_variance, totals, value_variance

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from sivae._checks import check_adata, check_names, door, number, whole_number
+from sivae._checks import check_adata, check_names, number, whole_number
+from sivae._door import door
 from sivae._errors import OptionError, SetupError, some
 from sivae._rng import numpy_generator
 from sivae._values import frame

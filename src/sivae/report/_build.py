@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from sivae._checks import a_path, door
+from sivae._checks import a_path
+from sivae._door import door
 from sivae._whole import check_place, write_text
 from sivae.pl._label import check_label
 from sivae.report import _axes, _caveats, _facts, _figures, _gene_space, _page, _published

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from sivae import _keys
-from sivae._checks import a_path, door
+from sivae._checks import a_path
+from sivae._door import door
 from sivae._errors import SetupError
 from sivae._values import frame
 from sivae._whole import check_place, write_text

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 import numpy as np
 import pandas as pd
 
-from sivae._checks import check_adata, check_model, door, frames
+from sivae._checks import check_adata, check_model, frames
+from sivae._door import door
 from sivae._errors import GeneMismatchError, SetupError, some
 from sivae._space import read_space
 from sivae.graph._attribution import attribution_loading, axis_agreement

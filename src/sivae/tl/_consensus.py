@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from sivae import _keys
-from sivae._checks import check_adata, door, one_of
+from sivae._checks import check_adata, one_of
+from sivae._door import door
 from sivae._errors import GeneMismatchError, OptionError, some
 from sivae._space import read_space
 from sivae._values import refuse_view

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 import numpy as np
 import pandas as pd
 
-from sivae._checks import check_adata, check_model, check_names, door, names, number, one_of
+from sivae._checks import check_adata, check_model, check_names, names, number, one_of
+from sivae._door import door
 from sivae._errors import CellMismatchError, GeneMismatchError, OptionError, some
 from sivae._space import nearest_names
 from sivae._values import part_of

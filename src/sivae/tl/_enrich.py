@@ -9,7 +9,8 @@ import pandas as pd
 from scipy import sparse
 
 from sivae import _keys
-from sivae._checks import door, number, one_of, whole_number
+from sivae._checks import number, one_of, whole_number
+from sivae._door import door
 from sivae._errors import OptionError, SetupError, some
 from sivae._rng import numpy_generator
 from sivae._space import read_space

@@ -10,7 +10,8 @@ import pandas as pd
 from scipy import sparse
 
 from sivae import _keys
-from sivae._checks import check_adata, door
+from sivae._checks import check_adata
+from sivae._door import door
 from sivae._errors import ArtefactError, OptionError, SetupError
 from sivae._extras import require
 from sivae._space import read_space

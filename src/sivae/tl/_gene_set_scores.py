@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from sivae import _keys
-from sivae._checks import door, whole_number
+from sivae._checks import whole_number
+from sivae._door import door
 from sivae._rng import numpy_generator
 from sivae._space import read_space
 from sivae.graph._scores import coherence, coherence_null, directions, matching_strata

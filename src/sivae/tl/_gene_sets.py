@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Final, TypeAlias
 import numpy as np
 from scipy import sparse
 
-from sivae._checks import door
+from sivae._door import door
 from sivae._errors import ArtefactError, GeneMismatchError, OptionError, some, warn
 from sivae._space import nearest_names
 

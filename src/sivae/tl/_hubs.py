@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from sivae import _keys
-from sivae._checks import door, number
+from sivae._checks import number
+from sivae._door import door
 from sivae._errors import OptionError, SetupError
 from sivae._space import read_space
 from sivae._values import has_values

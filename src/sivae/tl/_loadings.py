@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from sivae._checks import check_adata, check_model, door, number, whole_number
+from sivae._checks import check_adata, check_model, number, whole_number
+from sivae._door import door
 from sivae._errors import OptionError, SetupError, some
 from sivae._space import read_space
 from sivae._values import part_of

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from sivae import _keys
-from sivae._checks import check_adata, check_names, door, one_of
+from sivae._checks import check_adata, check_names, one_of
+from sivae._door import door
 from sivae._errors import SetupError, some
 from sivae._space import read_space
 from sivae.stats._mixture import mixture_log_density

@@ -10,7 +10,8 @@ import pandas as pd
 from scipy import sparse
 
 from sivae import _keys
-from sivae._checks import check_adata, door, number, whole_number
+from sivae._checks import check_adata, number, whole_number
+from sivae._door import door
 from sivae._errors import OptionError, SetupError
 from sivae._extras import require
 from sivae._rng import numpy_generator

@@ -9,7 +9,8 @@ import pandas as pd
 from scipy import sparse
 
 from sivae import _keys
-from sivae._checks import check_adata, door, whole_number
+from sivae._checks import check_adata, whole_number
+from sivae._door import door
 from sivae._errors import OptionError, SetupError
 from sivae._space import read_space
 from sivae.graph._edges import edge_pvalues

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
-from sivae._checks import door
+from sivae._door import door
 from sivae._errors import GeneMismatchError, OptionError, SetupError, some
 from sivae._rng import numpy_generator
 from sivae._space import read_space

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from sivae._checks import door
+from sivae._door import door
 from sivae._errors import OptionError
 from sivae._space import read_space
 from sivae.graph._compare import jaccard, pair_correlation

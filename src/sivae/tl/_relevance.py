@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from sivae import _keys
-from sivae._checks import check_adata, door
+from sivae._checks import check_adata
+from sivae._door import door
 from sivae._errors import OptionError, SetupError, some
 from sivae._values import values_of
 from sivae.graph._attribution import attribution_loading
