@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from sivae import _keys
 from sivae._errors import SiVAEError, SiVAEWarning, warn
-from sivae._run import _cells, _cohort_checks, _cohort_tables, _cohort_write, _files, _fit, _gene_space
+from sivae._run import _cells, _cohort_checks, _cohort_tables, _cohort_write, _files, _fit, _gene_space, _said
 from sivae._run._clock import Clock
 from sivae._space import forget
 from sivae._values import frame
@@ -213,7 +213,7 @@ def _model(
     say(f"Training {options.n_latent} axes on all individuals ({model.options.likelihood} likelihood).")
     history = _fit.train(model, options.fit(), folder, progress=progress, checkpoint=None)
     clock.lap("training")
-    say(_fit.trained_words(history))
+    say(_said.trained(history))
     model.save(folder / _files.MODEL)
     return model
 

@@ -12,11 +12,11 @@ from sivae import _keys, _launched
 from sivae._checks import one_of
 from sivae._errors import OptionError, SetupError, some
 from sivae._extras import require
-from sivae._run import _cells, _files, _gene_space, _machine, _write
+from sivae._run import _cells, _files, _gene_space, _machine, _said, _write
 from sivae._run._again import Again
 from sivae._run._clock import Clock
 from sivae._space import forget
-from sivae._values import frame, part_of
+from sivae._values import part_of
 from sivae._whole import names_hash
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from sivae.model._sivae import SiVAE
-    from sivae.pl._history import Phase
     from sivae.train._processes import Processes
 
 Say = Callable[[str], None]
@@ -169,11 +168,11 @@ def fit(
     adata = cells.adata
     check_data(adata, options)
     conditions = _machine.conditions(options.accelerator)
-    _say_values(adata, options, say)
+    _said.values(adata, options, say)
     for words in cells.notes(source["source"], options.layer):
         say(words)
-    _say_preset(options, say)
-    _say_confounding(adata, options, say)
+    _said.preset(options, say)
+    _said.confounding(adata, options, say)
     with _files.whole_folder(run) as folder:
         model, chosen = prepare(adata, options)
         clock.lap("choosing genes")
@@ -181,11 +180,11 @@ def fit(
         genes_sha256 = names_hash(model.genes)
         if again is not None:
             say(again.words_before(conditions, source, genes_sha256=genes_sha256))
-        say(f"Training {options.n_latent} axes ({model.options.likelihood} likelihood{_recipe_words(options)}).")
+        say(f"Training {options.n_latent} axes ({model.options.likelihood} likelihood{_said.recipe(options)}).")
         _tell(model, processes)
         history = train(model, options, folder, progress=progress, checkpoint=checkpoint)
         clock.lap("training")
-        say(trained_words(history))
+        say(_said.trained(history))
         forget(adata)
         model.annotate(adata, project=options.project_rest)
         clock.lap("annotating")
@@ -268,44 +267,6 @@ def check_data(adata: AnnData, options: FitOptions) -> None:
     refuse_few(adata.n_obs)
 
 
-def _say_values(adata: AnnData, options: FitOptions, say: Say) -> None:
-    """Say before training that values are taken as they are, where nobody asked for it."""
-    setup = dict(adata.uns[_keys.UNS]["setup"])
-    if options.normalize == "auto" and setup["normalize"] == "none":
-        say(
-            "Note: the values are no counts; they are taken as they are (normalize none). "
-            "If another layer holds counts, name it with --layer."
-        )
-
-
-def _say_preset(options: FitOptions, say: Say) -> None:
-    """Say before training that the published run had another gamma, where nobody asked for one."""
-    from sivae.model._recipe import GAMMA, PUBLISHED
-    from sivae.nn._published_options import PRESET_GAMMA
-
-    if options.preset is not None and options.gamma is None and PRESET_GAMMA[options.preset] != GAMMA[PUBLISHED]:
-        found = f"{PRESET_GAMMA[options.preset]:g}"
-        say(
-            f"Note: the published run {options.preset!r} had gamma {found}; the recipe's {GAMMA[PUBLISHED]:g} is used. "
-            f"Repeat that run with --gamma {found}."
-        )
-
-
-def _recipe_words(options: FitOptions) -> str:
-    if options.recipe == "default":
-        return ""
-    return f", recipe {options.recipe}" + ("" if options.preset is None else f", preset {options.preset!r}")
-
-
-def _say_confounding(adata: AnnData, options: FitOptions, say: Say) -> None:
-    """Say before training which labels cannot be told apart from a batch; the report says it again."""
-    from sivae.report import _confounding
-
-    if options.label is not None and options.batch_key not in (None, options.label):
-        for words in _confounding.of_labels(frame(adata.obs), options.label, str(options.batch_key)):
-            say(f"Note: {words}")
-
-
 def prepare(adata: AnnData, options: FitOptions) -> tuple[SiVAE, str]:
     """Choose genes and make the model; return it with the choice in words."""
     cells, words = choose_genes(adata, options)
@@ -366,35 +327,6 @@ def _end_checkpoint(folder: Path, history: Any, say: Say) -> None:
         say(f"The checkpoint in {folder} stays: the same command with another -o goes on from it.")
     else:
         remove(folder)
-
-
-def _phase_count(phases: list[Phase]) -> str:
-    return "1 phase" if len(phases) == 1 else f"{len(phases)} phases"
-
-
-def trained_words(history: Any) -> str:
-    from sivae.pl import _history
-
-    attrs = history.attrs
-    words = f"Trained {attrs['last_step']} steps"
-    if "resumed_at" in attrs:
-        words += f" (continued from step {attrs['resumed_at']})"
-    phases = _history.phases(_history.read_history(history))
-    if attrs["stopped"] == "interrupted":
-        words += ", then interrupted" + (f" in phase {phases[-1].words}" if phases else "")
-    elif phases:
-        words += f" in {_phase_count(phases)}"
-    if phases and any(phase.watched for phase in phases):
-        losses = [f"{p.start:.2f} to {p.kept:.2f} in phase {p.words}" for p in phases if p.watched]
-        return f"{words}; validation loss {', '.join(losses)}."
-    if "validation_loss" not in history:
-        return f"{words}, without validation cells."
-    best = history.loc[history["best"] > 0].iloc[-1]
-    start = float(history["validation_loss"].iloc[0])
-    return (
-        f"{words}; validation loss {start:.2f} at the start, "
-        f"{float(best['validation_loss']):.2f} at the best step, {int(best['step'])}."
-    )
 
 
 def _note(adata: AnnData, entries: dict[str, str], clock: Clock) -> None:
