@@ -98,3 +98,17 @@ def nb_model(_nb_model):
 def model(request):
     """Both trained models in turn."""
     return request.getfixturevalue(f"{request.param}_model")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Debian's chromium, or another that is installed."""
+    from explorer_browser import ARGUMENTS, CHROMIUM
+
+    if CHROMIUM is None:
+        pytest.skip("PAGES ARE NOT TESTED IN A BROWSER: no chromium was found (apt-get install chromium)")
+    sync = pytest.importorskip("playwright.sync_api", reason="PAGES ARE NOT TESTED IN A BROWSER: no playwright")
+    with sync.sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield launched
+        launched.close()

@@ -14,7 +14,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
-from explorer_browser import ARGUMENTS, CHROMIUM, Opened
+from explorer_browser import Opened
 from typer.testing import CliRunner
 
 from sivae import _spreadsheet, cli, datasets, tl
@@ -161,17 +161,6 @@ def test_no_markdown_of_a_run_is_read_as_markup(made):
 
 
 # ------------------------------------------------------------------------------------------------------ pages, browser
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if CHROMIUM is None:
-        pytest.skip("PAGES ARE NOT TESTED IN A BROWSER: no chromium was found (apt-get install chromium)")
-    sync = pytest.importorskip("playwright.sync_api", reason="PAGES ARE NOT TESTED IN A BROWSER: no playwright")
-    with sync.sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield launched
-        launched.close()
 
 
 class Seen:

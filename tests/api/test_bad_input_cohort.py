@@ -4,12 +4,12 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
-from doors import CALLS, World, files, fingerprint
+from doors import CALLS
+from refusals import gone, refused
 
 from sivae._errors import GeneMismatchError, OptionError, SetupError, SiVAEWarning
 
 matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402
 
 
 def layer(key, values):
@@ -24,14 +24,6 @@ def layer(key, values):
 def column(key, values):
     def spoil(samples):
         samples.obs[key] = values if not callable(values) else values(samples)
-        return samples
-
-    return spoil
-
-
-def gone(place, key):
-    def spoil(samples):
-        del getattr(samples, place)[key]
         return samples
 
     return spoil
@@ -164,38 +156,16 @@ ASKED = [
 ]  # fmt: skip
 
 
-@pytest.fixture
-def world(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    yield World(tmp_path)
-    plt.close("all")
-
-
-def refused(world, door, given, error, words):
-    function, base = CALLS[f"cohort.{door}"](world)
-    key = "samples" if "samples" in base else "adata"
-    given = base | ({key: given(base[key])} if callable(given) else given)
-    before = files(world.folder), fingerprint(given[key])
-    with pytest.raises(error) as caught:
-        function(**given)
-    said = str(caught.value)
-    assert type(caught.value) is error, repr(caught.value)
-    missing = [word for word in words if word not in said]
-    assert not missing, f"{missing} not in {said}"
-    assert said.isprintable() and len(said) < 1500
-    assert before == (files(world.folder), fingerprint(given[key]))
-
-
 @pytest.mark.parametrize("case", DATA, ids=lambda case: f"{case[0]}: {case[1]}")
 def test_what_is_wrong_with_the_data(world, case):
     door, _, spoil, error, *words = case
-    refused(world, door, spoil, error, words)
+    refused(world, f"cohort.{door}", spoil, error, words)
 
 
 @pytest.mark.parametrize("case", ASKED, ids=lambda case: f"{case[0]} {case[1]}"[:60])
 def test_what_cannot_be_asked(world, case):
     door, given, error, *words = case
-    refused(world, door, given, error, words)
+    refused(world, f"cohort.{door}", given, error, words)
 
 
 def test_individuals_in_another_order_give_the_same_table(world, rng):

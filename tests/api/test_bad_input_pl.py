@@ -4,20 +4,11 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
-from doors import CALLS, World, files, fingerprint
+from refusals import gone, refused
 
 from sivae._errors import ArtefactError, GeneMismatchError, OptionError, SetupError
 
 matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402
-
-
-def gone(place, key):
-    def spoil(adata):
-        del getattr(adata, place)[key]
-        return adata
-
-    return spoil
 
 
 def texts(place, key):
@@ -149,30 +140,6 @@ ASKED = [
     ("explorer.build", {"max_cells": 0}, OptionError, "max_cells is 0", "expected at least"),
     ("explorer.build", {"enrichment": 3}, OptionError, "enrichment", "xpected"),
 ]  # fmt: skip
-
-
-@pytest.fixture
-def world(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    yield World(tmp_path)
-    plt.close("all")
-
-
-def refused(world, door, given, error, words):
-    function, base = CALLS[door](world)
-    key = next((key for key in ("adata", "samples", "adata_or_frame") if key in base), "table")
-    given = base | ({key: given(base[key])} if callable(given) else given)
-    figures = plt.get_fignums()
-    before = files(world.folder), fingerprint(given[key]) if hasattr(given.get(key), "obsm") else ""
-    with pytest.raises(error) as caught:
-        function(**given)
-    said = str(caught.value)
-    assert type(caught.value) is error, repr(caught.value)
-    missing = [word for word in words if word not in said]
-    assert not missing, f"{missing} not in {said}"
-    assert said.isprintable() and len(said) < 1500
-    assert before == (files(world.folder), fingerprint(given[key]) if hasattr(given.get(key), "obsm") else "")
-    assert plt.get_fignums() == figures, "a figure was left"
 
 
 @pytest.mark.parametrize("case", DATA, ids=lambda case: f"{case[0]}: {case[1]}")

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from annotated import annotated
-from explorer_browser import ARGUMENTS, CHROMIUM, Opened, count, number
+from explorer_browser import Opened, count, number
 from explorer_pages import Page, difference, expected, whole
 from PIL import Image
 
@@ -14,17 +14,6 @@ from sivae import explorer
 
 HOSTILE = "<script>alert(1)</script>"
 BLUE = (0, 114, 178)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if CHROMIUM is None:
-        pytest.skip("THE EXPLORER IS NOT TESTED IN A BROWSER: no chromium was found (apt-get install chromium)")
-    sync = pytest.importorskip("playwright.sync_api", reason="THE EXPLORER IS NOT TESTED IN A BROWSER: no playwright")
-    with sync.sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield launched
-        launched.close()
 
 
 @pytest.fixture(scope="module")

@@ -47,12 +47,14 @@ def confounding(adata: AnnData, options: FitOptions, say: Say) -> None:
 
 
 def recipe(options: FitOptions) -> str:
+    """The recipe and its preset in words, nothing for the default."""
     if options.recipe == "default":
         return ""
     return f", recipe {options.recipe}" + ("" if options.preset is None else f", preset {options.preset!r}")
 
 
 def trained(history: Any) -> str:
+    """How many steps, whether they were continued or stopped, and the validation loss, in one sentence."""
     from sivae.pl import _history
 
     attrs = history.attrs
