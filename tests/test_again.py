@@ -16,6 +16,8 @@ from sivae._run._results import TIMED, hashes
 from sivae._whole import write_sums
 from sivae.datasets import planted
 
+pytestmark = pytest.mark.slow  # so that the fast tests stay fast
+
 matplotlib.use("Agg")
 
 OPTIONS = [

@@ -97,6 +97,7 @@ def in_bytes(model):
     [{}, {"likelihood": "nb"}, {"likelihood": "bernoulli"}, {"profiles": "cells"}],
     ids=["normal", "nb", "bernoulli", "cells"],
 )
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["backed csr", "zarr csr", "dask csr in rows"])
 def test_the_trained_model_is_that_of_the_cells_in_memory(opened, cells, name, options):
     expected = in_bytes(fit(plain(cells, "csr", None), "never", **options))

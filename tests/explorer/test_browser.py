@@ -12,6 +12,8 @@ from PIL import Image
 
 from sivae import explorer
 
+pytestmark = pytest.mark.slow  # so that the fast tests stay fast
+
 HOSTILE = "<script>alert(1)</script>"
 BLUE = (0, 114, 178)
 

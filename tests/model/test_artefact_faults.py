@@ -15,6 +15,8 @@ from sivae._errors import ArtefactError
 from sivae._whole import SUMS, write_sums
 from sivae.model import _artefact
 
+pytestmark = pytest.mark.slow  # so that the fast tests stay fast
+
 SMALL = ("config.json", "README.md", SUMS)
 LARGE = ("weights.safetensors", "tables.safetensors")
 

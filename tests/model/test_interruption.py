@@ -13,6 +13,8 @@ from sivae.nn._module import SiVAEModule
 from sivae.train import _checkpoint
 from sivae.train._checkpoint import FILE
 
+pytestmark = pytest.mark.slow  # so that the fast tests stay fast
+
 
 @pytest.mark.parametrize("likelihood", ["normal", "nb"])
 @pytest.mark.parametrize("inside", [False, True])

@@ -12,6 +12,8 @@ from sivae.datasets import planted
 from sivae.train import _checkpoint, _stages
 from sivae.train._checkpoint import FILE
 
+pytestmark = pytest.mark.slow  # so that the fast tests stay fast
+
 STEPS, EVERY = 12, 4
 BEFORE = {"cells": 0, "genes": STEPS, "joint": 2 * STEPS}
 """Steps before each phase."""
